@@ -1,0 +1,1 @@
+//! Library shared by the agent and the supervisor.
