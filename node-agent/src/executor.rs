@@ -1,0 +1,1 @@
+//! The switching step, as the strobe thread executes it.

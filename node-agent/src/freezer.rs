@@ -1,0 +1,1 @@
+//! Stopping and continuing the ranks of one gang on this node.
