@@ -3,14 +3,11 @@
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use strobe_core::model::CpuIndex;
 use thiserror::Error;
 
 /// One more than the highest CPU number that can be named in an affinity; higher ones are refused.
 pub const CPU_LIMIT: usize = CpuSet::MAX_CPU;
-
-/// Number of a CPU of this node, as the kernel counts them, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CpuNumber(pub u32);
 
 /// Why an affinity was not set or read.
 #[derive(Debug, Error)]
@@ -19,10 +16,10 @@ pub enum AffinityError {
     #[error("no CPU is named to pin to")]
     Empty,
     /// A CPU beyond [`CPU_LIMIT`].
-    #[error("CPU {} is beyond the {CPU_LIMIT} that an affinity can name", cpu.0)]
+    #[error("CPU {cpu} is beyond the {CPU_LIMIT} that an affinity can name")]
     BeyondLimit {
         /// The CPU that was asked for.
-        cpu: CpuNumber,
+        cpu: CpuIndex,
     },
     /// The kernel refused to set the affinity: no such thread, or none of the CPUs is usable.
     #[error("the kernel refused to pin {thread:?} to the CPUs")]
@@ -46,13 +43,13 @@ pub enum AffinityError {
 ///
 /// # Errors
 /// [`AffinityError`]; the affinity is unchanged then.
-pub fn pin(thread: Option<Pid>, cpus: &[CpuNumber]) -> Result<(), AffinityError> {
+pub fn pin(thread: Option<Pid>, cpus: &[CpuIndex]) -> Result<(), AffinityError> {
     if cpus.is_empty() {
         return Err(AffinityError::Empty);
     }
     let mut set = CpuSet::new();
     for &cpu in cpus {
-        let index = cpu.0 as usize;
+        let index = usize::from(cpu.0);
         if index >= CPU_LIMIT {
             return Err(AffinityError::BeyondLimit { cpu });
         }
@@ -65,10 +62,10 @@ pub fn pin(thread: Option<Pid>, cpus: &[CpuNumber]) -> Result<(), AffinityError>
 ///
 /// # Errors
 /// [`AffinityError::Read`] when there is no such thread.
-pub fn pinned_to(thread: Option<Pid>) -> Result<Vec<CpuNumber>, AffinityError> {
+pub fn pinned_to(thread: Option<Pid>) -> Result<Vec<CpuIndex>, AffinityError> {
     let set = sched_getaffinity(thread).map_err(|source| AffinityError::Read { thread, source })?;
-    let numbers = 0..u32::try_from(CPU_LIMIT).expect("the limit is a few thousand CPUs");
-    Ok(numbers.filter(|&number| set.is_set(number as usize)).map(CpuNumber).collect())
+    let indices = 0..u16::try_from(CPU_LIMIT).expect("the limit is a few thousand CPUs");
+    Ok(indices.filter(|&index| set.is_set(usize::from(index))).map(CpuIndex).collect())
 }
 
 #[cfg(test)]
@@ -89,7 +86,7 @@ mod tests {
     #[test]
     fn empty_and_impossible_sets_are_refused() {
         assert!(matches!(pin(None, &[]), Err(AffinityError::Empty)));
-        let cpu = CpuNumber(u32::MAX);
+        let cpu = CpuIndex(u16::MAX);
         assert!(matches!(pin(None, &[cpu]), Err(AffinityError::BeyondLimit { .. })));
     }
 }

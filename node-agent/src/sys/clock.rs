@@ -1,111 +1,60 @@
-//! Readings of the node's clocks as plain numbers, and the sleep to an announced instant.
-//!
-//! The boundary is kept thin on purpose: a reading is one `u64` of nanoseconds, so that the core's own
-//! instants are made from it by one constructor call and the core never sees a clock.
+//! Readings of the node's clocks as the core's instants, and the sleep to an announced instant.
 
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use strobe_core::model::Instant;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
-/// A reading of `CLOCK_MONOTONIC`: nanoseconds since an unspecified start, the same for all processes of
-/// the node. It does not advance while the machine is suspended and never steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MonotonicInstant(u64);
-
-/// A reading of `CLOCK_BOOTTIME`: like [`MonotonicInstant`] but advancing during suspension.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BootInstant(u64);
-
-// === impl MonotonicInstant ===
-
-impl MonotonicInstant {
-    /// The clock's reading now.
-    #[must_use]
-    pub fn now() -> Self {
-        Self(read(ClockId::Monotonic))
-    }
-
-    /// The instant `nanoseconds` after the clock's start.
-    #[must_use]
-    pub const fn from_nanoseconds(nanoseconds: u64) -> Self {
-        Self(nanoseconds)
-    }
-
-    /// Nanoseconds since the clock's start.
-    #[must_use]
-    pub const fn as_nanoseconds(self) -> u64 {
-        self.0
-    }
-
-    /// The instant `span` later; at the end of the clock's range it stays there.
-    #[must_use]
-    pub fn after(self, span: Duration) -> Self {
-        let nanoseconds = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanoseconds))
-    }
-
-    /// The span from `earlier` to this instant; zero where `earlier` is the later one.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
+/// The node's monotonic clock now: it never steps, does not advance while the machine is suspended, and is the same for
+/// all processes of the node. Every instant of this crate is one of this clock unless it says otherwise.
+#[must_use]
+pub fn monotonic_now() -> Instant {
+    read(ClockId::Monotonic)
 }
 
-// === impl BootInstant ===
-
-impl BootInstant {
-    /// The clock's reading now.
-    #[must_use]
-    pub fn now() -> Self {
-        Self(read(ClockId::Boottime))
-    }
-
-    /// Nanoseconds since the clock's start.
-    #[must_use]
-    pub const fn as_nanoseconds(self) -> u64 {
-        self.0
-    }
+/// The node's boot clock now: the monotonic clock plus the time that the machine was suspended.
+#[must_use]
+pub fn boot_now() -> Instant {
+    read(ClockId::Boottime)
 }
 
 /// How long this machine has been suspended since it started, by the difference of the two clocks.
 ///
-/// The two readings are taken one after the other, so the figure carries the time between them (well
-/// under a microsecond unless the thread is preempted in between). An agent whose figure jumps has slept
-/// and is unsynchronised (ARCHITECTURE section 5).
+/// They are read one after the other, so the figure carries the time between the readings (well under a microsecond
+/// unless the thread is preempted there). An agent whose figure jumps has slept and is unsynchronised (ARCHITECTURE
+/// section 5).
 #[must_use]
 pub fn suspended_time() -> Duration {
-    let monotonic = MonotonicInstant::now();
-    let boot = BootInstant::now();
-    Duration::from_nanos(boot.0.saturating_sub(monotonic.0))
+    let monotonic = monotonic_now();
+    boot_now().since(monotonic)
 }
 
 /// Sleeps until `instant` of the monotonic clock; returns at once when it has passed.
 ///
-/// Signals that interrupt the sleep do not end it. Allocates nothing, so that the strobe thread may use it.
-pub fn sleep_until(instant: MonotonicInstant) {
+/// Signals that interrupt the sleep do not end it. Allocates nothing: the strobe thread sleeps by it.
+pub fn sleep_until(instant: Instant) {
     let request = timespec(instant);
     while let Err(error) = clock_nanosleep_absolute(ClockId::Monotonic, &request) {
         assert_eq!(error, Errno::INTR, "an absolute sleep on the monotonic clock only ends early by a signal");
     }
 }
 
-fn read(clock: ClockId) -> u64 {
+fn read(clock: ClockId) -> Instant {
     let reading = clock_gettime(clock);
     let seconds = u64::try_from(reading.tv_sec).expect("clocks that start at boot are never negative");
     let rest = u64::try_from(reading.tv_nsec).expect("the kernel's nanosecond part is within a second");
-    seconds * NANOSECONDS_PER_SECOND + rest
+    Instant::from_nanoseconds(seconds * NANOSECONDS_PER_SECOND + rest)
 }
 
-fn timespec(instant: MonotonicInstant) -> Timespec {
-    let seconds = instant.0 / NANOSECONDS_PER_SECOND;
-    let rest = instant.0 % NANOSECONDS_PER_SECOND;
+fn timespec(instant: Instant) -> Timespec {
+    let nanoseconds = instant.as_nanoseconds();
     Timespec {
-        tv_sec: i64::try_from(seconds).expect("2^64 nanoseconds are less than 2^63 seconds"),
-        tv_nsec: i64::try_from(rest).expect("less than a second of nanoseconds"),
+        tv_sec: i64::try_from(nanoseconds / NANOSECONDS_PER_SECOND).expect("2^64 nanoseconds are less than 2^63 seconds"),
+        tv_nsec: i64::try_from(nanoseconds % NANOSECONDS_PER_SECOND).expect("less than a second of nanoseconds"),
     }
 }
 
@@ -115,30 +64,27 @@ mod tests {
 
     #[test]
     fn sleeping_ends_at_or_after_the_instant() {
-        let target = MonotonicInstant::now().after(Duration::from_millis(2));
+        let target = monotonic_now() + Duration::from_millis(2);
         sleep_until(target);
-        assert!(MonotonicInstant::now() >= target);
+        assert!(monotonic_now() >= target);
     }
 
     #[test]
     fn an_instant_in_the_past_does_not_block() {
-        sleep_until(MonotonicInstant::from_nanoseconds(1));
+        sleep_until(Instant::from_nanoseconds(1));
     }
 
     #[test]
-    fn spans_are_exact_and_never_negative() {
-        let early = MonotonicInstant::from_nanoseconds(5);
-        let late = early.after(Duration::from_nanos(7));
-        assert_eq!(late.as_nanoseconds(), 12);
-        assert_eq!(late.since(early), Duration::from_nanos(7));
-        assert_eq!(early.since(late), Duration::ZERO);
-        assert_eq!(early.after(Duration::MAX).as_nanoseconds(), u64::MAX);
+    fn an_instant_becomes_seconds_and_the_rest() {
+        let request = timespec(Instant::from_nanoseconds(3_000_000_007));
+        assert_eq!((request.tv_sec, request.tv_nsec), (3, 7));
+        assert!(timespec(Instant::from_nanoseconds(u64::MAX)).tv_sec > 0);
     }
 
     #[test]
     fn the_boot_clock_is_never_behind_the_monotonic_one() {
-        let before = MonotonicInstant::now().as_nanoseconds();
-        assert!(BootInstant::now().as_nanoseconds() >= before);
+        let before = monotonic_now();
+        assert!(boot_now() >= before);
         assert!(suspended_time() < Duration::from_secs(365 * 24 * 3600));
     }
 }
