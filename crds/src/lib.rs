@@ -1,1 +1,19 @@
-//! Placeholder of the first commit; replaced by the crate's own modules.
+//! The Kubernetes types of Strobe, `ParallelJob` and `Partition`: fields, defaults, limits and rules, nothing else.
+//!
+//! [`manifest`] reads files of them strictly, [`validate`] turns them into types that need no further checks,
+//! [`render`] writes the CRDs. The same rules hold in a cluster and in local mode: see [`rules`].
+
+pub mod cpu_list;
+pub mod duration;
+pub mod limits;
+pub mod parallel_job;
+pub mod partition;
+pub mod render;
+pub mod rules;
+mod schema;
+
+pub use parallel_job::{ParallelJob, ParallelJobSpec};
+pub use partition::{Partition, PartitionSpec};
+
+/// API group and version of every type.
+pub const API_VERSION: &str = "strobe.dev/v1alpha1";
