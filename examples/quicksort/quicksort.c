@@ -6,8 +6,8 @@
 // ranks takes all values up to the pivot and the upper half the others, and both halves go on by
 // themselves until each is one rank, which sorts what it has. The values then stand in rank order.
 //
-// Method: C. A. R. Hoare, "Quicksort", The Computer Journal 5(1), 1962; B. Wagar, "Hyperquicksort: a
-// fast sorting algorithm for hypercubes", 1987. Unlike hyperquicksort, a group may have any size:
+// Method: C. A. R. Hoare, "Quicksort", The Computer Journal 5(1), 1962; B. Wagar, "Hyperquicksort:
+// a fast sorting algorithm for hypercubes", 1987. Unlike hyperquicksort, a group may have any size:
 // the pivot is the quantile that belongs to the share of the ranks that go to the lower half.
 
 #include <limits.h>
@@ -188,8 +188,8 @@ static struct run part_of(const struct level *level, int rank, bool upper, long 
     return (struct run){total * place / size, total * (place + 1) / size};
 }
 
-// How many values go from rank `from` to rank `to`. `counts` holds, for each rank, the number of its
-// values for the lower and for the upper half, as the partition left them.
+// How many values this rank sends to each rank and receives from each. `counts` holds, for each
+// rank, the number of its values for the lower and for the upper half.
 static void plan_exchange(const struct level *level, const long (*counts)[2], int *sent,
                           int *received) {
     long totals[2] = {0, 0};

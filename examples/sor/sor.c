@@ -51,7 +51,7 @@ static double *row_of(const struct band *band, long row) {
 // The values on the border, and what the inner cells converge to: x*x - y*y satisfies the
 // five-point equation without any discretisation error.
 static double exact_value(const struct settings *settings, long row, long column) {
-    double scale = (double)(settings->rows > settings->columns ? settings->rows : settings->columns);
+    double scale = fmax((double)settings->rows, (double)settings->columns);
     double x = (double)column / scale;
     double y = (double)row / scale;
     return x * x - y * y;
@@ -88,7 +88,8 @@ static void relax(const struct band *band, int colour, double factor) {
         const double *below = row_of(band, row + 1);
         double *here = row_of(band, row);
         for (long column = 1 + (row + 1 + colour) % 2; column < band->columns - 1; column += 2) {
-            double mean = 0.25 * (above[column] + below[column] + here[column - 1] + here[column + 1]);
+            double mean =
+                0.25 * (above[column] + below[column] + here[column - 1] + here[column + 1]);
             here[column] += factor * (mean - here[column]);
         }
     }

@@ -3,36 +3,33 @@
 // The Traveling Salesman Problem by parallel branch and bound: the GENESIS talk's third application
 // (README.md).
 //
-// The search tree is cut at a fixed depth into tasks (the tour's first cities). Rank 0 hands them out
-// one by one to whoever asks and searches too, looking for messages every few thousand tree nodes.
-// A shorter tour goes to rank 0 at once, and its length from there to all ranks: the shared bound.
+// The search tree is cut at a fixed depth into tasks (the tour's first cities). Rank 0 hands them
+// out one by one to whoever asks and searches too, looking for messages every few thousand tree
+// nodes. A shorter tour goes to rank 0 at once, and its length from there to all ranks: the shared
+// bound.
 //
 // Method: J. D. C. Little et al., "An algorithm for the traveling salesman problem", Operations
-// Research 11, 1963, for branch and bound; tasks of partial tours with one bound for all as in C. Amza
-// et al., "TreadMarks", IEEE Computer 29(2), 1996. Checked against M. Held and R. M. Karp, "A dynamic
-// programming approach to sequencing problems", J. SIAM 10, 1962, which shares nothing with the search.
+// Research 11, 1963, for branch and bound; tasks of partial tours with one bound for all as in
+// C. Amza et al., "TreadMarks", IEEE Computer 29(2), 1996. The check (map.c) shares nothing with
+// the search.
 //
-// No rank ever waits for a message to be taken while another waits for it: a bound is sent only when
-// the last one to that rank has left, and a rank that asks for a task is always ready to receive.
+// Ranks never wait for each other in a circle: a bound or a tour is sent only when the last message
+// to that rank has left, and a rank that has asked for a task is ready to receive.
 
 #include <limits.h>
-#include <math.h>
 #include <mpi.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arguments.h"
+#include "map.h"
 #include "program.h"
 #include "progress.h"
-#include "random.h"
 #include "timing.h"
 
-enum { CITIES_LEAST = 5 };     // a task fixes the first city and three more
-enum { CITIES_MOST = 20 };     // the check's table has 4 * cities * 2^(cities - 1) bytes: 40 MB
-enum { MAP_SIDE = 1000 };      // cities lie on a square map of this side, in units of length
-enum { NODES_PER_POLL = 4096 }; // some 50 us of search: the delay of a message to a searching rank
+enum { CITIES_LEAST = 5 };      // a task fixes the first city and three more
+enum { NODES_PER_POLL = 4096 }; // some 100 us of search, the delay of a message
 enum { DETAILS_SIZE = 256 };
 
 // To rank 0: give me a task (with my best tour); I found a shorter tour. From rank 0: search this
@@ -48,25 +45,14 @@ struct settings {
     bool unchecked;
 };
 
-struct tour {
-    int length;
-    int cities[CITIES_MOST];
-};
-
-// What travels, whatever the tag. Plain ints, sent as such. From rank 0 only the tour's length counts.
+// What travels, whatever the tag. Plain ints, sent as such. Of rank 0's tour only the length
+// counts.
 struct message {
     struct tour tour;
     int task;
 };
 
 enum { MESSAGE_INTS = sizeof(struct message) / sizeof(int) };
-
-struct map {
-    int count;
-    int distance[CITIES_MOST][CITIES_MOST];
-    int nearest_first[CITIES_MOST][CITIES_MOST]; // the other cities of each, near ones first
-    int shortest[CITIES_MOST];                   // distance to the nearest
-};
 
 // One message under way at a time to one rank.
 struct outbox {
@@ -79,85 +65,19 @@ struct outbox {
 struct search {
     const struct map *map;
     struct world world;
-    struct tour best;  // the shortest tour known here
-    int bound;         // length to beat; below best.length when another rank's tour is shorter
+    struct tour best; // the shortest tour known here
+    int bound;        // length to beat; below best.length when another rank's tour is shorter
     int path[CITIES_MOST];
-    unsigned visited;  // a bit a city
-    long nodes;        // of the tree, visited here
+    unsigned visited;        // a bit a city
+    long nodes;              // of the tree, visited here
     struct outbox *outboxes; // to each rank on rank 0; elsewhere one, to rank 0
-    int next_task;     // on rank 0
+    int next_task;           // on rank 0
     int task_count;
-    int stopped;       // ranks that have been told, on rank 0
+    int stopped; // ranks that have been told, on rank 0
     struct progress *progress;
     double progress_start;
     double progress_share; // of the whole run that this instance makes
 };
-
-// === The map ===
-
-static void rank_neighbours(struct map *map, int city) {
-    int *order = map->nearest_first[city];
-    int known = 0;
-    for (int other = 0; other < map->count; other++) {
-        if (other == city) {
-            continue;
-        }
-        int place = known++;
-        while (place > 0 && map->distance[city][order[place - 1]] > map->distance[city][other]) {
-            order[place] = order[place - 1];
-            place--;
-        }
-        order[place] = other;
-    }
-    map->shortest[city] = map->distance[city][order[0]];
-}
-
-static struct map map_create(const struct settings *settings, long instance) {
-    struct map map = {.count = (int)settings->cities};
-    uint64_t seed = random_at((uint64_t)settings->seed, (uint64_t)instance);
-    double place[CITIES_MOST][2];
-    for (int city = 0; city < map.count; city++) {
-        for (int axis = 0; axis < 2; axis++) {
-            place[city][axis] = (double)(random_at(seed, (uint64_t)(2 * city + axis)) % MAP_SIDE);
-        }
-    }
-    // Whole lengths, so that sums do not depend on the order of the additions.
-    for (int from = 0; from < map.count; from++) {
-        for (int to = 0; to < map.count; to++) {
-            double distance = hypot(place[from][0] - place[to][0], place[from][1] - place[to][1]);
-            map.distance[from][to] = (int)lround(distance);
-        }
-    }
-    for (int city = 0; city < map.count; city++) {
-        rank_neighbours(&map, city);
-    }
-    return map;
-}
-
-static int length_of(const struct map *map, const int *cities) {
-    int length = 0;
-    for (int place = 0; place < map->count; place++) {
-        length += map->distance[cities[place]][cities[(place + 1) % map->count]];
-    }
-    return length;
-}
-
-// Always to the nearest city not yet visited: the tour that the search starts with.
-static struct tour greedy_tour(const struct map *map) {
-    struct tour tour = {.length = 0};
-    unsigned visited = 1;
-    for (int place = 1; place < map->count; place++) {
-        const int *order = map->nearest_first[tour.cities[place - 1]];
-        int choice = 0;
-        while (visited & (1u << order[choice])) {
-            choice++;
-        }
-        tour.cities[place] = order[choice];
-        visited |= 1u << order[choice];
-    }
-    tour.length = length_of(map, tour.cities);
-    return tour;
-}
 
 // === Messages ===
 
@@ -379,53 +299,6 @@ static void run_elsewhere(struct search *search) {
     }
 }
 
-// === The check ===
-
-// The length of the shortest tour by Held and Karp. `table[set * inner + last]` is the shortest way
-// from city 0 through all cities of `set` (bit i is city i + 1) that ends at city last + 1.
-static int optimal_length(const struct map *map) {
-    int inner = map->count - 1;
-    unsigned sets = 1u << inner;
-    int *table = program_memory((size_t)sets * (size_t)inner, sizeof *table);
-    for (unsigned set = 1; set < sets; set++) {
-        for (int last = 0; last < inner; last++) {
-            unsigned before = set & ~(1u << last);
-            if (before == set) {
-                continue;
-            }
-            int shortest = before == 0 ? map->distance[0][last + 1] : INT_MAX;
-            for (int previous = 0; previous < inner; previous++) {
-                if (before & (1u << previous)) {
-                    int way = table[(size_t)before * (size_t)inner + (size_t)previous] +
-                              map->distance[previous + 1][last + 1];
-                    shortest = way < shortest ? way : shortest;
-                }
-            }
-            table[(size_t)set * (size_t)inner + (size_t)last] = shortest;
-        }
-    }
-    int optimum = INT_MAX;
-    for (int last = 0; last < inner; last++) {
-        int way = table[(size_t)(sets - 1) * (size_t)inner + (size_t)last] + map->distance[last + 1][0];
-        optimum = way < optimum ? way : optimum;
-    }
-    free(table);
-    return optimum;
-}
-
-// Does the tour visit each city once, and is it as long as it says?
-static bool is_honest(const struct map *map, const struct tour *tour) {
-    unsigned visited = 0;
-    for (int place = 0; place < map->count; place++) {
-        int city = tour->cities[place];
-        if (city < 0 || city >= map->count || visited & (1u << city)) {
-            return false;
-        }
-        visited |= 1u << city;
-    }
-    return length_of(map, tour->cities) == tour->length;
-}
-
 // === The whole ===
 
 static struct outbox *outboxes_create(struct world world, int known_length) {
@@ -447,9 +320,9 @@ struct result {
 // Solves one map and adds to the result.
 static void solve(const struct settings *settings, struct search *search, long instance,
                   struct result *result) {
-    struct map map = map_create(settings, instance);
+    struct map map = map_create((int)settings->cities, (uint64_t)settings->seed, instance);
     search->map = &map;
-    search->best = greedy_tour(&map);
+    search->best = map_greedy_tour(&map);
     search->bound = search->best.length;
     search->nodes = 0;
     search->next_task = 0;
@@ -470,8 +343,8 @@ static void solve(const struct settings *settings, struct search *search, long i
     result->total_length += search->best.length;
     free(search->outboxes);
     if (search->world.rank == 0 && !settings->unchecked) {
-        bool honest = is_honest(&map, &search->best);
-        result->correct = honest && search->best.length == optimal_length(&map) && result->correct;
+        bool shortest = search->best.length == map_shortest_length(&map);
+        result->correct = map_has_tour(&map, &search->best) && shortest && result->correct;
     }
 }
 
@@ -494,7 +367,8 @@ static int solve_all(const struct argument_table *table, struct settings *settin
     progress_report(&progress, 1.0);
     char details[DETAILS_SIZE];
     snprintf(details, sizeof details,
-             "ranks=%d cities=%ld instances=%ld total_length=%ld nodes=%ld check=%s parallel_s=%.3f",
+             "ranks=%d cities=%ld instances=%ld total_length=%ld nodes=%ld check=%s "
+             "parallel_s=%.3f",
              world.size, settings->cities, instances, result.total_length, result.nodes,
              settings->unchecked ? "off" : "held-karp", result.parallel_seconds);
     return program_end(table, world, result.correct, details);
