@@ -3,4 +3,5 @@
 pub mod cgroup;
 pub mod executor;
 pub mod freezer;
+pub mod supervisor_protocol;
 pub mod sys;
