@@ -1,0 +1,289 @@
+//! What goes into an authority and what comes out.
+
+use std::{sync::Arc, time::Duration};
+
+use super::limits::START_UP_DEFAULT;
+use crate::{
+    matrix::NoPlacement,
+    message::PartitionReport,
+    model::{
+        Appointment, EndCause, GangId, GangIncarnation, GangRun, GangState, NodeIncarnation, NodeIndex, NodePlacement, NodeSet,
+        PartitionUid, Plan, RowSet, Settings, Term, TermRecord,
+    },
+};
+
+pub use crate::matrix::NodeCapacity;
+
+/// A partition as its user describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PartitionConfiguration {
+    /// Its UID.
+    pub partition: PartitionUid,
+    /// Times, rows and policy, validated.
+    pub settings: Settings,
+    /// How long the first term waits for all nodes.
+    pub start_up: Duration,
+    /// Its nodes, at most [`crate::limits::MEMBERS_MAX`], each once.
+    pub nodes: Vec<NodeCapacity>,
+}
+
+/// When a gang whose run ended badly is run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RestartPolicy {
+    /// How often at most.
+    pub limit: u32,
+    /// After a rank or its supervisor failed, or could not be started.
+    pub on_rank_failure: bool,
+    /// After a node was lost.
+    pub on_node_lost: bool,
+}
+
+/// A job as its user describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JobSpecification {
+    /// Its gang; never used again.
+    pub gang: GangId,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Its place among jobs of the same priority: lower goes first. No two jobs have the same.
+    pub submitted: u64,
+    /// Nodes, each once.
+    pub nodes: u16,
+    /// Ranks on each node.
+    pub ranks_per_node: u32,
+    /// CPUs of each rank.
+    pub cpus_per_rank: u16,
+    /// Memory on each node, in bytes.
+    pub memory_bytes: u64,
+    /// When it is run again.
+    pub restart: RestartPolicy,
+    /// It shall hold nothing for now.
+    pub suspended: bool,
+    /// It shall keep memory and rows and not run.
+    pub paused: bool,
+    /// How long it may hold slots, over all its runs; time queued or suspended does not count.
+    pub active_deadline: Option<Duration>,
+    /// Time between SIGTERM and SIGKILL when the authority ends it.
+    pub grace: Duration,
+}
+
+/// What can happen to an authority.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AuthorityInput {
+    /// The partition as it shall be. A later one changes the settings at once, and the nodes and rows when no gang holds
+    /// a slot; its partition's UID must be the same.
+    Configure(PartitionConfiguration),
+    /// What the store holds. Needed once before the first term; again whenever the store refused a write because it
+    /// holds a newer record.
+    Recovered(Option<TermRecord>),
+    /// A new job. A repetition changes nothing.
+    Submit(JobSpecification),
+    /// A job shall be paused, or go on.
+    SetPaused {
+        /// The job's gang.
+        gang: GangId,
+        /// Whether it shall be paused.
+        paused: bool,
+    },
+    /// A job shall be suspended, or queue again.
+    SetSuspended {
+        /// The job's gang.
+        gang: GangId,
+        /// Whether it shall be suspended.
+        suspended: bool,
+    },
+    /// A job shall end for good.
+    Cancel {
+        /// The job's gang.
+        gang: GangId,
+    },
+    /// An ended job may be forgotten. A job that has not ended is kept.
+    Forget {
+        /// The job's gang.
+        gang: GangId,
+    },
+    /// An agent is reached.
+    AgentReachable {
+        /// The agent, in this life.
+        agent: NodeIncarnation,
+        /// The highest term that its seal file holds; none without a file.
+        sealed: Option<Term>,
+    },
+    /// An agent is not reached any more.
+    AgentUnreachable {
+        /// The agent, in the life that was reached; another life's is ignored.
+        agent: NodeIncarnation,
+    },
+    /// There is proof that no rank and no agent lives on a node (section 2 of the design).
+    NodeProvenDead {
+        /// The node.
+        node: NodeIndex,
+    },
+    /// A node that was proven dead is in service again, with nothing of its earlier life.
+    NodeReturned {
+        /// The node.
+        node: NodeIndex,
+    },
+    /// The store has the record of the last [`AuthorityEffect::WriteRecord`].
+    RecordWritten {
+        /// Its term.
+        term: Term,
+    },
+    /// A manager reports.
+    Report(PartitionReport),
+    /// A gang's pod or supervisor could not be started on a node, and will not be: nothing of it lives there.
+    LaunchFailed {
+        /// The run.
+        run: GangRun,
+        /// The node.
+        node: NodeIndex,
+        /// Why.
+        failure: LaunchFailure,
+    },
+    /// [`crate::machine::Machine::next_deadline`] is reached.
+    Timer,
+}
+
+/// Why a pod or supervisor could not be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LaunchFailure {
+    /// The operating system refused; its error number.
+    NotStarted(u16),
+    /// It did not come up in time.
+    TimedOut,
+    /// A rule of the cluster forbids it.
+    Forbidden,
+}
+
+/// What an authority wants done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AuthorityEffect {
+    /// Write the record to the store, then say [`AuthorityInput::RecordWritten`]. One is in flight at most.
+    WriteRecord(TermRecord),
+    /// Send an appointment to the agent that shall manage. May be repeated within a term, with a newer plan.
+    Appoint {
+        /// The agent.
+        manager: NodeIncarnation,
+        /// The appointment.
+        appointment: Appointment,
+    },
+    /// Tell an agent of the newest term, so that it seals it and asks its manager to be admitted.
+    Introduce {
+        /// The agent's node.
+        node: NodeIndex,
+        /// The record.
+        record: TermRecord,
+    },
+    /// Send the newest plan to the manager.
+    SendPlan {
+        /// The manager's node.
+        manager: NodeIndex,
+        /// The plan.
+        plan: Arc<Plan>,
+    },
+    /// Tell the manager which nodes are proven dead: all of them, not only new ones.
+    SendProvenDead {
+        /// The manager's node.
+        manager: NodeIndex,
+        /// The nodes.
+        nodes: NodeSet,
+    },
+    /// Create the run's pods, in local mode start its supervisors. Must be safe to repeat.
+    Launch {
+        /// The run.
+        run: GangRun,
+        /// Its nodes.
+        placement: Vec<NodePlacement>,
+    },
+    /// The run is known dead: delete what is left of its pods or supervisors. Must be safe to repeat.
+    Remove {
+        /// The run.
+        run: GangRun,
+    },
+    /// A job's state has changed; replaces what was said of it before.
+    State(JobStatus),
+}
+
+/// What is to be known of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JobStatus {
+    /// The job's gang.
+    pub gang: GangId,
+    /// Its newest life: the one that runs, or the last one that did; zero before the first.
+    pub incarnation: GangIncarnation,
+    /// Where it stands.
+    pub state: GangState,
+    /// Why, with counts.
+    pub reason: StateReason,
+    /// How often it was run again after a failure.
+    pub restarts: u32,
+    /// False while nodes of it are outside the manager's view: it runs free there.
+    pub synchronised: bool,
+    /// Where it stands in the matrix, while it does.
+    pub placement: Option<JobPlacement>,
+}
+
+/// Where a gang stands in the matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JobPlacement {
+    /// Its rows.
+    pub rows: RowSet,
+    /// Its nodes.
+    pub nodes: Vec<NodePlacement>,
+}
+
+/// Why a job is in its state: for machines, with counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StateReason {
+    /// Nothing is out of the ordinary.
+    None,
+    /// There is no term yet: nothing is admitted.
+    NoTerm {
+        /// Its place in the queue, from 1.
+        position: usize,
+    },
+    /// It is the first that waits for a place, and there is none.
+    NoPlacement {
+        /// Its place in the queue, from 1.
+        position: usize,
+        /// What is short.
+        shortage: NoPlacement,
+    },
+    /// Others wait before it.
+    Behind {
+        /// Its place in the queue, from 1.
+        position: usize,
+    },
+    /// The user suspended it.
+    Suspended,
+    /// The user paused it.
+    Paused,
+    /// The user cancelled it.
+    Cancelled,
+    /// It held its slots for longer than its active deadline.
+    DeadlineExceeded,
+    /// Its last run ended so.
+    Ended(EndCause),
+    /// Its last run could not be started.
+    LaunchFailed {
+        /// The node.
+        node: NodeIndex,
+        /// Why.
+        failure: LaunchFailure,
+    },
+    /// Nodes of it are not reached, and there is no proof that nothing of it lives there.
+    NodeUnreachable {
+        /// The nodes.
+        nodes: NodeSet,
+    },
+    /// The authority knows as many jobs as it can.
+    TooManyJobs,
+}
+
+impl PartitionConfiguration {
+    /// A partition with the default start-up time.
+    #[must_use]
+    pub const fn new(partition: PartitionUid, settings: Settings, nodes: Vec<NodeCapacity>) -> Self {
+        Self { partition, settings, start_up: START_UP_DEFAULT, nodes }
+    }
+}

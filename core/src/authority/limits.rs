@@ -1,0 +1,18 @@
+//! Every limit of the authority, with its meaning and what happens beyond it.
+
+use std::time::Duration;
+
+use crate::limits::GANGS_PER_PLAN_MAX;
+
+/// Jobs that the authority knows, ended ones that are not forgotten yet included. A further one is refused.
+pub const JOBS_MAX: usize = 16_384;
+
+/// Different member sets that terms without establishment may leave in `since`. With so many, no further term is
+/// appointed unless its predecessor's member set is there already: the partition waits for its nodes instead.
+pub const SINCE_MAX: usize = 64;
+
+/// How long the first term waits for all configured nodes, unless the configuration says otherwise. After it, the nodes
+/// that are reached begin alone.
+pub const START_UP_DEFAULT: Duration = Duration::from_secs(10);
+
+const _: () = assert!(GANGS_PER_PLAN_MAX <= JOBS_MAX, "every gang of a plan is a job");
