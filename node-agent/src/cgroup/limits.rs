@@ -19,3 +19,7 @@ pub const KILL_ROUND_WAIT: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts to remove a cgroup that is empty but still held by an exiting process: the kernel
 /// announces such a change at most every 10 ms.
 pub const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
+
+/// Attempts to make a cgroup with those above it, while another process removes one of them as unused. Beyond, the
+/// kernel's answer (`ENOENT`) is passed on.
+pub const CREATE_ATTEMPTS_MAX: usize = 8;

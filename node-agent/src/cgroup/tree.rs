@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, CWD, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 
 use super::directory::{children, is_gone};
+use super::limits::CREATE_ATTEMPTS_MAX;
 use super::{CgroupError, CgroupPath, Leftover, Operation};
 
 /// A mounted cgroup v2 tree: alone at `/sys/fs/cgroup`, beside the v1 hierarchies at `/sys/fs/cgroup/unified`, or
@@ -54,15 +55,16 @@ impl CgroupTree {
     /// [`CgroupError::NotPermitted`] and [`CgroupError::Refused`]; what was made stays.
     pub fn create(&self, path: &CgroupPath) -> Result<(), CgroupError> {
         let disk = self.on_disk(path)?;
-        let mut answer = make(&disk);
-        if let (Err(Errno::NOENT), Some(parent)) = (answer, path.parent()) {
-            self.create(&parent)?;
-            answer = make(&disk);
+        let mut above: Vec<_> = std::iter::successors(Some(path.clone()), CgroupPath::parent).collect();
+        above.retain(|path| self.visible.holds(path) && *path != self.visible);
+        let mut answer = Ok(());
+        for _ in 0..CREATE_ATTEMPTS_MAX {
+            answer = above.iter().rev().try_for_each(|path| self.make(path));
+            if answer != Err(Errno::NOENT) {
+                break;
+            }
         }
-        match answer {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(source) => Err(CgroupError::kernel(Operation::Create, disk, source)),
-        }
+        answer.map_err(|source| CgroupError::kernel(Operation::Create, disk, source))
     }
 
     /// Removes a cgroup that holds nothing, then those above it that hold nothing either, up to but without `keep`.
@@ -103,6 +105,15 @@ impl CgroupTree {
         Ok(found)
     }
 
+    /// Makes one cgroup where it does not exist yet.
+    fn make(&self, path: &CgroupPath) -> Result<(), Errno> {
+        let disk = self.on_disk(path).map_err(|_| Errno::INVAL)?;
+        match mkdirat(CWD, disk, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
     fn among(mounts: &str) -> Option<Self> {
         let trees = mounts.lines().filter_map(Self::from_mount);
         trees.min_by_key(|tree| tree.visible.as_str().len())
@@ -118,10 +129,6 @@ impl CgroupTree {
         let visible = CgroupPath::parse(&unescaped(fields.next()?)).ok()?;
         Some(Self { mount_point: PathBuf::from(unescaped(fields.next()?)), visible })
     }
-}
-
-fn make(disk: &Path) -> Result<(), Errno> {
-    mkdirat(CWD, disk, Mode::from_raw_mode(0o755))
 }
 
 /// A `mountinfo` field with its escapes (`\040` and so on: space, tab, newline, backslash) undone.
