@@ -1,1 +1,34 @@
-//! Placeholder of the first commit; replaced by the crate's own modules.
+//! The fabric: opaque frames and sealed datagrams between the agents of a partition.
+//!
+//! It knows partitions, nodes and terms, and nothing of what the agents say to each other.
+//!
+//! | part | is |
+//! |---|---|
+//! | [`transport`] | the contract: links between nodes, classes of frames, what is delivered and what is refused |
+//! | [`loopback`] | the contract within one process, for tests and simulations of the shells |
+//! | [`tcp`] | the contract over TCP and mutual TLS: the default |
+//! | [`datagram`] | fixed-size datagrams for the strobe thread, sealed with keys of the TLS session; no async runtime |
+//! | [`identity`] | who a peer is: certificates, their names, and the TLS configurations that check them |
+//! | [`authority`] | a certificate authority in memory, for one run of the local mode |
+//!
+//! *Invariant:* a link belongs to one term; once [`transport::Transport::close_links`] has returned, nothing of an older
+//! term is delivered or written to the network any more.
+//!
+//! Why it is built this way stands in `docs/adr/0005-fabric-tls-and-datagrams.md`.
+
+pub mod authority;
+pub mod counters;
+pub mod datagram;
+pub mod identity;
+pub mod limits;
+pub mod loopback;
+pub mod tcp;
+pub mod transport;
+
+mod back_off;
+mod frame;
+mod hello;
+mod inbox;
+mod lane;
+mod link;
+mod queue;

@@ -1,0 +1,66 @@
+//! Every limit of the fabric, with its meaning and what happens beyond it.
+
+use std::time::Duration;
+
+use strobe_core::limits::{MEMORY_BYTES_MAX, PAYLOAD_BYTES_MAX};
+
+/// Payload of one frame, in bytes: the whole global memory that a member receives at its admission, and what is written
+/// around it. A larger frame is refused at the sender (`SendError::Oversized`); a received header that announces more
+/// ends the link.
+pub const FRAME_BYTES_MAX: usize = MEMORY_BYTES_MAX + (64 << 10);
+
+/// What a queued frame is charged beside its payload, in bytes: so that many empty frames fill a queue too.
+pub const FRAME_OVERHEAD_BYTES: usize = 64;
+
+/// Frames that wait to be written on one lane, in bytes. A further one waits at its sender, or is refused with
+/// `SendError::Full`.
+pub const LANE_BYTES_MAX: usize = 8 << 20;
+
+/// Frames of one class that were received and not yet taken by the agent, in bytes. Beyond it the lanes are not read,
+/// so that the senders' queues fill.
+pub const INBOX_BYTES_MAX: usize = 16 << 20;
+
+/// Small frames that are joined to one write, in bytes. A larger frame is written by itself.
+pub const COALESCE_BYTES: usize = 64 << 10;
+
+/// Links of one transport, over all terms. A plan beyond is refused with `OpenError::TooManyLinks`.
+pub const LINKS_MAX: usize = 1024;
+
+/// Handshakes that an acceptor serves at the same time. Further connections wait in the kernel's backlog.
+pub const HANDSHAKES_MAX: usize = 64;
+
+/// Time for one connection, from its first byte to the accepted hello. A slower peer is refused as `TimedOut`.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// First wait before a link is dialled again.
+pub const BACK_OFF_MIN: Duration = Duration::from_millis(4);
+
+/// Longest wait before a link is dialled again. Dialling goes on for as long as the plan names the peer.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// A connection without traffic is probed after this time.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
+
+/// Time between two probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Unanswered probes after which the link is down.
+pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// Written bytes that stay unacknowledged for longer end the link.
+pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+
+/// (peer, kind) pairs that were logged once. Further pairs are counted and not logged.
+pub const LOGGED_REFUSALS_MAX: usize = 1024;
+
+/// One datagram with header and tag, in bytes: fits every path with an MTU of 1280, the least of IPv6.
+pub const DATAGRAM_BYTES_MAX: usize = 1200;
+
+/// Datagrams that may overtake each other on one link. An older one is refused as replayed.
+pub const REPLAY_WINDOW: u64 = 128;
+
+const _: () = assert!(FRAME_BYTES_MAX > MEMORY_BYTES_MAX && FRAME_BYTES_MAX > PAYLOAD_BYTES_MAX, "a whole memory travels in one frame");
+const _: () = assert!(FRAME_BYTES_MAX + FRAME_OVERHEAD_BYTES <= LANE_BYTES_MAX, "the largest frame fits an empty lane");
+const _: () = assert!(LANE_BYTES_MAX <= INBOX_BYTES_MAX, "one lane does not hold more than its reader's inbox");
+const _: () = assert!(INBOX_BYTES_MAX < u32::MAX as usize, "a frame's charge is counted in u32 permits");
+const _: () = assert!(REPLAY_WINDOW == u128::BITS as u64, "the window is one machine integer");
