@@ -6,11 +6,13 @@
 pub mod cpu_list;
 pub mod duration;
 pub mod limits;
+pub mod manifest;
 pub mod parallel_job;
 pub mod partition;
 pub mod render;
 pub mod rules;
 mod schema;
+pub mod validate;
 
 pub use parallel_job::{ParallelJob, ParallelJobSpec};
 pub use partition::{Partition, PartitionSpec};

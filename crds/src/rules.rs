@@ -19,8 +19,9 @@ pub struct CelRule {
     pub expression: String,
     /// What would be right; the API server shows it.
     pub message: String,
-    /// The field that the message is about, relative to the scope, such as `.quantum`.
-    pub field_path: String,
+    /// The field that the message is about, relative to the scope, such as `.quantum`; none for metadata, which the
+    /// API server does not take as a path.
+    pub field_path: Option<String>,
 }
 
 /// What a rule is evaluated on.
@@ -51,7 +52,11 @@ impl CelRule {
     /// The entry of `x-kubernetes-validations`.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!({ "rule": self.expression, "message": self.message, "fieldPath": self.field_path })
+        let mut entry = json!({ "rule": self.expression, "message": self.message });
+        if let Some(path) = &self.field_path {
+            entry["fieldPath"] = json!(path);
+        }
+        entry
     }
 }
 

@@ -20,13 +20,15 @@ impl JsonSchema for ParallelJob {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let (spec, status) = (generator.subschema_for::<ParallelJobSpec>(), generator.subschema_for::<ParallelJobStatus>());
-        json_schema!({
+        let mut schema = json_schema!({
             "type": "object",
             "description": "A parallel job: its ranks run, stop and end together, as one gang, on all their nodes at once.",
             "properties": { "metadata": { "type": "object" }, "spec": spec, "status": status },
             "required": ["spec"],
             "x-kubernetes-validations": validations(ParallelJobRule::ALL.iter().map(|rule| rule.cel()), Scope::Object),
-        })
+        });
+        schema.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(tidy);
+        schema
     }
 }
 
@@ -37,12 +39,14 @@ impl JsonSchema for Partition {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let (spec, status) = (generator.subschema_for::<PartitionSpec>(), generator.subschema_for::<PartitionStatus>());
-        json_schema!({
+        let mut schema = json_schema!({
             "type": "object",
             "description": "A set of nodes that is scheduled as one machine, to the beat of one strobe.",
             "properties": { "metadata": { "type": "object" }, "spec": spec, "status": status },
             "required": ["spec"],
-        })
+        });
+        schema.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(tidy);
+        schema
     }
 }
 
@@ -91,6 +95,10 @@ pub(crate) fn prepare_template(schema: &mut Schema) {
         drop_descriptions(property);
     }
     if let Some(Value::Object(pod)) = properties.get_mut("spec") {
+        if let Some(Value::Object(fields)) = pod.get_mut("properties") {
+            // Kubernetes refuses them in a template; their schema would be a tenth of the file.
+            fields.remove("ephemeralContainers");
+        }
         pod.insert("x-kubernetes-preserve-unknown-fields".to_owned(), json!(true));
         bound_pod(pod);
     }
@@ -122,6 +130,42 @@ fn drop_descriptions(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_descriptions),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Makes a generated schema fit for the API server: no formats that it does not know, no second way to say that a field
+/// is absent (null), and descriptions without line breaks.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            forbid_null(fields);
+            if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+                fields.remove("format");
+            }
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
+            fields.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Turns "this type or null" and "one of this schema and null" into the type and the schema.
+fn forbid_null(fields: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = fields.get("type") {
+        let kept = types.iter().find(|name| *name != "null").cloned();
+        fields.extend(kept.map(|kept| ("type".to_owned(), kept)));
+    }
+    let Some(Value::Array(alternatives)) = fields.get("anyOf") else { return };
+    let [Value::Object(first), second] = alternatives.as_slice() else { return };
+    if *second == json!({ "type": "null" }) {
+        let first = first.clone();
+        fields.remove("anyOf");
+        for (name, field) in first {
+            fields.entry(name).or_insert(field);
+        }
     }
 }
 

@@ -53,11 +53,22 @@ impl ParallelJobRule {
     pub fn cel(self) -> CelRule {
         let scope = match self {
             Self::NameFits | Self::NodesImmutable | Self::TemplateImmutable => Scope::Object,
-            _ => Scope::Spec,
+            Self::RanksWithinLimit
+            | Self::CpusWithinLimit
+            | Self::RankContainerExists
+            | Self::RankContainerCommand
+            | Self::RestartHasCause
+            | Self::PartitionImmutable
+            | Self::RanksPerNodeImmutable
+            | Self::CpusPerRankImmutable
+            | Self::LaunchImmutable
+            | Self::RankContainerImmutable
+            | Self::ManagedByImmutable => Scope::Spec,
         };
-        let field_path = match scope {
-            Scope::Object => format!(".{}", self.path()),
-            Scope::Spec => self.path().trim_start_matches("spec").to_owned(),
+        let field_path = match (self, scope) {
+            (Self::NameFits, _) => None,
+            (_, Scope::Object) => Some(format!(".{}", self.path())),
+            (_, Scope::Spec) => Some(self.path().trim_start_matches("spec").to_owned()),
         };
         let subject = self.path().trim_start_matches("spec.").to_owned();
         CelRule { scope, expression: self.expression(), message: format!("{subject} must {}", self.right()), field_path }

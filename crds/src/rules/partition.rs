@@ -79,7 +79,7 @@ impl PartitionRule {
             scope: Scope::Spec,
             expression,
             message: format!("{field} must {}", self.right()),
-            field_path: format!(".{field}"),
+            field_path: Some(format!(".{field}")),
         }
     }
 
