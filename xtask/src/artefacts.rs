@@ -1,0 +1,160 @@
+//! Building what demo, tests and benchmarks run: the three programs and the C examples.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::process;
+use crate::workspace::Workspace;
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Optimised: what demo and benchmarks run
+    #[arg(long)]
+    release: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Debug,
+    Release,
+}
+
+/// Where the built things are.
+#[derive(Clone, Debug)]
+pub(crate) struct Artefacts {
+    pub(crate) kubectl_strobe: PathBuf,
+    pub(crate) strobe_agent: PathBuf,
+    /// The static supervisor. It also stands beside the agent; this copy is the one that no later `cargo test` or `cargo build`
+    /// replaces by a dynamic one.
+    pub(crate) strobe_init: PathBuf,
+    /// The folder of the examples' programs; nothing without MPICH.
+    pub(crate) examples: Option<PathBuf>,
+}
+
+/// Builds everything in one profile. Without `mpicc` the examples are left out.
+///
+/// # Errors
+/// Whatever does not compile, and files that cannot be copied.
+pub(crate) fn build(workspace: &Workspace, profile: Profile, mpicc: Option<&Path>) -> Result<Artefacts> {
+    let folder = workspace.target().join(profile.folder());
+    build_programs(workspace, profile)?;
+    let strobe_init = build_static_supervisor(workspace, profile, &folder)?;
+    let examples = mpicc.map(|mpicc| build_examples(workspace, mpicc)).transpose()?;
+    let [kubectl_strobe, strobe_agent] = ["kubectl-strobe", "strobe-agent"].map(|name| folder.join(name));
+    Ok(Artefacts { kubectl_strobe, strobe_agent, strobe_init, examples })
+}
+
+/// The command that checks the examples against their sequential runs.
+pub(crate) fn check_examples(workspace: &Workspace, mpicc: &Path) -> std::process::Command {
+    let mut command = make_examples(workspace, mpicc);
+    command.arg("check");
+    command
+}
+
+fn build_programs(workspace: &Workspace, profile: Profile) -> Result<()> {
+    let mut command = workspace.cargo();
+    command.args(["build", "--locked", "--bins"]).args(profile.flag());
+    match profile {
+        // With the features that `cargo test --workspace` unifies: the tests' build then reuses all of this one.
+        Profile::Debug => command.arg("--workspace"),
+        Profile::Release => command.args(["--package", "strobe-cli", "--package", "strobe-node-agent"]),
+    };
+    process::run(command)
+}
+
+/// Builds strobe-init without any shared library, since it has to start in whatever image a pod names.
+///
+/// The flag goes to the last rustc alone: crt-static only decides which C library is linked, so no dependency is built twice.
+fn build_static_supervisor(workspace: &Workspace, profile: Profile, folder: &Path) -> Result<PathBuf> {
+    let mut command = workspace.cargo();
+    command.args(["rustc", "--locked", "--package", "strobe-node-agent", "--bin", "strobe-init"]).args(profile.flag());
+    command.args(["--", "-C", "target-feature=+crt-static"]);
+    process::run(command)?;
+    let kept = workspace.target().join("static").join(profile.folder()).join("strobe-init");
+    replace(&folder.join("strobe-init"), &kept)?;
+    Ok(kept)
+}
+
+/// Copies by way of a rename: a supervisor that still runs from the old file keeps it.
+fn replace(from: &Path, to: &Path) -> Result<()> {
+    let fresh = to.with_extension("new");
+    fs::create_dir_all(to.parent().context("the copy has a folder")?).with_context(|| format!("make the folder of {}", to.display()))?;
+    fs::copy(from, &fresh).with_context(|| format!("copy {} to {}", from.display(), fresh.display()))?;
+    fs::rename(&fresh, to).with_context(|| format!("rename {} to {}", fresh.display(), to.display()))
+}
+
+fn build_examples(workspace: &Workspace, mpicc: &Path) -> Result<PathBuf> {
+    process::run(make_examples(workspace, mpicc))?;
+    Ok(examples_folder(workspace))
+}
+
+fn make_examples(workspace: &Workspace, mpicc: &Path) -> std::process::Command {
+    let mut command = workspace.command("make");
+    command.args(["-C", "examples"]);
+    command.arg(format!("OUT={}", examples_folder(workspace).display()));
+    command.arg(format!("MPICC={}", mpicc.display()));
+    command
+}
+
+fn examples_folder(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("examples")
+}
+
+// === impl Options ===
+
+impl Options {
+    pub(crate) fn profile(self) -> Profile {
+        if self.release { Profile::Release } else { Profile::Debug }
+    }
+}
+
+// === impl Profile ===
+
+impl Profile {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
+    }
+
+    fn flag(self) -> Option<&'static str> {
+        match self {
+            Self::Debug => None,
+            Self::Release => Some("--release"),
+        }
+    }
+}
+
+// === impl Artefacts ===
+
+impl fmt::Display for Artefacts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for path in [&self.kubectl_strobe, &self.strobe_agent, &self.strobe_init].into_iter().chain(&self.examples) {
+            writeln!(formatter, "{}", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_replaces_the_name_and_not_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("new"), folder.path().join("deep/strobe-init"));
+        fs::write(&from, "first").unwrap();
+        replace(&from, &to).unwrap();
+        let old = fs::File::open(&to).unwrap();
+        fs::write(&from, "second").unwrap();
+        replace(&from, &to).unwrap();
+        assert_eq!(std::io::read_to_string(old).unwrap(), "first");
+        assert_eq!(fs::read_to_string(&to).unwrap(), "second");
+    }
+}

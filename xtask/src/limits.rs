@@ -1,0 +1,38 @@
+//! Every limit of the recipes, with what happens at it.
+
+use std::time::Duration;
+
+/// Installing packages. Past it the stage fails; a mirror that hangs must not hold a machine.
+pub(crate) const PREPARE: Duration = Duration::from_secs(10 * 60);
+/// A build from nothing on two cores, with a wide margin. Past it the stage fails and what needs the build is not run.
+pub(crate) const BUILD: Duration = Duration::from_secs(25 * 60);
+/// All of the workspace's tests, their build included. Past it the tests count as failed and are ended with all that they started.
+pub(crate) const TESTS: Duration = Duration::from_secs(30 * 60);
+/// One batch of simulations. Past it the batch counts as failed.
+pub(crate) const SIMULATION: Duration = Duration::from_secs(15 * 60);
+/// Tidy, format and the examples' own check: seconds, unless the crates generator has to be built first.
+pub(crate) const CHECK: Duration = Duration::from_secs(10 * 60);
+/// Clippy or documentation of the whole workspace.
+pub(crate) const LINT: Duration = Duration::from_secs(20 * 60);
+/// Licences, with cargo-deny's own build on a new machine (under a minute on two idle cores).
+pub(crate) const LICENCES: Duration = Duration::from_secs(15 * 60);
+
+/// From asking a stage's processes to end until they are killed: time for kubectl-strobe to end its gangs and remove their cgroups.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// How long a stage's output is still read after its own process has ended: something that it left behind may hold the pipe open.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// How long agents and supervisors may take to notice that their run is over before they count as left behind.
+pub(crate) const SETTLE: Duration = Duration::from_secs(3);
+
+/// Lines of a stage's output that may wait to be printed; past it the stage itself waits, so that nothing is lost.
+pub(crate) const WAITING_LINES: usize = 256;
+
+/// Lines of a function, signature and closing brace included. Past it tidy refuses the function.
+pub(crate) const FUNCTION_LINES: usize = 70;
+/// Lines of a file without its tests. Past it tidy refuses the file.
+pub(crate) const FILE_LINES: usize = 500;
+
+/// Seeds of the simulation that a whole test runs.
+pub(crate) const SIMULATION_SEEDS: u32 = 1000;
+/// Seeds of the simulation in daily work.
+pub(crate) const QUICK_SEEDS: u32 = 50;

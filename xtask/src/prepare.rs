@@ -1,0 +1,115 @@
+//! What demo and tests need from the machine: found, and installed with the system's package manager where that is allowed.
+
+mod freezer;
+mod packages;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::process::{on_path, output_of};
+use packages::{Manager, Names};
+
+/// Where distributions put MPICH's compiler driver, the surest first: plain `mpicc` may belong to another MPI.
+const MPICC: [&str; 4] = ["mpicc.mpich", "/usr/lib64/mpich/bin/mpicc", "/usr/lib64/mpi/gcc/mpich/bin/mpicc", "mpicc"];
+
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Print the commands that would install what is missing, and fail, instead of running them
+    #[arg(long)]
+    pub(crate) no_install: bool,
+    /// Also NetPIPE for MPICH, which one test runs as a program that Strobe's authors did not write
+    #[arg(long)]
+    pub(crate) with_netpipe: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// MPICH's compiler driver.
+    pub(crate) mpicc: PathBuf,
+}
+
+/// One thing that must be there.
+struct Need {
+    name: &'static str,
+    why: &'static str,
+    found: fn() -> bool,
+    packages: Names,
+}
+
+const NEEDS: [Need; 4] = [
+    Need {
+        name: "a C compiler and make",
+        why: "builds the examples and links Rust programs",
+        found: || on_path("cc") && on_path("make"),
+        packages: Names { apt: "gcc libc6-dev make", dnf: "gcc make", zypper: "gcc make", pacman: "gcc make" },
+    },
+    Need {
+        name: "a static C library",
+        why: "strobe-init is one file that runs in every container",
+        found: has_static_libc,
+        packages: Names { apt: "libc6-dev", dnf: "glibc-static", zypper: "glibc-devel-static", pacman: "glibc" },
+    },
+    Need {
+        name: "MPICH",
+        why: "the examples are MPI programs",
+        found: || find_mpicc().is_some(),
+        packages: Names { apt: "mpich libmpich-dev", dnf: "mpich mpich-devel", zypper: "mpich mpich-devel", pacman: "mpich" },
+    },
+    NETPIPE,
+];
+
+const NETPIPE: Need = Need {
+    name: "NetPIPE for MPICH",
+    why: "a test runs it as a program that Strobe's authors did not write",
+    found: || on_path("NPmpich2"),
+    packages: Names { apt: "netpipe-mpich2", dnf: "", zypper: "", pacman: "" },
+};
+
+/// Checks what is needed, says what is missing, and installs it unless told not to.
+///
+/// # Errors
+/// Something is missing and was not, or could not be, installed; the commands that would do it were printed.
+pub(crate) fn run(options: Options) -> Result<Found> {
+    let missing = missing(options);
+    if !missing.is_empty() {
+        let names = report_missing(&missing);
+        packages::install(Manager::of_this_machine(), &names, options.no_install)?;
+        if let Some(need) = missing.iter().find(|need| !(need.found)()) {
+            bail!("{} is still missing after the packages were installed", need.name);
+        }
+    }
+    let mpicc = find_mpicc().context("MPICH is there, but none of its compiler drivers")?;
+    println!("MPICH: {}", mpicc.display());
+    println!("freezer: {}", freezer::find());
+    Ok(Found { mpicc })
+}
+
+/// MPICH's compiler driver, if it is installed.
+pub(crate) fn find_mpicc() -> Option<PathBuf> {
+    MPICC.iter().copied().find(|driver| output_of(driver, &["-show"]).is_some_and(|text| text.contains("mpich"))).map(PathBuf::from)
+}
+
+fn missing(options: Options) -> Vec<&'static Need> {
+    let installable = Manager::of_this_machine().is_some_and(|manager| manager.has(&NETPIPE.packages));
+    if options.with_netpipe && !installable && !(NETPIPE.found)() {
+        println!("{} has no package in this distribution: the test with it fails unless it is installed by hand", NETPIPE.name);
+    }
+    let wanted = |need: &&Need| need.name != NETPIPE.name || (options.with_netpipe && installable);
+    NEEDS.iter().filter(wanted).filter(|need| !(need.found)()).collect()
+}
+
+/// Says what is missing and why it is needed; gives the packages' names.
+fn report_missing(missing: &[&'static Need]) -> Vec<&'static Names> {
+    for need in missing {
+        println!("missing: {} ({})", need.name, need.why);
+    }
+    missing.iter().map(|need| &need.packages).collect()
+}
+
+fn has_static_libc() -> bool {
+    // A compiler that does not find the file answers with the bare name.
+    output_of("cc", &["-print-file-name=libc.a"]).is_some_and(|path| path.starts_with('/'))
+}

@@ -1,0 +1,191 @@
+//! The recipes that are made of stages: `test`, `lint` and `ci`.
+
+use std::env;
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::changed::{self, Part, Scope};
+use crate::limits;
+use crate::stage::{OnFailure, Stage, Tests, run_all};
+use crate::workspace::Workspace;
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct TestOptions {
+    /// Only the tests inside the crates' sources, and few seeds of the simulation
+    #[arg(long)]
+    quick: bool,
+    /// Fail, with the commands printed, instead of installing what is missing
+    #[arg(long)]
+    no_install: bool,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct CiOptions {
+    /// Only the crates that the work tree changes against HEAD, and all that depend on them
+    #[arg(long)]
+    changed: bool,
+}
+
+/// Makes the stages' commands.
+struct Recipes<'a> {
+    workspace: &'a Workspace,
+    /// This program, by the path that it was started from: a build may replace the file meanwhile.
+    xtask: OsString,
+    scope: Scope,
+}
+
+/// Sets up, builds and runs every test.
+///
+/// # Errors
+/// See [`run_all`].
+pub(crate) fn test(workspace: &Workspace, options: TestOptions) -> Result<ExitCode> {
+    let recipes = Recipes::new(workspace, Scope::Everything)?;
+    let prepare = if options.no_install { recipes.prepare(&["--no-install"]) } else { recipes.prepare(&[]) };
+    let tests: &[&str] = if options.quick { &["--lib", "--bins"] } else { &[] };
+    let seeds = if options.quick { limits::QUICK_SEEDS } else { limits::SIMULATION_SEEDS };
+    let stages = vec![prepare, recipes.build(), recipes.tests(tests), recipes.examples(), recipes.simulation(seeds)];
+    run_all(stages, Tests::Expected)
+}
+
+/// Format, clippy and documentation.
+///
+/// # Errors
+/// See [`run_all`].
+pub(crate) fn lint(workspace: &Workspace) -> Result<ExitCode> {
+    let recipes = Recipes::new(workspace, Scope::Everything)?;
+    run_all(vec![recipes.format(), recipes.clippy(), recipes.documentation()], Tests::NotExpected)
+}
+
+/// All checks, of everything or of what has changed.
+///
+/// # Errors
+/// No git checkout with `--changed`; else see [`run_all`].
+pub(crate) fn ci(workspace: &Workspace, options: CiOptions) -> Result<ExitCode> {
+    let scope = if options.changed { changed::find(workspace)? } else { Scope::Everything };
+    let recipes = Recipes::new(workspace, scope)?;
+    match &recipes.scope {
+        Scope::Everything => run_all(recipes.everything(), Tests::Expected),
+        Scope::Part(part) => {
+            let tests = if part.packages.is_empty() { Tests::NotExpected } else { Tests::Expected };
+            run_all(recipes.part(part), tests)
+        }
+    }
+}
+
+// === impl Recipes ===
+
+impl<'a> Recipes<'a> {
+    fn new(workspace: &'a Workspace, scope: Scope) -> Result<Self> {
+        let xtask = env::current_exe().context("the path of this program")?.into_os_string();
+        Ok(Self { workspace, xtask, scope })
+    }
+
+    /// The quick checks first: a wrong format is told in seconds, not after the tests.
+    fn everything(&self) -> Vec<Stage> {
+        vec![
+            self.prepare(&[]),
+            self.format(),
+            self.tidy(),
+            self.build(),
+            self.tests(&[]),
+            self.examples(),
+            self.simulation(limits::SIMULATION_SEEDS),
+            self.clippy(),
+            self.documentation(),
+            self.licences(),
+        ]
+    }
+
+    fn part(&self, part: &Part) -> Vec<Stage> {
+        let mut stages = vec![self.format(), self.tidy()];
+        if part.is_empty() {
+            return stages;
+        }
+        stages.extend([self.prepare(&[]), self.build()]);
+        if part.examples {
+            stages.push(self.examples());
+        }
+        if part.packages.contains("strobe-sim") {
+            stages.push(self.simulation(limits::QUICK_SEEDS));
+        }
+        if !part.packages.is_empty() {
+            stages.extend([self.tests(&[]), self.clippy(), self.documentation()]);
+        }
+        stages
+    }
+
+    fn prepare(&self, more: &[&str]) -> Stage {
+        let mut command = self.xtask(&["check-prerequisites", "--with-netpipe"]);
+        command.args(more);
+        Stage { name: "prepare", limit: limits::PREPARE, commands: vec![command], failure: OnFailure::Stop }
+    }
+
+    fn build(&self) -> Stage {
+        Stage { name: "build", limit: limits::BUILD, commands: vec![self.xtask(&["build"])], failure: OnFailure::Stop }
+    }
+
+    fn tests(&self, which: &[&str]) -> Stage {
+        let mut command = self.cargo(&["test", "--locked", "--no-fail-fast"]);
+        command.args(self.packages()).args(which).env("RUST_BACKTRACE", "1");
+        stage("tests", limits::TESTS, vec![command])
+    }
+
+    fn examples(&self) -> Stage {
+        stage("examples", limits::CHECK, vec![self.xtask(&["check-examples"])])
+    }
+
+    fn simulation(&self, seeds: u32) -> Stage {
+        stage("simulation", limits::SIMULATION, vec![self.xtask(&["sim", "--seeds", &seeds.to_string()])])
+    }
+
+    fn format(&self) -> Stage {
+        stage("format", limits::CHECK, vec![self.cargo(&["fmt", "--all", "--", "--check"])])
+    }
+
+    fn tidy(&self) -> Stage {
+        stage("tidy", limits::CHECK, vec![self.xtask(&["tidy"])])
+    }
+
+    fn clippy(&self) -> Stage {
+        let mut command = self.cargo(&["clippy", "--locked", "--all-targets"]);
+        command.args(self.packages()).args(["--", "-D", "warnings"]);
+        stage("clippy", limits::LINT, vec![command])
+    }
+
+    fn documentation(&self) -> Stage {
+        let mut command = self.cargo(&["doc", "--locked", "--no-deps"]);
+        command.args(self.packages()).env("RUSTDOCFLAGS", "-D warnings");
+        stage("documentation", limits::LINT, vec![command])
+    }
+
+    fn licences(&self) -> Stage {
+        stage("licences", limits::LICENCES, vec![self.xtask(&["licences"])])
+    }
+
+    fn xtask(&self, arguments: &[&str]) -> Command {
+        let mut command = self.workspace.command(&self.xtask);
+        command.args(arguments);
+        command
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = self.workspace.cargo();
+        command.args(arguments);
+        command
+    }
+
+    /// Cargo's selection of packages.
+    fn packages(&self) -> Vec<&str> {
+        match &self.scope {
+            Scope::Everything => vec!["--workspace"],
+            Scope::Part(part) => part.packages.iter().flat_map(|package| ["--package", package]).collect(),
+        }
+    }
+}
+
+fn stage(name: &'static str, limit: std::time::Duration, commands: Vec<Command>) -> Stage {
+    Stage { name, limit, commands, failure: OnFailure::Continue }
+}
