@@ -1,0 +1,76 @@
+//! Every limit of the core, with its meaning and what happens beyond it.
+
+use std::time::Duration;
+
+/// Rows of a matrix. A `Partition` with more is refused; a row index fits a byte of the strobe.
+pub const ROWS_MAX: usize = 16;
+
+/// Members of a partition while the control tree has depth one. A term record with more is refused.
+pub const MEMBERS_MAX: usize = 64;
+
+/// Gangs on one node, over all rows: one bit each of a machine word. Placement leaves a node with more alone.
+pub const GANGS_PER_NODE_MAX: usize = 64;
+
+/// Gangs in one plan. The authority keeps further jobs queued.
+pub const GANGS_PER_PLAN_MAX: usize = 1024;
+
+/// CPUs of one node that a matrix can hold. CPUs beyond are not used.
+pub const CPUS_PER_NODE_MAX: usize = 1024;
+
+/// Ranks of one gang.
+pub const RANKS_PER_GANG_MAX: u32 = 65_536;
+
+/// Epochs that one strobe announces. A strobe datagram stays below one Ethernet frame.
+pub const SCHEDULE_EPOCHS_MAX: usize = 512;
+
+/// What a rolling schedule covers at least, unless [`SCHEDULE_EPOCHS_MAX`] caps it: a lost strobe costs nothing while
+/// one of the next ones arrives within this time.
+pub const SCHEDULE_COVER: Duration = Duration::from_millis(500);
+
+/// Shortest quantum.
+pub const QUANTUM_MIN: Duration = Duration::from_millis(1);
+
+/// Longest quantum.
+pub const QUANTUM_MAX: Duration = Duration::from_secs(10);
+
+/// Records that the manager has numbered and that are not yet stable. Further operations wait at the manager.
+pub const RECORDS_IN_FLIGHT_MAX: usize = 64;
+
+/// Operations that one node may have outstanding. A further one is refused with `TooManyOperations`.
+pub const OPERATIONS_PER_NODE_MAX: usize = 64;
+
+/// Outcomes that global memory remembers for one node, so that a repeated operation takes effect once. A repetition of
+/// an older operation is answered `Unknown`.
+pub const OUTCOMES_PER_NODE_MAX: usize = 128;
+
+/// Payload of one XFER, in bytes. A larger one is refused; larger data are a sequence of XFERs.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// Payloads that global memory holds together, in bytes: a whole memory travels in one message at admission.
+/// An XFER beyond it is aborted with `MemoryFull`.
+pub const MEMORY_BYTES_MAX: usize = 4 << 20;
+
+/// Hold, resume and release commands that wait for their instant on one node: two a gang.
+pub const PENDING_HOLDS_MAX: usize = 2 * GANGS_PER_NODE_MAX;
+
+/// Clock samples that an offset estimate looks back on.
+pub const CLOCK_SAMPLES: usize = 16;
+
+/// Clock probes that may be unanswered at once; the answer to an older one is ignored.
+pub const CLOCK_PROBES_OPEN_MAX: usize = 16;
+
+/// Versions of the matrix whose row tables a node keeps. A strobe that names a lower version keeps the row.
+pub const TABLES_KEPT: usize = 4;
+
+/// Announcements that a node keeps at once: the one that runs, and changes that follow each other within the lead. The
+/// oldest is forgotten first; its last epochs keep the row.
+pub const ANNOUNCEMENTS_KEPT: usize = 4;
+
+/// An epoch that is acted on later than this after its instant counts as late.
+pub const LATE_TOLERANCE: Duration = Duration::from_millis(1);
+
+const _: () = assert!(ROWS_MAX <= 1 << 8, "a row index is one byte");
+const _: () = assert!(MEMBERS_MAX <= 64 && GANGS_PER_NODE_MAX <= 64, "sets of nodes and of local gangs are one machine word");
+const _: () = assert!(PAYLOAD_BYTES_MAX <= MEMORY_BYTES_MAX, "one payload fits the memory");
+const _: () = assert!(OPERATIONS_PER_NODE_MAX <= OUTCOMES_PER_NODE_MAX, "an outstanding operation's outcome is never forgotten");
+const _: () = assert!(QUANTUM_MIN.as_nanos() * SCHEDULE_EPOCHS_MAX as u128 >= SCHEDULE_COVER.as_nanos(), "the cap still covers the shortest quantum");

@@ -1,0 +1,71 @@
+//! The manager: what an agent does while it is the machine manager of its partition.
+//!
+//! [`Manager`] seals the members of its term, completes the prefix, numbers the one order and leads the gangs through
+//! their lives; [`Announcer`], on the strobe thread, asks for the lease and announces the strobe.
+//! *Invariant:* nothing is numbered before enough members have sealed and hold the prefix, nor without the lease.
+//! *Invariant:* between a compare and its result nothing else is numbered: comparison and write are one step.
+
+mod announcer;
+mod face;
+mod gangs;
+mod ordering;
+mod reign;
+mod sealing;
+mod sequencer;
+mod views;
+
+pub use announcer::{Announcer, AnnouncerCounters, AnnouncerEffect, AnnouncerInput};
+pub use face::{ManagerEffect, ManagerEvent, ManagerInput};
+use reign::{Reign, Stage};
+
+use crate::{
+    machine::{Machine, Outbox},
+    message::AnnouncerCommand,
+    model::Instant,
+};
+
+/// See the module. Without an appointment it does nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Manager {
+    reign: Option<Reign>,
+}
+
+impl Manager {
+    /// True while this agent has an appointment that no member has refused.
+    #[must_use]
+    pub const fn is_appointed(&self) -> bool {
+        self.reign.is_some()
+    }
+}
+
+impl Machine for Manager {
+    type Input = ManagerInput;
+    type Effect = ManagerEffect;
+
+    fn step(&mut self, now: Instant, input: ManagerInput, out: &mut Outbox<ManagerEffect>) {
+        match input {
+            ManagerInput::Appointed { appointment, settings } => {
+                let newer = self.reign.as_ref().is_none_or(|reign| appointment.record.term > reign.term());
+                if newer {
+                    out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
+                    self.reign = Some(Reign::begin(now, appointment, settings, out));
+                }
+            }
+            other @ (ManagerInput::Plan(_)
+            | ManagerInput::ProvenDead(_)
+            | ManagerInput::FromMember { .. }
+            | ManagerInput::Announcer(_)
+            | ManagerInput::Timer) => {
+                let refused = self.reign.as_mut().is_some_and(|reign| reign.step(now, other, out).is_refused());
+                if refused {
+                    out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
+                    self.reign = None;
+                }
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.reign.as_ref().map(Reign::next_deadline)
+    }
+}

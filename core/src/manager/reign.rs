@@ -1,0 +1,242 @@
+//! One appointment of a manager, from its first seal to a higher term.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{ManagerEffect, ManagerInput, gangs::Hints, ordering::PendingCompare, sequencer::Sequencer};
+use crate::{
+    limits::{MEMBERS_MAX, OPERATIONS_PER_NODE_MAX},
+    machine::Outbox,
+    message::{AnnouncerReport, GangReport, PartitionReport, SealAnswer, ToManager},
+    model::{
+        AgentIncarnation, Appointment, Fence, GangRun, Instant, MatrixVersion, NodeIndex, NodeSet, RowSet, Settings, Term, TermRecord, View,
+    },
+    primitives::{GangMemory, Memory, OperationId, Request},
+};
+
+/// The state of one appointment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Reign {
+    /// Its plan is the authority's newest.
+    pub(super) appointment: Appointment,
+    pub(super) settings: Settings,
+    pub(super) fence: Fence,
+    pub(super) stage: Stage,
+    pub(super) answers: BTreeMap<NodeIndex, SealAnswer>,
+    pub(super) installed: NodeSet,
+    pub(super) view: BTreeMap<NodeIndex, AgentIncarnation>,
+    pub(super) joining: BTreeMap<NodeIndex, AgentIncarnation>,
+    pub(super) dead: NodeSet,
+    pub(super) sequencer: Sequencer,
+    pub(super) compare: Option<PendingCompare>,
+    /// Operations that wait for a number.
+    pub(super) waiting: VecDeque<(OperationId, Request)>,
+    pub(super) hints: BTreeMap<GangRun, Hints>,
+    pub(super) lease_until: Instant,
+    pub(super) next_epoch_at: Instant,
+    pub(super) rotation: Option<(MatrixVersion, RowSet)>,
+    reported: Option<PartitionReport>,
+    resend_at: Instant,
+}
+
+/// How far the reign has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// Members are asked to seal; with enough answers the others get until `patience`.
+    Sealing { patience: Option<Instant> },
+    /// The prefix is being installed on the sealed.
+    Installing { patience: Instant },
+    /// It commands.
+    Established,
+}
+
+/// Whether the reign goes on after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It goes on.
+    Continues,
+    /// A member has promised a higher term.
+    Refused,
+}
+
+impl Progress {
+    pub(super) fn is_refused(self) -> bool {
+        self == Self::Refused
+    }
+}
+
+impl Reign {
+    pub(super) fn begin(now: Instant, appointment: Appointment, settings: Settings, out: &mut Outbox<ManagerEffect>) -> Self {
+        let record = &appointment.record;
+        let reign = Self {
+            fence: Fence { partition: record.partition, term: record.term, view: View(0) },
+            dead: appointment.dead,
+            stage: Stage::Sealing { patience: None },
+            answers: BTreeMap::new(),
+            installed: NodeSet::EMPTY,
+            view: BTreeMap::new(),
+            joining: BTreeMap::new(),
+            sequencer: Sequencer::new(Arc::new(Memory::default())),
+            compare: None,
+            waiting: VecDeque::new(),
+            hints: BTreeMap::new(),
+            lease_until: Instant::ORIGIN,
+            next_epoch_at: now,
+            rotation: None,
+            reported: None,
+            resend_at: now + settings.heartbeat,
+            appointment,
+            settings,
+        };
+        reign.ask_seals(out);
+        reign
+    }
+
+    pub(super) const fn term(&self) -> Term {
+        self.fence.term
+    }
+
+    pub(super) const fn record(&self) -> &TermRecord {
+        &self.appointment.record
+    }
+
+    pub(super) fn next_deadline(&self) -> Instant {
+        match self.stage {
+            Stage::Sealing { patience: Some(patience) } | Stage::Installing { patience } => patience.min(self.resend_at),
+            Stage::Sealing { patience: None } | Stage::Established => self.resend_at,
+        }
+    }
+
+    pub(super) fn step(&mut self, now: Instant, input: ManagerInput, out: &mut Outbox<ManagerEffect>) -> Progress {
+        match input {
+            ManagerInput::Appointed { .. } => {}
+            ManagerInput::Plan(plan) => {
+                if plan.version > self.appointment.plan.version {
+                    self.appointment.plan = plan;
+                }
+            }
+            ManagerInput::ProvenDead(nodes) => self.dead = self.dead.union(nodes),
+            ManagerInput::FromMember { message: ToManager::SealRefused { sealed }, .. } => {
+                if sealed > self.term() {
+                    self.report_refusal(sealed, out);
+                    return Progress::Refused;
+                }
+            }
+            ManagerInput::FromMember { from, message } => self.from_member(now, from, message, out),
+            ManagerInput::Announcer(report) => self.from_announcer(report, out),
+            ManagerInput::Timer => self.timer(now, out),
+        }
+        self.advance(now, out);
+        Progress::Continues
+    }
+
+    fn from_member(&mut self, now: Instant, from: NodeIndex, message: ToManager, out: &mut Outbox<ManagerEffect>) {
+        let fence = self.fence;
+        let current = |other: Fence| other.partition == fence.partition && other.term == fence.term;
+        match message {
+            ToManager::Sealed(answer) => {
+                if answer.member.node == from {
+                    self.seal_answered(now, answer, out);
+                }
+            }
+            ToManager::SealRefused { .. } => {}
+            ToManager::Installed { fence, number } if current(fence) => self.installed(now, from, number, out),
+            ToManager::Held { fence, number } if current(fence) => self.sequencer.receipt(from, number),
+            ToManager::Compared { fence, number, truth } if current(fence) => self.compared(from, number, truth),
+            ToManager::Installed { .. } | ToManager::Held { .. } | ToManager::Compared { .. } => {}
+            ToManager::Submit { operation, request } => self.submitted(from, operation, request),
+            ToManager::Signal(signal) => {
+                let member = signal.node == from && self.view.contains_key(&from);
+                if member && self.sequencer.memory().gang(signal.run).is_some() {
+                    self.hints.entry(signal.run).or_default().take(signal);
+                }
+            }
+        }
+    }
+
+    /// Keeps a member's operation until it can be numbered. Members resend what has no outcome, so one that finds the
+    /// queue full loses nothing.
+    fn submitted(&mut self, from: NodeIndex, operation: OperationId, request: Request) {
+        let member = operation.caller.node == from && self.view.get(&from) == Some(&operation.caller.incarnation);
+        let known = self.waiting.iter().any(|(waiting, _)| *waiting == operation);
+        if member && !known && self.waiting.len() < MEMBERS_MAX * OPERATIONS_PER_NODE_MAX {
+            self.waiting.push_back((operation, request));
+        }
+    }
+
+    fn from_announcer(&mut self, report: AnnouncerReport, out: &mut Outbox<ManagerEffect>) {
+        match report {
+            AnnouncerReport::Lease { fence, until, next_epoch_at, .. } if fence.term == self.term() => {
+                self.lease_until = until;
+                self.next_epoch_at = next_epoch_at;
+            }
+            AnnouncerReport::Suspect { fence, node, incarnation } if fence.term == self.term() => self.suspect(node, incarnation, out),
+            AnnouncerReport::Lease { .. } | AnnouncerReport::Suspect { .. } => {}
+        }
+    }
+
+    fn timer(&mut self, now: Instant, out: &mut Outbox<ManagerEffect>) {
+        self.sealing_timer(now, out);
+        if self.resend_at <= now {
+            self.resend_at = now + self.settings.heartbeat;
+            match self.stage {
+                Stage::Sealing { .. } => self.ask_seals(out),
+                Stage::Installing { .. } => {
+                    for node in self.view_nodes().difference(self.installed).iter() {
+                        self.install(node, out);
+                    }
+                }
+                Stage::Established => self.send_everything_again(out),
+            }
+        }
+    }
+
+    /// Reports the whole state when it changed.
+    pub(super) fn report(&mut self, out: &mut Outbox<ManagerEffect>) {
+        let memory = self.sequencer.memory();
+        let sequence = self.reported.as_ref().map_or(0, |reported| reported.sequence);
+        let report = PartitionReport {
+            fence: self.fence,
+            sequence,
+            established: true,
+            refused_by: None,
+            view: self.members(),
+            generation: memory.generation,
+            plan: memory.plan.version,
+            gangs: memory.gangs().map(|gang| self.gang_report(gang)).collect(),
+        };
+        if self.reported.as_ref() != Some(&report) {
+            let report = PartitionReport { sequence: sequence + 1, ..report };
+            self.reported = Some(report.clone());
+            out.push(ManagerEffect::Report(report));
+        }
+    }
+
+    fn gang_report(&self, gang: &GangMemory) -> GangReport {
+        let nodes = self.sequencer.memory().plan.gang(gang.run).map_or(NodeSet::EMPTY, crate::model::PlannedGang::nodes);
+        let up = self.hints.get(&gang.run).map_or(0, |hints| hints.up.len());
+        GangReport {
+            run: gang.run,
+            phase: gang.phase,
+            held: gang.held,
+            nodes_up: u16::try_from(up).unwrap_or(u16::MAX),
+            nodes_absent: nodes.difference(self.view_nodes()).iter().collect(),
+        }
+    }
+
+    fn report_refusal(&self, sealed: Term, out: &mut Outbox<ManagerEffect>) {
+        let sequence = self.reported.as_ref().map_or(0, |reported| reported.sequence) + 1;
+        out.push(ManagerEffect::Report(PartitionReport {
+            fence: self.fence,
+            sequence,
+            established: false,
+            refused_by: Some(sealed),
+            view: Vec::new(),
+            generation: self.sequencer.memory().generation,
+            plan: self.sequencer.memory().plan.version,
+            gangs: Vec::new(),
+        }));
+    }
+}

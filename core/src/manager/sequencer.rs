@@ -1,0 +1,92 @@
+//! The one order: numbering, receipts, stability.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    limits::RECORDS_IN_FLIGHT_MAX,
+    model::{NodeIndex, NodeSet, RecordNumber},
+    primitives::{Applied, Memory, Record},
+};
+
+/// Numbers records and knows who holds them. The manager's own memory has the stable ones applied.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Sequencer {
+    memory: Arc<Memory>,
+    /// Numbered and not yet stable; the first has the number after memory's.
+    in_flight: VecDeque<Arc<Record>>,
+    /// The last record that each receiver holds; receivers are the view and those being admitted.
+    held: BTreeMap<NodeIndex, RecordNumber>,
+}
+
+impl Sequencer {
+    /// The order that goes on after the completed prefix.
+    pub(super) fn new(memory: Arc<Memory>) -> Self {
+        Self { memory, in_flight: VecDeque::with_capacity(RECORDS_IN_FLIGHT_MAX), held: BTreeMap::new() }
+    }
+
+    pub(super) const fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// True when another record may be numbered.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight.len() < RECORDS_IN_FLIGHT_MAX
+    }
+
+    /// Records that are numbered and not yet stable.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.in_flight.iter()
+    }
+
+    /// The last number given.
+    pub(super) fn last(&self) -> RecordNumber {
+        RecordNumber(self.memory.applied.0 + self.in_flight.len() as u64)
+    }
+
+    pub(super) fn number(&mut self, record: Arc<Record>) -> RecordNumber {
+        assert!(self.has_room(), "the caller asks has_room before it numbers");
+        self.in_flight.push_back(record);
+        self.last()
+    }
+
+    /// A receiver begins at this number.
+    pub(super) fn begin_at(&mut self, node: NodeIndex, number: RecordNumber) {
+        self.held.insert(node, number);
+    }
+
+    pub(super) fn forget(&mut self, node: NodeIndex) {
+        self.held.remove(&node);
+    }
+
+    /// A receiver holds everything up to `number`. Receipts only grow.
+    pub(super) fn receipt(&mut self, node: NodeIndex, number: RecordNumber) {
+        let last = self.last();
+        if let Some(held) = self.held.get_mut(&node) {
+            *held = number.min(last).max(*held);
+        }
+    }
+
+    pub(super) fn held_by(&self, node: NodeIndex) -> Option<RecordNumber> {
+        self.held.get(&node).copied()
+    }
+
+    /// Applies what every node of the view holds, and returns what that changed, in order.
+    pub(super) fn apply_stable(&mut self, view: NodeSet) -> Vec<Applied> {
+        let stable = view.iter().map(|node| self.held_by(node).unwrap_or(RecordNumber(0))).min().unwrap_or(RecordNumber(0));
+        let mut applied = Vec::new();
+        while self.memory.applied < stable {
+            let Some(record) = self.in_flight.pop_front() else { break };
+            applied.push(Arc::make_mut(&mut self.memory).apply(&record));
+        }
+        applied
+    }
+
+    /// What a receiver that holds everything up to `after` still has to get, in order.
+    pub(super) fn missing_after(&self, after: RecordNumber) -> impl Iterator<Item = (RecordNumber, &Arc<Record>)> {
+        let first = self.memory.applied.0 + 1;
+        self.in_flight.iter().enumerate().map(move |(index, record)| (RecordNumber(first + index as u64), record)).filter(move |(number, _)| *number > after)
+    }
+}

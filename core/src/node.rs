@@ -1,0 +1,9 @@
+//! A node of a partition: what every agent does.
+
+mod clock;
+mod member;
+mod switcher;
+
+pub use clock::{CLOCK_AGREEING, ClockExchange, OffsetEstimator, SampleVerdict};
+pub use member::{AdoptedGang, Member, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
+pub use switcher::{SwitchCause, SwitchSample, Switcher, SwitcherConfiguration, SwitcherCounters, SwitcherEffect, SwitcherInput};

@@ -1,0 +1,228 @@
+//! The member: an agent's part of a term, without the strobe.
+//!
+//! It seals terms, holds and applies the records of the one order, and keeps the node's gangs as global memory wants them.
+//! *Invariant:* nothing of a term below the seal is obeyed; a seal is answered only after the strobe thread refuses the
+//! older terms, their links are cut and the promise is written.
+//! *Invariant:* effects outside follow stable records only.
+
+mod face;
+mod gangs;
+mod replica;
+mod seal;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+pub use face::{AdoptedGang, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
+use gangs::{Life, LocalGang, Pause};
+
+use crate::{
+    machine::{Machine, Outbox},
+    message::{RowTable, SwitcherCommand, SwitcherReport, ToManager, ToMember},
+    model::{Fence, GangRun, Instant, NodeIndex, Policy, Term},
+    primitives::{Cell, Memory, Record, Request},
+};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Member {
+    configuration: MemberConfiguration,
+    sealed: Option<Term>,
+    stage: Stage,
+    /// The term whose manager completed the prefix that this life of the agent holds.
+    installed_term: Option<Term>,
+    memory: Option<Arc<Memory>>,
+    /// Records held and not yet stable, the first with the number after memory's.
+    held: VecDeque<Arc<Record>>,
+    cells: BTreeMap<Cell, u64>,
+    deferred_stores: Vec<(Cell, u64)>,
+    gangs: BTreeMap<GangRun, LocalGang>,
+    table: Option<RowTable>,
+    operations: BTreeMap<u64, Request>,
+    last_operation: u64,
+    resend_at: Option<Instant>,
+}
+
+/// How far the member has come in the term that it sealed last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Stage {
+    /// This life has sealed nothing.
+    Unsealed,
+    /// The promise is being made.
+    Sealing { term: Term, manager: NodeIndex },
+    /// The promise is made.
+    Sealed { term: Term, manager: NodeIndex },
+    /// The prefix is installed.
+    Installed { fence: Fence, manager: NodeIndex },
+    /// It belongs to the view.
+    Admitted { fence: Fence, manager: NodeIndex },
+}
+
+impl Member {
+    /// A member at the start of an agent's life, and the first commands to its strobe thread.
+    #[must_use]
+    pub fn new(configuration: MemberConfiguration, out: &mut Outbox<MemberEffect>) -> Self {
+        let settings = &configuration.settings;
+        out.push(MemberEffect::Switcher(SwitcherCommand::Settings {
+            watchdog: settings.watchdog,
+            suspicion: settings.suspicion,
+            clock_tolerance: settings.clock_tolerance,
+            switching: settings.policy == Policy::Gang,
+        }));
+        Self {
+            sealed: configuration.sealed,
+            configuration,
+            stage: Stage::Unsealed,
+            installed_term: None,
+            memory: None,
+            held: VecDeque::new(),
+            cells: BTreeMap::new(),
+            deferred_stores: Vec::new(),
+            gangs: BTreeMap::new(),
+            table: None,
+            operations: BTreeMap::new(),
+            last_operation: 0,
+            resend_at: None,
+        }
+    }
+
+    /// The fence of the view that this life belongs to.
+    #[must_use]
+    pub const fn admitted(&self) -> Option<Fence> {
+        match self.stage {
+            Stage::Admitted { fence, .. } => Some(fence),
+            Stage::Unsealed | Stage::Sealing { .. } | Stage::Sealed { .. } | Stage::Installed { .. } => None,
+        }
+    }
+
+    /// The highest term that was promised.
+    #[must_use]
+    pub const fn sealed(&self) -> Option<Term> {
+        self.sealed
+    }
+
+    /// The applied memory, once a prefix was installed.
+    #[must_use]
+    pub const fn memory(&self) -> Option<&Arc<Memory>> {
+        self.memory.as_ref()
+    }
+
+    const fn manager(&self) -> Option<NodeIndex> {
+        match self.stage {
+            Stage::Unsealed => None,
+            Stage::Sealing { manager, .. } | Stage::Sealed { manager, .. } | Stage::Installed { manager, .. } | Stage::Admitted { manager, .. } => {
+                Some(manager)
+            }
+        }
+    }
+
+    /// True when that manager of that term is the one whose seal was answered.
+    fn follows(&self, from: NodeIndex, fence: Fence) -> bool {
+        let sealing = matches!(self.stage, Stage::Unsealed | Stage::Sealing { .. });
+        !sealing && fence.partition == self.configuration.partition && self.sealed == Some(fence.term) && self.manager() == Some(from)
+    }
+
+    /// True when records of that manager and term continue what is held.
+    fn obeys(&self, from: NodeIndex, fence: Fence) -> bool {
+        let installed = matches!(self.stage, Stage::Installed { .. } | Stage::Admitted { .. });
+        installed && self.follows(from, fence)
+    }
+
+    fn from_manager(&mut self, from: NodeIndex, message: ToMember, out: &mut Outbox<MemberEffect>) {
+        match message {
+            ToMember::Seal(record) => self.seal_asked(from, &record, out),
+            ToMember::Install { fence, memory } => self.install(from, fence, memory, out),
+            ToMember::Admitted { fence, members } => self.admit(from, fence, &members, out),
+            ToMember::Append { fence, number, record } => self.append(from, fence, number, record, out),
+            ToMember::Stable { fence, number } => self.stable(from, fence, number, out),
+            ToMember::Refused { operation, outcome } => self.refused(operation, outcome, out),
+        }
+    }
+
+    fn from_switcher(&mut self, report: SwitcherReport, out: &mut Outbox<MemberEffect>) {
+        match report {
+            SwitcherReport::Sealed { term } => self.switcher_sealed(term, out),
+            SwitcherReport::LeftOut { term } => self.left_out(term, out),
+            SwitcherReport::VersionMissing { .. } => self.say_held(out),
+            SwitcherReport::State(_) | SwitcherReport::HoldEffective { .. } => {}
+        }
+    }
+
+    fn adopt(&mut self, inventory: Vec<AdoptedGang>, out: &mut Outbox<MemberEffect>) {
+        for adopted in inventory {
+            let Some(slot) = self.free_slot() else { break };
+            let mut gang = LocalGang::new(slot);
+            gang.life = if adopted.released { Life::Released } else { Life::Up };
+            gang.pause = if adopted.held { Pause::Held } else { Pause::None };
+            gang.entry = adopted.entry;
+            self.gangs.insert(adopted.run, gang);
+            self.store(Cell::Up(adopted.run.gang), u64::from(adopted.run.incarnation.0));
+            out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released: adopted.released && !adopted.held }));
+            out.push(MemberEffect::Configure { run: adopted.run, slot });
+            for (rank, outcome) in adopted.ended {
+                self.rank_ended(adopted.run, rank, outcome, out);
+            }
+        }
+    }
+
+    /// Says how far records are held: the manager sends what is missing.
+    fn say_held(&self, out: &mut Outbox<MemberEffect>) {
+        if let Stage::Admitted { fence, manager } = self.stage {
+            out.push(MemberEffect::Send { to: manager, message: ToManager::Held { fence, number: self.held_number() } });
+        }
+    }
+
+    /// Repeats what a lost link may have swallowed; the manager takes each once.
+    fn send_everything_again(&mut self, out: &mut Outbox<MemberEffect>) {
+        self.say_held(out);
+        self.signal_again(out);
+        self.submit_outstanding(0, out);
+    }
+
+    fn timer(&mut self, now: Instant, out: &mut Outbox<MemberEffect>) {
+        if self.resend_at.is_some_and(|at| at <= now) {
+            self.resend_at = None;
+            self.answer_seal(out);
+            self.send_everything_again(out);
+        }
+    }
+
+    fn link_lost(&mut self, node: NodeIndex, now: Instant) {
+        if self.manager() == Some(node) {
+            self.resend_at = Some(now + self.configuration.settings.heartbeat / 4);
+        }
+    }
+}
+
+impl Machine for Member {
+    type Input = MemberInput;
+    type Effect = MemberEffect;
+
+    fn step(&mut self, now: Instant, input: MemberInput, out: &mut Outbox<MemberEffect>) {
+        match input {
+            MemberInput::Inventory(inventory) => self.adopt(inventory, out),
+            MemberInput::Introduced(record) => self.introduced(&record, out),
+            MemberInput::FromManager { from, message } => self.from_manager(from, message, out),
+            MemberInput::LinkLost(node) => self.link_lost(node, now),
+            MemberInput::Switcher(report) => self.from_switcher(report, out),
+            MemberInput::SealPersisted(term) => self.seal_persisted(term, out),
+            MemberInput::SupervisorUp { run, entry } => self.supervisor_up(run, entry, out),
+            MemberInput::HoldAcknowledged(run) => self.hold_acknowledged(run, out),
+            MemberInput::RankEnded { run, rank, outcome } => self.rank_ended(run, rank, outcome, out),
+            MemberInput::SupervisorLost(run) => self.supervisor_lost(run, out),
+            MemberInput::GangGone(run) => self.gang_gone(run, out),
+            MemberInput::Submit(request) => self.submit(request, out),
+            MemberInput::Store { cell, value } => self.store(cell, value),
+            MemberInput::Timer => self.timer(now, out),
+        }
+        if self.resend_at.is_none() && self.stage != Stage::Unsealed {
+            self.resend_at = Some(now + self.configuration.settings.heartbeat);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.resend_at
+    }
+}

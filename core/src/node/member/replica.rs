@@ -1,0 +1,169 @@
+//! The member's copy of the one order: holding records, applying the stable ones, operations of its own.
+
+use std::sync::Arc;
+
+use super::{Member, MemberEffect, MemberEvent};
+use crate::{
+    limits::{OPERATIONS_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
+    machine::Outbox,
+    message::ToManager,
+    model::{Fence, NodeIncarnation, NodeIndex, RecordNumber},
+    primitives::{AbortReason, Applied, Cell, Compare, OperationId, Outcome, Record, Request},
+};
+
+impl Member {
+    /// The last record held without a gap.
+    pub(super) fn held_number(&self) -> RecordNumber {
+        let applied = self.memory.as_ref().map_or(RecordNumber(0), |memory| memory.applied);
+        RecordNumber(applied.0 + self.held.len() as u64)
+    }
+
+    /// Holds the record when it is the next one, and says in any case how far it holds: a repetition or a gap is answered
+    /// by the place from which the manager has to go on.
+    pub(super) fn append(&mut self, from: NodeIndex, fence: Fence, number: RecordNumber, record: Arc<Record>, out: &mut Outbox<MemberEffect>) {
+        if !self.obeys(from, fence) {
+            out.push(MemberEffect::Event(MemberEvent::StaleRefused(fence.term)));
+            return;
+        }
+        if number == self.held_number().next() {
+            self.held.push_back(record);
+        }
+        out.push(MemberEffect::Send { to: from, message: ToManager::Held { fence, number: self.held_number() } });
+    }
+
+    pub(super) fn stable(&mut self, from: NodeIndex, fence: Fence, number: RecordNumber, out: &mut Outbox<MemberEffect>) {
+        if !self.obeys(from, fence) {
+            return;
+        }
+        let mut changed = false;
+        while self.memory.as_ref().is_some_and(|memory| memory.applied < number) {
+            let Some(record) = self.held.pop_front() else { break };
+            self.apply(&record, from, fence, out);
+            changed = true;
+        }
+        if changed {
+            self.settle_operations(out);
+            self.reconcile(out);
+        } else {
+            self.answer_compare_again(from, fence, out);
+        }
+    }
+
+    fn apply(&mut self, record: &Record, manager: NodeIndex, fence: Fence, out: &mut Outbox<MemberEffect>) {
+        let Some(memory) = self.memory.as_mut() else { return };
+        let memory = Arc::make_mut(memory);
+        let node = self.configuration.node;
+        match memory.apply(record) {
+            Applied::Plan => out.push(MemberEffect::Event(MemberEvent::Planned(Arc::clone(&memory.plan)))),
+            Applied::Gang(_) => {}
+            Applied::Put { region, .. } => {
+                if let Some(payload) = memory.region(region, node) {
+                    out.push(MemberEffect::Put { region, payload: payload.clone() });
+                }
+            }
+            Applied::Compare(compare) => {
+                let number = memory.applied;
+                self.answer_compare(manager, fence, number, &compare, out);
+            }
+            Applied::Compared(_) => self.store_deferred(),
+        }
+    }
+
+    fn answer_compare(&self, to: NodeIndex, fence: Fence, number: RecordNumber, compare: &Compare, out: &mut Outbox<MemberEffect>) {
+        if compare.set.contains(self.configuration.node) {
+            let truth = compare.comparison.holds(self.cell(compare.cell), compare.value);
+            out.push(MemberEffect::Send { to, message: ToManager::Compared { fence, number, truth } });
+        }
+    }
+
+    /// A stable record that is repeated: the answer to the compare at its place may have been lost.
+    fn answer_compare_again(&self, to: NodeIndex, fence: Fence, out: &mut Outbox<MemberEffect>) {
+        if let Some((number, compare)) = self.memory.as_ref().and_then(|memory| memory.pending_compare()) {
+            self.answer_compare(to, fence, number, compare, out);
+        }
+    }
+
+    /// The node's value of a cell.
+    pub(super) fn cell(&self, cell: Cell) -> u64 {
+        match cell {
+            Cell::Ordered(number) => self.memory.as_ref().map_or(0, |memory| memory.ordered_cell(self.configuration.node, number)),
+            Cell::Up(_) | Cell::Exited(_) | Cell::Gone(_) | Cell::Barrier(_) => self.cells.get(&cell).copied().unwrap_or(0),
+        }
+    }
+
+    /// Stores into a cell of this node, which only grows. While a compare of the cell has no result the store waits, so
+    /// that comparison and write are one step in the order that every reader sees.
+    pub(super) fn store(&mut self, cell: Cell, value: u64) {
+        assert!(!cell.is_ordered(), "ordered cells are written by COMPARE-AND-WRITE");
+        let compared = self.memory.as_ref().and_then(|memory| memory.pending_compare()).is_some_and(|(_, compare)| compare.cell == cell);
+        if compared {
+            self.deferred_stores.push((cell, value));
+        } else {
+            let stored = self.cells.entry(cell).or_insert(0);
+            *stored = value.max(*stored);
+        }
+    }
+
+    fn store_deferred(&mut self) {
+        for (cell, value) in std::mem::take(&mut self.deferred_stores) {
+            self.store(cell, value);
+        }
+    }
+
+    pub(super) fn submit(&mut self, request: Request, out: &mut Outbox<MemberEffect>) {
+        self.last_operation += 1;
+        let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        let operation = OperationId { caller, sequence: self.last_operation };
+        out.push(MemberEffect::Submitted(operation));
+        let refusal = match &request {
+            Request::Xfer(xfer) if xfer.payload.bytes().len() > PAYLOAD_BYTES_MAX => Some(AbortReason::PayloadTooLarge),
+            Request::Xfer(_) | Request::CompareAndWrite(_) => {
+                (self.operations.len() == OPERATIONS_PER_NODE_MAX).then_some(AbortReason::TooManyOperations)
+            }
+        };
+        if let Some(reason) = refusal {
+            out.push(MemberEffect::Outcome { operation, outcome: Outcome::Aborted(reason) });
+            return;
+        }
+        self.operations.insert(operation.sequence, request);
+        self.submit_outstanding(operation.sequence, out);
+    }
+
+    /// Sends the operations from `first` on to the manager, which takes each once.
+    pub(super) fn submit_outstanding(&self, first: u64, out: &mut Outbox<MemberEffect>) {
+        let (Some(to), Some(_)) = (self.manager(), self.admitted()) else { return };
+        let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        for (&sequence, request) in self.operations.range(first..) {
+            let operation = OperationId { caller, sequence };
+            out.push(MemberEffect::Send { to, message: ToManager::Submit { operation, request: request.clone() } });
+        }
+    }
+
+    /// Gives the callers the outcomes that memory has.
+    pub(super) fn settle_operations(&mut self, out: &mut Outbox<MemberEffect>) {
+        let Some(memory) = self.memory.clone() else { return };
+        let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        self.operations.retain(|&sequence, _| {
+            let operation = OperationId { caller, sequence };
+            let outcome = memory.outcome(operation);
+            if let Some(outcome) = outcome {
+                out.push(MemberEffect::Outcome { operation, outcome });
+            }
+            outcome.is_none()
+        });
+    }
+
+    pub(super) fn refused(&mut self, operation: OperationId, outcome: Outcome, out: &mut Outbox<MemberEffect>) {
+        let own = operation.caller == NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        if own && self.operations.remove(&operation.sequence).is_some() {
+            out.push(MemberEffect::Outcome { operation, outcome });
+        }
+    }
+
+    pub(super) fn finish_operations(&mut self, outcome: Outcome, out: &mut Outbox<MemberEffect>) {
+        let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        for (sequence, _) in std::mem::take(&mut self.operations) {
+            out.push(MemberEffect::Outcome { operation: OperationId { caller, sequence }, outcome });
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Promises: sealing a term, joining it, installing its prefix, being admitted.
+
+use std::sync::Arc;
+
+use super::{Member, MemberEffect, MemberEvent, Stage};
+use crate::{
+    limits::RECORDS_IN_FLIGHT_MAX,
+    machine::Outbox,
+    message::{Holding, SealAnswer, SwitcherCommand, ToManager},
+    model::{Fence, NodeIncarnation, NodeIndex, Term, TermRecord},
+    primitives::{Memory, Outcome},
+};
+
+impl Member {
+    pub(super) fn seal_asked(&mut self, from: NodeIndex, record: &TermRecord, out: &mut Outbox<MemberEffect>) {
+        if record.partition != self.configuration.partition || record.manager.node != from {
+            return;
+        }
+        match self.sealed.filter(|sealed| record.term <= *sealed) {
+            Some(sealed) if record.term < sealed => {
+                out.push(MemberEffect::Event(MemberEvent::StaleRefused(record.term)));
+                out.push(MemberEffect::Send { to: from, message: ToManager::SealRefused { sealed } });
+            }
+            Some(_) if self.stage != Stage::Unsealed => self.answer_seal_again(from, out),
+            Some(_) | None => self.begin_seal(record.term, from, out),
+        }
+    }
+
+    /// The authority names the current term: a member that does not follow it seals it and asks to be admitted.
+    pub(super) fn introduced(&mut self, record: &TermRecord, out: &mut Outbox<MemberEffect>) {
+        let news = self.sealed.is_none_or(|sealed| record.term > sealed || (record.term == sealed && self.stage == Stage::Unsealed));
+        if news && record.partition == self.configuration.partition {
+            self.begin_seal(record.term, record.manager.node, out);
+        }
+    }
+
+    fn begin_seal(&mut self, term: Term, manager: NodeIndex, out: &mut Outbox<MemberEffect>) {
+        self.sealed = Some(term);
+        self.stage = Stage::Sealing { term, manager };
+        out.push(MemberEffect::Switcher(SwitcherCommand::Seal { term }));
+    }
+
+    /// The strobe thread refuses the older terms: now the links are cut and the promise is written, then it is answered.
+    pub(super) fn switcher_sealed(&mut self, term: Term, out: &mut Outbox<MemberEffect>) {
+        if matches!(self.stage, Stage::Sealing { term: sealing, .. } if sealing == term) {
+            out.push(MemberEffect::CloseLinks(term));
+            out.push(MemberEffect::PersistSeal(term));
+        }
+    }
+
+    pub(super) fn seal_persisted(&mut self, persisted: Term, out: &mut Outbox<MemberEffect>) {
+        let Stage::Sealing { term, manager } = self.stage else { return };
+        if term == persisted {
+            self.stage = Stage::Sealed { term, manager };
+            out.push(MemberEffect::Event(MemberEvent::Sealed(term)));
+            self.answer_seal(out);
+        }
+    }
+
+    fn answer_seal_again(&mut self, from: NodeIndex, out: &mut Outbox<MemberEffect>) {
+        match self.stage {
+            Stage::Sealed { manager, .. } if manager == from => self.answer_seal(out),
+            Stage::Unsealed | Stage::Sealing { .. } | Stage::Sealed { .. } | Stage::Installed { .. } | Stage::Admitted { .. } => {}
+        }
+    }
+
+    /// Answers the seal. A manager that already commands takes the same answer as the wish to join.
+    pub(super) fn answer_seal(&self, out: &mut Outbox<MemberEffect>) {
+        let Stage::Sealed { term, manager } = self.stage else { return };
+        let member = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        let holding = self.installed_term.zip(self.memory.as_ref()).map(|(term, memory)| Holding {
+            term,
+            memory: Arc::clone(memory),
+            records: self.held.iter().cloned().collect(),
+        });
+        out.push(MemberEffect::Send { to: manager, message: ToManager::Sealed(SealAnswer { term, member, holding }) });
+    }
+
+    /// The agent was stopped for longer than the lease: it asks to be admitted again, under the same seal.
+    pub(super) fn left_out(&mut self, term: Term, out: &mut Outbox<MemberEffect>) {
+        match self.stage {
+            Stage::Installed { fence, manager } | Stage::Admitted { fence, manager } if fence.term == term => {
+                self.stage = Stage::Sealed { term, manager };
+                self.answer_seal(out);
+            }
+            Stage::Unsealed | Stage::Sealing { .. } | Stage::Sealed { .. } | Stage::Installed { .. } | Stage::Admitted { .. } => {}
+        }
+    }
+
+    pub(super) fn install(&mut self, from: NodeIndex, fence: Fence, memory: Arc<Memory>, out: &mut Outbox<MemberEffect>) {
+        if !self.follows(from, fence) {
+            out.push(MemberEffect::Event(MemberEvent::StaleRefused(fence.term)));
+            return;
+        }
+        // Installed again within an admission: the manager missed the answer. The records since are kept.
+        if let Stage::Admitted { fence: admitted, .. } = self.stage
+            && admitted.term == fence.term
+            && self.memory.as_ref().is_some_and(|held| held.applied >= memory.applied)
+        {
+            self.confirm_installed(from, fence, out);
+            return;
+        }
+        let generation_lost = self.memory.as_ref().is_some_and(|held| held.generation != memory.generation);
+        if generation_lost {
+            self.finish_operations(Outcome::Unknown, out);
+        }
+        self.held.clear();
+        self.held.reserve(RECORDS_IN_FLIGHT_MAX);
+        self.memory = Some(memory);
+        self.installed_term = Some(fence.term);
+        self.stage = Stage::Installed { fence, manager: from };
+        self.confirm_installed(from, fence, out);
+    }
+
+    fn confirm_installed(&self, to: NodeIndex, fence: Fence, out: &mut Outbox<MemberEffect>) {
+        out.push(MemberEffect::Send { to, message: ToManager::Installed { fence, number: self.held_number() } });
+    }
+
+    pub(super) fn admit(&mut self, from: NodeIndex, fence: Fence, members: &[NodeIncarnation], out: &mut Outbox<MemberEffect>) {
+        let own = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        let ready = match self.stage {
+            Stage::Installed { fence: installed, manager } => manager == from && installed.term == fence.term,
+            Stage::Admitted { fence: admitted, manager } => manager == from && admitted <= fence,
+            Stage::Unsealed | Stage::Sealing { .. } | Stage::Sealed { .. } => false,
+        };
+        if !ready || !members.contains(&own) {
+            return;
+        }
+        let again = self.admitted() == Some(fence);
+        self.stage = Stage::Admitted { fence, manager: from };
+        if again {
+            return;
+        }
+        out.push(MemberEffect::Switcher(SwitcherCommand::Admit { fence, manager: from }));
+        out.push(MemberEffect::Event(MemberEvent::Admitted(fence)));
+        self.settle_operations(out);
+        self.reconcile(out);
+        self.send_everything_again(out);
+    }
+}

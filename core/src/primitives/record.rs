@@ -1,0 +1,299 @@
+//! Operations, records and outcomes.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{EndCause, GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet, Plan, RecordNumber, Term};
+
+/// A block of bytes, inline, at most [`crate::limits::PAYLOAD_BYTES_MAX`].
+///
+/// Equality and hash look at the digest and the length only, so that exploring many states stays cheap.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Payload {
+    digest: u64,
+    bytes: Arc<[u8]>,
+}
+
+impl Payload {
+    /// The payload of these bytes.
+    #[must_use]
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        let bytes = bytes.into();
+        Self { digest: digest(&bytes), bytes }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// FNV-1a, 64 bits: tells payloads apart, guards nothing against an adversary (links are authenticated).
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        (self.digest, self.bytes.len()) == (other.digest, other.bytes.len())
+    }
+}
+
+impl Eq for Payload {}
+
+impl PartialOrd for Payload {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Payload {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.digest, self.bytes.len()).cmp(&(other.digest, other.bytes.len()))
+    }
+}
+
+impl Hash for Payload {
+    fn hash<State: Hasher>(&self, state: &mut State) {
+        (self.digest, self.bytes.len()).hash(state);
+    }
+}
+
+/// The name of an operation: a repetition has the same name and takes effect once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OperationId {
+    /// Who calls, in which life.
+    pub caller: NodeIncarnation,
+    /// Number of the call in that life, from 1.
+    pub sequence: u64,
+}
+
+/// A global variable: one 8-byte cell at the same place on every node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Cell {
+    /// The incarnation of a gang whose supervisor is up on the node. Owned by the node, only grows.
+    Up(crate::model::GangId),
+    /// The incarnation of a gang whose ranks have all exited with status 0 on the node. Owned by the node, only grows.
+    Exited(crate::model::GangId),
+    /// The incarnation of a gang of which no process is left on the node. Owned by the node, only grows.
+    Gone(crate::model::GangId),
+    /// `incarnation << 32 | number` of the last PMI barrier whose block the node has PUT. Owned by the node, only grows.
+    Barrier(crate::model::GangId),
+    /// A cell that only ordered operations write; its meaning is its users'.
+    Ordered(u32),
+}
+
+impl Cell {
+    /// True when only ordered operations write the cell; otherwise only the node that holds it does.
+    #[must_use]
+    pub const fn is_ordered(self) -> bool {
+        matches!(self, Self::Ordered(_))
+    }
+}
+
+/// The six comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `>=`
+    GreaterOrEqual,
+    /// `>`
+    Greater,
+}
+
+impl Comparison {
+    /// Whether `cell` compares so to `value`.
+    #[must_use]
+    pub const fn holds(self, cell: u64, value: u64) -> bool {
+        match self {
+            Self::Less => cell < value,
+            Self::LessOrEqual => cell <= value,
+            Self::Equal => cell == value,
+            Self::NotEqual => cell != value,
+            Self::GreaterOrEqual => cell >= value,
+            Self::Greater => cell > value,
+        }
+    }
+}
+
+/// The name of a block of global memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RegionName {
+    /// The gang whose memory it is; freed when that life of it ends.
+    pub run: GangRun,
+    /// Its number within the gang.
+    pub number: u32,
+}
+
+/// What a caller asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Request {
+    /// XFER-AND-SIGNAL.
+    Xfer(Xfer),
+    /// COMPARE-AND-WRITE.
+    CompareAndWrite(Compare),
+}
+
+/// XFER-AND-SIGNAL: the block becomes readable on all nodes of the set or on none. The remote event is the application of
+/// the record, which each member's shell sees.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Xfer {
+    /// Where it is put.
+    pub region: RegionName,
+    /// The destination nodes.
+    pub set: NodeSet,
+    /// The block.
+    pub payload: Payload,
+}
+
+/// COMPARE-AND-WRITE: if `cell comparison value` holds on all nodes of the set, `write` takes effect on the set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Compare {
+    /// The nodes.
+    pub set: NodeSet,
+    /// The compared cell.
+    pub cell: Cell,
+    /// The comparison.
+    pub comparison: Comparison,
+    /// The local value.
+    pub value: u64,
+    /// What is written when it holds on all nodes.
+    pub write: Option<Write>,
+}
+
+/// The write of a COMPARE-AND-WRITE: an ordered cell on every node of the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Write {
+    /// The cell's number, see [`Cell::Ordered`].
+    pub cell: u32,
+    /// The new value.
+    pub value: u64,
+}
+
+/// One place of the order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Record {
+    /// A new plan.
+    Plan(Arc<Plan>),
+    /// A gang is commanded.
+    Gang(GangCommand),
+    /// A block is put.
+    Xfer {
+        /// Who asked.
+        operation: OperationId,
+        /// What for.
+        xfer: Xfer,
+    },
+    /// Every node of the set takes its part of the compare here. No other record is numbered before its result.
+    Compare {
+        /// Who asked; none for the manager's own.
+        operation: Option<OperationId>,
+        /// What for.
+        compare: Compare,
+    },
+    /// The result of the compare before it, and its write.
+    CompareResult(CompareResult),
+}
+
+/// The result of a compare.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CompareResult {
+    /// The compare's record.
+    pub compare: RecordNumber,
+    /// True when it held on all nodes.
+    pub truth: bool,
+    /// The first node on which it did not hold.
+    pub first_failing: Option<NodeIndex>,
+    /// For the manager's own compares: the command that follows from the truth.
+    pub command: Option<GangCommand>,
+}
+
+/// A command to one life of a gang.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GangCommand {
+    /// Which.
+    pub run: GangRun,
+    /// What.
+    pub verb: GangVerb,
+}
+
+/// What can be commanded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GangVerb {
+    /// Let the ranks begin at the instant `at` of the clock of `term`'s manager.
+    Release {
+        /// The term.
+        term: Term,
+        /// The instant.
+        at: Instant,
+        /// Each node's entry of the peer table, in the order of the placement.
+        peers: Vec<Payload>,
+    },
+    /// Freeze from the instant on, whatever the row.
+    Hold {
+        /// The term.
+        term: Term,
+        /// The instant.
+        at: Instant,
+    },
+    /// Follow the rows again from the instant on.
+    Resume {
+        /// The term.
+        term: Term,
+        /// The instant.
+        at: Instant,
+    },
+    /// End the ranks: SIGTERM when there is a grace, then SIGKILL.
+    End {
+        /// Why.
+        cause: EndCause,
+        /// Time between the two.
+        grace: Duration,
+    },
+    /// No process of the gang is left on any node that could be asked.
+    Ended,
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It took effect; stable.
+    Committed {
+        /// For COMPARE-AND-WRITE whether the comparison held on all nodes, for XFER-AND-SIGNAL true.
+        truth: bool,
+        /// The first node on which the comparison did not hold.
+        first_failing: Option<NodeIndex>,
+    },
+    /// It took no effect and never will.
+    Aborted(AbortReason),
+    /// It may or may not have taken effect: its outcome is no longer remembered.
+    Unknown,
+}
+
+/// Why an operation took no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum AbortReason {
+    /// Its set is empty or has a node outside the view.
+    SetOutsideView,
+    /// The payload is larger than a payload may be.
+    PayloadTooLarge,
+    /// Memory has no room for the payload.
+    MemoryFull,
+    /// The caller has too many operations outstanding.
+    TooManyOperations,
+    /// The term changed before its compare had a result.
+    TermChanged,
+}
