@@ -4,6 +4,8 @@
 
 mod accept;
 mod dial;
+#[cfg(test)]
+mod hostile;
 mod socket;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
