@@ -89,10 +89,10 @@ mod tests {
     }
 
     #[test]
-    fn this_workspace_s_checks_all_run_on_one_bad_tree() {
+    fn all_checks_run_on_one_bad_tree() {
         let fixture = Fixture::good()
             .with("core/src/orphan.rs", "//! Nobody's.\n")
-            .with("core/src/lib.rs", "//! Core.\nuse std::fs;\n")
+            .with("core/src/lib.rs", "//! Core.\nmod part;\nuse std::fs;\n")
             .with("docs/adr/0002-second.md", "# Not in the index\n")
             .with("fabric/src/lib.rs", "//! Fabric.\n#[test]\n#[ignore]\nfn later() {}\n");
         let rules: Vec<&str> = check(&fixture.tree, &fixture.metadata).iter().map(|finding| finding.rule).collect();
