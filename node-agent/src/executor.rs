@@ -40,6 +40,8 @@ pub struct Executor {
     straggling: GangSlots,
     /// For each straggling gang: when it was commanded frozen.
     straggling_since: [Instant; limits::GANGS_MAX],
+    /// Thaws that were ordered and withheld because a freeze failed.
+    owed: GangSlots,
     counters: SwitchCounters,
 }
 
@@ -59,6 +61,7 @@ impl Executor {
             freezers: FreezerTable::new(),
             straggling: GangSlots::EMPTY,
             straggling_since: [Instant::ORIGIN; limits::GANGS_MAX],
+            owed: GangSlots::EMPTY,
             counters: SwitchCounters::NONE,
         }
     }
@@ -66,13 +69,13 @@ impl Executor {
     /// Puts a gang's freezer into a slot, and returns what was there: dropping it closes files and frees memory, which
     /// is for another thread to do.
     pub const fn register(&mut self, slot: GangSlot, freezer: Freezer) -> Option<Freezer> {
-        self.forget_straggler(slot);
+        self.forget(slot);
         self.freezers.put(slot, freezer)
     }
 
     /// Empties a slot, and returns what was there, to be dropped by another thread.
     pub const fn unregister(&mut self, slot: GangSlot) -> Option<Freezer> {
-        self.forget_straggler(slot);
+        self.forget(slot);
         self.freezers.take(slot)
     }
 
@@ -117,11 +120,13 @@ impl Executor {
         outcome.freeze_written_at = monotonic_now();
         self.await_frozen(taken.difference(self.straggling), order.straggler_bound, &mut outcome);
         outcome.frozen_at = monotonic_now();
+        let thaw = self.owed.difference(order.freeze).union(order.thaw);
         if outcome.failed.is_empty() {
-            self.command_thaws(order.thaw, &mut outcome);
+            self.command_thaws(thaw, &mut outcome);
         } else {
-            outcome.withheld = order.thaw;
+            outcome.withheld = thaw;
         }
+        self.owed = outcome.withheld;
         outcome.thawed_at = monotonic_now();
         outcome.straggling = self.straggling;
         self.counters.count(&outcome);
@@ -158,6 +163,19 @@ impl Executor {
             }
         }
         running
+    }
+
+    /// The gangs of `slots`, all commanded frozen by this executor, that somebody else has commanded thawed since (a
+    /// supervisor, while the agent was silent), or that execute though signals stopped them. One read a gang.
+    #[must_use]
+    pub fn observed_thawed(&self, slots: GangSlots) -> GangSlots {
+        let mut thawed = GangSlots::EMPTY;
+        for slot in slots.difference(self.straggling).iter() {
+            if matches!(self.freezers.is_commanded_thawed(slot), Ok(true)) {
+                thawed.insert(slot);
+            }
+        }
+        thawed
     }
 
     /// Commands all freezes before anything is waited for; returns those that the kernel took.
@@ -226,8 +244,10 @@ impl Executor {
         self.straggling = self.straggling.difference(outcome.commanded_thawed);
     }
 
-    const fn forget_straggler(&mut self, slot: GangSlot) {
-        self.straggling = self.straggling.difference(GangSlots::from_bits(1 << slot.0));
+    const fn forget(&mut self, slot: GangSlot) {
+        let slot = GangSlots::from_bits(1 << slot.0);
+        self.straggling = self.straggling.difference(slot);
+        self.owed = self.owed.difference(slot);
     }
 }
 

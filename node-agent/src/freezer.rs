@@ -97,6 +97,18 @@ impl Freezer {
         }
     }
 
+    /// True when the last command that the kernel took was to go on, whoever gave it: a supervisor may have, while the
+    /// agent was silent. The signal freezer cannot tell a command from its effect: there, true when a rank executes.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn is_commanded_thawed(&self) -> Result<bool, Errno> {
+        match self {
+            Self::Cgroup(freezer) => freezer.is_commanded_thawed(),
+            Self::Signal(freezer) => freezer.observe().map(|observed| observed == Observed::Running),
+        }
+    }
+
     /// Looks at the ranks once, without waiting.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The freezer, rank cgroups and the switching step on the real kernel. Needs root (or a delegated cgroup) for all but
 //! the signal freezer; a test that lacks the right says so and does nothing, for root it fails instead.
+#![allow(clippy::unwrap_used, reason = "the helpers of these tests may unwrap as the tests do")]
 
 #[path = "freezer_kernel/allocation.rs"]
 mod allocation;

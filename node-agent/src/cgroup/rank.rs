@@ -137,6 +137,11 @@ impl RankCgroup {
         self.directory.open_file("cgroup.freeze", OFlags::WRONLY)
     }
 
+    /// A read and write descriptor of `cgroup.freeze`.
+    pub(crate) fn open_freeze(&self) -> Result<OwnedFd, CgroupError> {
+        self.directory.open_file("cgroup.freeze", OFlags::RDWR)
+    }
+
     /// A read descriptor of `cgroup.events`.
     pub(crate) fn open_events(&self) -> Result<OwnedFd, CgroupError> {
         self.directory.open_file("cgroup.events", OFlags::RDONLY)

@@ -34,7 +34,8 @@ pub struct SwitchOutcome {
     pub gone: GangSlots,
     /// Gangs for which the kernel refused the command.
     pub failed: GangSlots,
-    /// Gangs that were not thawed because a freeze failed; the next order names them again.
+    /// Gangs that are not thawed because a freeze failed. The executor owes them the thaw: the next order without a
+    /// failure does it, unless it freezes them.
     pub withheld: GangSlots,
     /// The first answer of the kernel that was an error.
     pub first_error: Option<Errno>,

@@ -45,6 +45,10 @@ impl FreezerTable {
         self.get(slot).map_or(Ok(Observed::Gone), Freezer::observe)
     }
 
+    pub(super) fn is_commanded_thawed(&self, slot: GangSlot) -> Result<bool, Errno> {
+        self.get(slot).map_or(Ok(false), Freezer::is_commanded_thawed)
+    }
+
     fn get(&self, slot: GangSlot) -> Option<&Freezer> {
         self.freezers[usize::from(slot.0)].as_ref()
     }

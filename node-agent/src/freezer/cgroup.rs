@@ -1,4 +1,4 @@
-//! The rank cgroup's freezer: one open `cgroup.freeze` to write, one open `cgroup.events` to read.
+//! The rank cgroup's freezer: one open `cgroup.freeze` to command, one open `cgroup.events` to read.
 
 use std::os::fd::OwnedFd;
 
@@ -22,7 +22,7 @@ impl CgroupFreezer {
     /// # Errors
     /// When the cgroup is gone or this process may not write to it.
     pub fn open(cgroup: &RankCgroup) -> Result<Self, CgroupError> {
-        Ok(Self { freeze: cgroup.open_thaw_descriptor()?, events: cgroup.open_events()? })
+        Ok(Self { freeze: cgroup.open_freeze()?, events: cgroup.open_events()? })
     }
 
     pub(super) fn freeze(&self) -> Result<Commanded, Errno> {
@@ -39,6 +39,16 @@ impl CgroupFreezer {
             Ok(bytes) if CgroupState::parse(&events[..bytes]).frozen => Ok(Observed::Frozen),
             Ok(_) => Ok(Observed::Running),
             Err(Errno::NODEV) => Ok(Observed::Gone),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// True when `cgroup.freeze` says 0, which is not what a straggler's says.
+    pub(super) fn is_commanded_thawed(&self) -> Result<bool, Errno> {
+        let mut command = [0_u8; 1];
+        match pread(&self.freeze, &mut command, 0) {
+            Ok(_) => Ok(command == *b"0"),
+            Err(Errno::NODEV) => Ok(false),
             Err(errno) => Err(errno),
         }
     }

@@ -76,7 +76,7 @@ fn a_gang_that_has_ended_is_gone_and_its_number_is_left_alone() {
 }
 
 #[test]
-fn when_a_freeze_is_refused_nothing_is_thawed() {
+fn when_a_freeze_is_refused_the_thaw_waits_for_the_next_order() {
     if !geteuid().is_root() {
         eprintln!("nothing tested: only root can give up its rights over a process");
         return;
@@ -85,15 +85,23 @@ fn when_a_freeze_is_refused_nothing_is_thawed() {
     let mut executor = Executor::new();
     executor.register(GangSlot(0), freezer(&[&forbidden]));
     executor.register(GangSlot(1), freezer(&[&other]));
+    executor.switch(&order(&[1], &[]));
+    eventually("the other gang has stopped", || executor.running(slots(&[1])).is_empty());
     let unprivileged = thread::spawn(move || {
         let nobody = Uid::from_raw(65534);
         set_thread_res_uid(nobody, nobody, nobody).unwrap();
         let outcome = executor.switch(&order(&[0], &[1]));
-        (outcome, executor.counters())
+        (outcome, executor)
     });
-    let (outcome, counters) = unprivileged.join().unwrap();
+    let (outcome, mut executor) = unprivileged.join().unwrap();
     assert_eq!((outcome.failed, outcome.withheld), (slots(&[0]), slots(&[1])));
     assert!(outcome.commanded_thawed.is_empty() && outcome.commanded_frozen.is_empty());
     assert_eq!(outcome.first_error, Some(Errno::PERM));
-    assert_eq!(counters.failures, 1);
+    assert_eq!(executor.counters().failures, 1);
+    assert_eq!(executor.observed_thawed(slots(&[0, 1])), slots(&[0]));
+
+    let repeated = executor.switch(&order(&[0], &[]));
+    assert_eq!((repeated.commanded_frozen, repeated.commanded_thawed), (slots(&[0]), slots(&[1])));
+    assert!(repeated.withheld.is_empty());
+    assert!(executor.switch(&order(&[], &[])).commanded_thawed.is_empty(), "a thaw is owed once");
 }

@@ -1,12 +1,16 @@
 //! Ranks that do not reach the freezer in time, and one that only looks like it.
 
+use std::fs;
 use std::io::Write;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
 use strobe_core::model::GangSlot;
 use strobe_node_agent::cgroup::CgroupPath;
 use strobe_node_agent::executor::limits::STRAGGLER_BOUND_MAX;
 use strobe_node_agent::executor::{Executor, SwitchOrder};
 use strobe_node_agent::freezer::{CgroupFreezer, Freezer};
+use strobe_node_agent::sys::clock::monotonic_now;
 
 use crate::support::{PATIENCE, Scratch, eventually, slots, stubborn};
 
@@ -32,6 +36,7 @@ fn a_rank_blocked_in_the_kernel_straggles_is_counted_and_the_rest_goes_on() {
     assert_eq!(outcome.commanded_thawed, slots(&[1]), "the strobe goes on");
     assert!(outcome.frozen_at.since(outcome.freeze_written_at) >= STRAGGLER_BOUND_MAX);
     assert!(executor.check_stragglers().frozen.is_empty());
+    assert!(executor.observed_thawed(slots(&[0])).is_empty(), "a straggler is commanded frozen all the same");
 
     let again = executor.switch(&order(&[0], &[]));
     assert_eq!((again.looks, again.stragglers), (1, slots(&[])), "a known straggler is not waited for again");
@@ -43,6 +48,34 @@ fn a_rank_blocked_in_the_kernel_straggles_is_counted_and_the_rest_goes_on() {
     assert!(stuck.state().unwrap().frozen, "its freeze stayed commanded");
     let counters = executor.counters();
     assert_eq!((counters.stragglers, counters.late_freezes, counters.never_froze), (1, 1, 0));
+}
+
+#[test]
+fn nobody_is_thawed_while_a_straggler_is_waited_for() {
+    let Some(scratch) = Scratch::new("order") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (_helper, blocked) = stubborn(folder.path(), "fault");
+    let stuck = scratch.rank_cgroup("gang-0");
+    stuck.admit_child(blocked, &CgroupPath::root()).unwrap();
+    let (other, _process) = scratch.busy_gang("gang-1");
+    other.freeze().unwrap();
+    let mut executor = Executor::new();
+    executor.register(GangSlot(0), Freezer::Cgroup(CgroupFreezer::open(&stuck).unwrap()));
+    executor.register(GangSlot(1), Freezer::Cgroup(CgroupFreezer::open(&other).unwrap()));
+
+    let command = other.disk_path().join("cgroup.freeze");
+    let watching = Arc::new(Barrier::new(2));
+    let barrier = Arc::clone(&watching);
+    let watcher = thread::spawn(move || {
+        barrier.wait();
+        while fs::read_to_string(&command).unwrap().trim() == "1" {}
+        monotonic_now()
+    });
+    watching.wait();
+    let outcome = executor.switch(&order(&[0], &[1]));
+    let thaw_seen_at = watcher.join().unwrap();
+    assert_eq!((outcome.stragglers, outcome.commanded_thawed), (slots(&[0]), slots(&[1])));
+    assert!(thaw_seen_at >= outcome.frozen_at, "thawed before the straggler bound was over");
 }
 
 #[test]

@@ -73,6 +73,19 @@ fn a_gang_whose_cgroup_is_gone_holds_nobody_up() {
 }
 
 #[test]
+fn a_thaw_by_the_supervisor_is_observed() {
+    let Some(scratch) = Scratch::new("observed") else { return };
+    let mut executor = Executor::new();
+    let (cgroup, _process) = scratch.busy_gang("gang-0");
+    executor.register(GangSlot(0), Freezer::Cgroup(CgroupFreezer::open(&cgroup).unwrap()));
+    let outcome = executor.switch(&order(&[0], &[]));
+    assert_frozen(&mut executor, slots(&[0]), &outcome);
+    assert!(executor.observed_thawed(slots(&[0, 5])).is_empty());
+    rustix::io::write(cgroup.open_thaw_descriptor().unwrap(), b"0").unwrap();
+    assert_eq!(executor.observed_thawed(slots(&[0, 5])), slots(&[0]));
+}
+
+#[test]
 fn commands_that_change_nothing_are_harmless() {
     let Some(scratch) = Scratch::new("again") else { return };
     let mut executor = Executor::new();
