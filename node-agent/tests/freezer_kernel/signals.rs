@@ -13,7 +13,7 @@ use strobe_node_agent::executor::limits::STRAGGLER_BOUND_MAX;
 use strobe_node_agent::executor::{Executor, SwitchOrder};
 use strobe_node_agent::freezer::{Freezer, FreezerKind, SignalFreezer};
 
-use crate::support::{Process, eventually, slots};
+use crate::support::{Process, eventually, slots, stubborn};
 
 fn order(freeze: &[u8], thaw: &[u8]) -> SwitchOrder {
     SwitchOrder { freeze: slots(freeze), thaw: slots(thaw), straggler_bound: STRAGGLER_BOUND_MAX }
@@ -61,6 +61,22 @@ fn a_child_of_a_rank_stops_with_it() {
     eventually("the child is stopped", || state_letter(child) == Some('T'));
     freezer.thaw().unwrap();
     eventually("the child goes on", || state_letter(child) == Some('R'));
+}
+
+#[test]
+fn a_rank_blocked_in_the_kernel_straggles_by_signals_too() {
+    if !geteuid().is_root() {
+        eprintln!("nothing tested: only root may leave the kernel's own page faults unserved");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (helper, blocked) = stubborn(folder.path(), "fault");
+    assert_eq!(blocked, helper.pid());
+    let mut executor = Executor::new();
+    executor.register(GangSlot(0), freezer(&[&helper]));
+    assert_eq!(executor.switch(&order(&[0], &[])).stragglers, slots(&[0]));
+    assert_eq!(executor.running(slots(&[0])), slots(&[0]));
+    assert!(executor.observed_thawed(slots(&[0])).is_empty(), "a straggler is commanded frozen all the same");
 }
 
 #[test]

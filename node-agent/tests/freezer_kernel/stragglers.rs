@@ -4,15 +4,20 @@ use std::fs;
 use std::io::Write;
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use strobe_core::model::GangSlot;
 use strobe_node_agent::cgroup::CgroupPath;
 use strobe_node_agent::executor::limits::STRAGGLER_BOUND_MAX;
 use strobe_node_agent::executor::{Executor, SwitchOrder};
 use strobe_node_agent::freezer::{CgroupFreezer, Freezer};
-use strobe_node_agent::sys::clock::monotonic_now;
+use strobe_node_agent::sys::clock::{monotonic_now, sleep_until};
+use strobe_node_agent::sys::scheduler::{STROBE_PRIORITY, become_fifo};
 
 use crate::support::{PATIENCE, Scratch, eventually, slots, stubborn};
+
+/// Time between two looks of a watcher.
+const LOOK: Duration = Duration::from_micros(50);
 
 fn order(freeze: &[u8], thaw: &[u8]) -> SwitchOrder {
     SwitchOrder { freeze: slots(freeze), thaw: slots(thaw), straggler_bound: STRAGGLER_BOUND_MAX }
@@ -67,8 +72,12 @@ fn nobody_is_thawed_while_a_straggler_is_waited_for() {
     let watching = Arc::new(Barrier::new(2));
     let barrier = Arc::clone(&watching);
     let watcher = thread::spawn(move || {
+        // Real-time, so that the look is not delayed until the wait that is looked at is over.
+        become_fifo(STROBE_PRIORITY);
         barrier.wait();
-        while fs::read_to_string(&command).unwrap().trim() == "1" {}
+        while fs::read_to_string(&command).unwrap().trim() == "1" {
+            sleep_until(monotonic_now() + LOOK);
+        }
         monotonic_now()
     });
     watching.wait();
