@@ -110,6 +110,15 @@ pub enum IdentityError {
     Unusable(#[source] rustls::Error),
 }
 
+/// What the configurations are made of.
+struct Parts {
+    identity: PeerIdentity,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
 // === impl PeerIdentity ===
 
 impl PeerIdentity {
@@ -200,14 +209,7 @@ impl TlsIdentity {
     }
 }
 
-/// What the configurations are made of.
-struct Parts {
-    identity: PeerIdentity,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-}
+// === impl Parts ===
 
 impl Parts {
     fn client(&self) -> Result<Arc<ClientConfig>, IdentityError> {

@@ -1,4 +1,5 @@
 //! The transport contract, clause by clause, on every transport.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod conformance {
     pub(crate) mod cases;

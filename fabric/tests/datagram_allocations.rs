@@ -1,6 +1,7 @@
 //! Sealing, sending, receiving and opening datagrams takes no memory from the allocator: the strobe thread must not wait
 //! for its locks, nor for the kernel behind it.
-#![allow(unsafe_code)] // A counting allocator cannot be written without it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(unsafe_code, reason = "a counting allocator cannot be written without it")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -175,20 +175,21 @@ pub(crate) async fn closing_ends_what_waits_for_room<F: Fabric>() {
     let sender = Arc::clone(&transport);
     let waiting = tokio::spawn(async move {
         loop {
-            if let Err(error) = sender.send(link(1, 1), Class::Bulk, Bytes::from(vec![0; FRAME_BYTES_MAX])).await {
+            if let Err(error) = sender.send(link(1, 1), Class::Control, Bytes::from(vec![0; FRAME_BYTES_MAX])).await {
                 return error;
             }
         }
     });
     soon(async {
-        while transport.try_send(link(1, 1), Class::Bulk, Bytes::from(vec![0; FRAME_BYTES_MAX])).is_ok() {
+        while transport.try_send(link(1, 1), Class::Control, Bytes::from(vec![0; FRAME_BYTES_MAX])).is_ok() {
             tokio::task::yield_now().await;
         }
     })
     .await;
     soon(transport.close_links(Term(2))).await;
     assert_eq!(soon(waiting).await.unwrap(), SendError::Down { to: link(1, 1) });
-    drop(receiving);
+    // Its peer has no room left to be told that the link went down, and closes all the same.
+    soon(receiving.transport.close_links(Term(2))).await;
 }
 
 pub(crate) async fn a_term_is_opened_beside_an_older_one<F: Fabric>() {
