@@ -54,6 +54,7 @@ impl Machine for Manager {
             other @ (ManagerInput::Plan(_)
             | ManagerInput::ProvenDead(_)
             | ManagerInput::FromMember { .. }
+            | ManagerInput::LinkUp(_)
             | ManagerInput::Announcer(_)
             | ManagerInput::Timer) => {
                 let refused = self.reign.as_mut().is_some_and(|reign| reign.step(now, other, out).is_refused());

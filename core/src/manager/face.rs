@@ -29,6 +29,8 @@ pub enum ManagerInput {
         /// The message.
         message: ToManager,
     },
+    /// A link to a node came up: what was sent to it before may not have arrived.
+    LinkUp(NodeIndex),
     /// A report of the strobe thread.
     Announcer(AnnouncerReport),
     /// [`crate::machine::Machine::next_deadline`] is reached.

@@ -90,7 +90,9 @@ impl Reign {
             appointment,
             settings,
         };
-        reign.ask_seals(out);
+        for node in reign.record().member_nodes().iter() {
+            reign.ask_seal(node, out);
+        }
         reign
     }
 
@@ -125,6 +127,7 @@ impl Reign {
                 }
             }
             ManagerInput::FromMember { from, message } => self.from_member(now, from, message, out),
+            ManagerInput::LinkUp(node) => self.send_again(node, out),
             ManagerInput::Announcer(report) => self.from_announcer(report, out),
             ManagerInput::Timer => self.timer(now, out),
         }
@@ -181,15 +184,23 @@ impl Reign {
         self.sealing_timer(now, out);
         if self.resend_at <= now {
             self.resend_at = now + self.settings.heartbeat;
-            match self.stage {
-                Stage::Sealing { .. } => self.ask_seals(out),
-                Stage::Installing { .. } => {
-                    for node in self.view_nodes().difference(self.installed).iter() {
-                        self.install(node, out);
-                    }
-                }
-                Stage::Established => self.send_everything_again(out),
+            let nodes = self.record().member_nodes().union(self.view_nodes()).union(self.joining.keys().copied().collect());
+            for node in nodes.iter() {
+                self.send_again(node, out);
             }
+        }
+    }
+
+    /// Repeats to a node what a lost link may have swallowed; members take each once.
+    fn send_again(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {
+        let sealed = self.sealed().contains(node);
+        match self.stage {
+            Stage::Sealing { .. } if !sealed => self.ask_seal(node, out),
+            Stage::Installing { .. } if sealed && !self.installed.contains(node) => self.install(node, out),
+            Stage::Sealing { .. } | Stage::Installing { .. } => {}
+            Stage::Established if self.joining.contains_key(&node) => self.install(node, out),
+            Stage::Established if self.view.contains_key(&node) => self.continue_member(node, out),
+            Stage::Established => self.ask_seal(node, out),
         }
     }
 

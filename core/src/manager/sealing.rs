@@ -11,11 +11,9 @@ use crate::{
 };
 
 impl Reign {
-    /// Asks every member that has not answered to seal the term.
-    pub(super) fn ask_seals(&self, out: &mut Outbox<ManagerEffect>) {
-        for member in self.record().member_nodes().difference(self.sealed()).iter() {
-            out.push(ManagerEffect::Send { to: member, message: ToMember::Seal(self.record().clone()) });
-        }
+    /// Asks a node to seal the term.
+    pub(super) fn ask_seal(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {
+        out.push(ManagerEffect::Send { to: node, message: ToMember::Seal(self.record().clone()) });
     }
 
     pub(super) fn sealed(&self) -> NodeSet {

@@ -88,14 +88,9 @@ impl Reign {
         out.push(ManagerEffect::Send { to: node, message: ToMember::Stable { fence: self.fence, number: self.sequencer.memory().applied } });
     }
 
-    /// Repeats to the view what a lost link may have swallowed; the members take each once.
-    pub(super) fn send_everything_again(&self, out: &mut Outbox<ManagerEffect>) {
-        for node in self.view_nodes().iter() {
-            self.admit(node, out);
-            self.append_missing(node, out);
-        }
-        for &node in self.joining.keys() {
-            self.install(node, out);
-        }
+    /// Repeats to a member of the view what it may have missed.
+    pub(super) fn continue_member(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {
+        self.admit(node, out);
+        self.append_missing(node, out);
     }
 }

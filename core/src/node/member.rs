@@ -159,8 +159,8 @@ impl Member {
             gang.entry = adopted.entry;
             self.gangs.insert(adopted.run, gang);
             self.store(Cell::Up(adopted.run.gang), u64::from(adopted.run.incarnation.0));
-            out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released: adopted.released && !adopted.held }));
             out.push(MemberEffect::Configure { run: adopted.run, slot });
+            out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released: adopted.released && !adopted.held }));
             for (rank, outcome) in adopted.ended {
                 self.rank_ended(adopted.run, rank, outcome, out);
             }
@@ -189,9 +189,10 @@ impl Member {
         }
     }
 
-    fn link_lost(&mut self, node: NodeIndex, now: Instant) {
+    fn link_up(&mut self, node: NodeIndex, out: &mut Outbox<MemberEffect>) {
         if self.manager() == Some(node) {
-            self.resend_at = Some(now + self.configuration.settings.heartbeat / 4);
+            self.answer_seal(out);
+            self.send_everything_again(out);
         }
     }
 }
@@ -205,7 +206,7 @@ impl Machine for Member {
             MemberInput::Inventory(inventory) => self.adopt(inventory, out),
             MemberInput::Introduced(record) => self.introduced(&record, out),
             MemberInput::FromManager { from, message } => self.from_manager(from, message, out),
-            MemberInput::LinkLost(node) => self.link_lost(node, now),
+            MemberInput::LinkUp(node) => self.link_up(node, out),
             MemberInput::Switcher(report) => self.from_switcher(report, out),
             MemberInput::SealPersisted(term) => self.seal_persisted(term, out),
             MemberInput::SupervisorUp { run, entry } => self.supervisor_up(run, entry, out),

@@ -38,8 +38,8 @@ pub enum MemberInput {
         /// The message.
         message: ToMember,
     },
-    /// The link to a node was lost: what was sent to it may not have arrived.
-    LinkLost(NodeIndex),
+    /// A link to a node came up: what was sent to it before may not have arrived.
+    LinkUp(NodeIndex),
     /// A report of the strobe thread.
     Switcher(SwitcherReport),
     /// The seal file holds this term.

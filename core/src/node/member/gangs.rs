@@ -130,8 +130,8 @@ impl Member {
         if !known {
             let Some(slot) = self.free_slot() else { return };
             self.gangs.insert(planned.run, LocalGang::new(slot));
-            out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released: false }));
             out.push(MemberEffect::Configure { run: planned.run, slot });
+            out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released: false }));
         }
         if let Some(gang) = self.gangs.get_mut(&planned.run) {
             gang.ranks = ranks;

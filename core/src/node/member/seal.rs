@@ -57,9 +57,16 @@ impl Member {
         }
     }
 
+    /// The manager asks again although this member answered, or was admitted: it does not count it in. It stops obeying and
+    /// asks to be admitted.
     fn answer_seal_again(&mut self, from: NodeIndex, out: &mut Outbox<MemberEffect>) {
         match self.stage {
-            Stage::Sealed { manager, .. } if manager == from => self.answer_seal(out),
+            Stage::Sealed { term, manager } | Stage::Installed { fence: Fence { term, .. }, manager } | Stage::Admitted { fence: Fence { term, .. }, manager }
+                if manager == from =>
+            {
+                self.stage = Stage::Sealed { term, manager };
+                self.answer_seal(out);
+            }
             Stage::Unsealed | Stage::Sealing { .. } | Stage::Sealed { .. } | Stage::Installed { .. } | Stage::Admitted { .. } => {}
         }
     }
