@@ -1,0 +1,420 @@
+//! The PMI-1 server of one node of a gang.
+//!
+//! Keys put by this node's ranks are readable here at once and elsewhere after the next barrier: when all
+//! local ranks are in it, the node's new keys go out as one block, and the ranks go on when the block of
+//! all nodes is back (ARCHITECTURE section 7). A gang of one node needs nobody and goes on at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+
+use super::{
+    block::{self, BlockError},
+    limits,
+    line::{Line, LineBuffer},
+};
+
+const VERSION: &str = "1";
+const SUBVERSION: &str = "1";
+const RANK_LEFT: &str = "a_rank_left";
+
+/// Position of a rank among those of its node, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalRank(pub u32);
+
+/// What the server must know of the gang.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PmiSettings {
+    /// Name of the key-value space, unique per gang incarnation.
+    pub key_space: String,
+    /// First rank of this node.
+    pub first_rank: u32,
+    /// Ranks on this node.
+    pub rank_count: u32,
+    /// Ranks of the gang.
+    pub world_size: u32,
+    /// Nodes of the gang.
+    pub nodes: u32,
+    /// Ranks on every node.
+    pub ranks_per_node: u32,
+}
+
+/// What the server wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PmiEffect {
+    /// Write these bytes to the rank's connection.
+    Reply {
+        /// The rank.
+        rank: LocalRank,
+        /// Whole lines.
+        bytes: Vec<u8>,
+    },
+    /// All local ranks are in the barrier; the other nodes are to be told.
+    BarrierEntered {
+        /// Number of the barrier, from 1.
+        number: u64,
+        /// This node's new keys.
+        block: Vec<u8>,
+    },
+    /// The rank wants the gang to end.
+    Aborted {
+        /// The rank.
+        rank: LocalRank,
+        /// Exit code that it asks for.
+        code: i32,
+        /// What it said.
+        explanation: String,
+    },
+}
+
+/// Why the answer to a barrier is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BarrierError {
+    /// No barrier of that number is waiting; an answer that came twice.
+    #[error("barrier {number} is not waiting for an answer")]
+    NotWaiting {
+        /// The number.
+        number: u64,
+    },
+    /// The block is not what servers write; the barrier has failed.
+    #[error("the block of barrier {number} is malformed")]
+    BadBlock {
+        /// The number.
+        number: u64,
+        /// What is wrong in it.
+        #[source]
+        source: BlockError,
+    },
+    /// The keys do not fit; the barrier has failed.
+    #[error("the keys of barrier {number} do not fit into {limit} bytes")]
+    SpaceFull {
+        /// The number.
+        number: u64,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// The server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PmiServer {
+    settings: PmiSettings,
+    keys: BTreeMap<String, String>,
+    key_bytes: usize,
+    fresh: Vec<u8>,
+    clients: Vec<Client>,
+    entered: BTreeSet<LocalRank>,
+    barriers: u64,
+    waiting: Option<Vec<u8>>,
+    failed: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Client {
+    lines: LineBuffer,
+    phase: ClientPhase,
+    skips_to_end: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum ClientPhase {
+    #[default]
+    New,
+    Initialised,
+    Gone,
+}
+
+/// Either the reply to a command, or the text of the error.
+type Answer = Result<String, &'static str>;
+
+impl PmiServer {
+    /// A server that no rank has spoken to.
+    #[must_use]
+    pub fn new(settings: PmiSettings) -> Self {
+        let clients = vec![Client::default(); settings.rank_count as usize];
+        let mapping = format!("(vector,(0,{},{}))", settings.nodes, settings.ranks_per_node);
+        let keys = BTreeMap::from([("PMI_process_mapping".to_owned(), mapping)]);
+        Self {
+            settings,
+            keys,
+            key_bytes: 0,
+            fresh: Vec::new(),
+            clients,
+            entered: BTreeSet::new(),
+            barriers: 0,
+            waiting: None,
+            failed: None,
+        }
+    }
+
+    /// Takes bytes that a rank wrote.
+    ///
+    /// # Panics
+    /// If the rank is not one of this node's: the caller owns the connections.
+    pub fn receive(&mut self, rank: LocalRank, bytes: &[u8], effects: &mut Vec<PmiEffect>) {
+        for line in self.client(rank).lines.push(bytes) {
+            let answered = match &line {
+                Ok(line) => Line::parse(line).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            let is_end = line.as_deref().is_ok_and(|line| line.trim_ascii_end() == b"endcmd");
+            if self.client(rank).skips_to_end {
+                self.skip(rank, is_end, effects);
+                continue;
+            }
+            match answered {
+                Ok(line) => self.obey(rank, &line, effects),
+                Err(explanation) => reply(rank, &failure("error", &explanation), effects),
+            }
+        }
+    }
+
+    /// Notes that a rank's connection is closed. A barrier that others wait in cannot complete any more.
+    ///
+    /// # Panics
+    /// If the rank is not one of this node's.
+    pub fn disconnected(&mut self, rank: LocalRank, effects: &mut Vec<PmiEffect>) {
+        self.leave(rank, effects);
+    }
+
+    /// The barrier that waits for the other nodes, to be told again to an agent that came new.
+    #[must_use]
+    pub fn waiting_barrier(&self) -> Option<(u64, &[u8])> {
+        self.waiting.as_ref().map(|block| (self.barriers, block.as_slice()))
+    }
+
+    /// All nodes are in the barrier; `block` holds all their new keys.
+    ///
+    /// # Errors
+    /// [`BarrierError`]; for a bad block the local ranks are told that the barrier failed.
+    pub fn barrier_complete(&mut self, number: u64, block: &[u8], effects: &mut Vec<PmiEffect>) -> Result<(), BarrierError> {
+        self.check_waiting(number)?;
+        let result = self.take_block(number, block);
+        match &result {
+            Ok(()) => self.release_barrier(effects),
+            Err(error) => self.fail_barrier(&error.to_string(), effects),
+        }
+        result
+    }
+
+    /// The barrier will never complete: its ranks are told so, and so is every later barrier's.
+    ///
+    /// # Errors
+    /// [`BarrierError::NotWaiting`] if no such barrier waits.
+    pub fn barrier_failed(&mut self, number: u64, explanation: &str, effects: &mut Vec<PmiEffect>) -> Result<(), BarrierError> {
+        self.check_waiting(number)?;
+        self.fail_barrier(explanation, effects);
+        Ok(())
+    }
+
+    fn check_waiting(&self, number: u64) -> Result<(), BarrierError> {
+        let waits = self.waiting.is_some() && number == self.barriers;
+        if waits { Ok(()) } else { Err(BarrierError::NotWaiting { number }) }
+    }
+
+    fn take_block(&mut self, number: u64, block: &[u8]) -> Result<(), BarrierError> {
+        let pairs = block::pairs(block).map_err(|source| BarrierError::BadBlock { number, source })?;
+        for (key, value) in pairs {
+            self.insert(key, value).map_err(|_| BarrierError::SpaceFull { number, limit: limits::SPACE_BYTES })?;
+        }
+        Ok(())
+    }
+
+    fn client(&mut self, rank: LocalRank) -> &mut Client {
+        &mut self.clients[rank.0 as usize]
+    }
+
+    fn skip(&mut self, rank: LocalRank, is_end: bool, effects: &mut Vec<PmiEffect>) {
+        if is_end {
+            self.client(rank).skips_to_end = false;
+            reply(rank, &failure("spawn_result", "spawn_is_not_supported"), effects);
+        }
+    }
+
+    fn obey(&mut self, rank: LocalRank, line: &Line<'_>, effects: &mut Vec<PmiEffect>) {
+        if line.multiple {
+            self.client(rank).skips_to_end = true;
+            return;
+        }
+        match line.command {
+            "barrier_in" => self.enter_barrier(rank, line, effects),
+            "abort" => abort(rank, line, effects),
+            "finalize" => {
+                reply(rank, "cmd=finalize_ack", effects);
+                self.leave(rank, effects);
+            }
+            command => {
+                let (name, answer) = self.answer(rank, command, line);
+                let text = answer.unwrap_or_else(|explanation| failure(name, explanation));
+                reply(rank, &text, effects);
+            }
+        }
+    }
+
+    /// The commands that concern nobody but the rank: name of the reply, and the reply.
+    fn answer(&mut self, rank: LocalRank, command: &str, line: &Line<'_>) -> (&'static str, Answer) {
+        match command {
+            "init" => ("response_to_init", self.init(rank, line)),
+            "initack" => ("initack", self.init_acknowledge(rank, line)),
+            _ if self.client(rank).phase != ClientPhase::Initialised => ("error", Err("not_initialised")),
+            "get_maxes" => ("maxes", Ok(maxes())),
+            "get_appnum" => ("appnum", Ok("cmd=appnum appnum=0".to_owned())),
+            "get_my_kvsname" => ("my_kvsname", Ok(format!("cmd=my_kvsname kvsname={}", self.settings.key_space))),
+            "get_universe_size" => ("universe_size", Ok(format!("cmd=universe_size size={}", self.settings.world_size))),
+            "put" => ("put_result", self.put(line)),
+            "get" => ("get_result", self.get(line)),
+            "spawn" => ("spawn_result", Err("spawn_is_not_supported")),
+            "publish_name" => ("publish_result", Err("name_service_is_not_supported")),
+            "unpublish_name" => ("unpublish_result", Err("name_service_is_not_supported")),
+            "lookup_name" => ("lookup_result", Err("name_service_is_not_supported")),
+            _ => ("error", Err("unknown_command")),
+        }
+    }
+
+    fn init(&mut self, rank: LocalRank, line: &Line<'_>) -> Answer {
+        if line.field("pmi_version") != Some(VERSION) {
+            return Err("version_is_not_supported");
+        }
+        self.client(rank).phase = ClientPhase::Initialised;
+        Ok(format!("cmd=response_to_init rc=0 pmi_version={VERSION} pmi_subversion={SUBVERSION}"))
+    }
+
+    fn init_acknowledge(&mut self, rank: LocalRank, line: &Line<'_>) -> Answer {
+        let world_rank = self.settings.first_rank + rank.0;
+        let claimed: Option<u32> = line.field("pmiid").and_then(|text| text.parse().ok());
+        if claimed != Some(world_rank) {
+            return Err("rank_is_not_this_connection's");
+        }
+        let size = self.settings.world_size;
+        Ok(format!("cmd=initack\ncmd=set size={size}\ncmd=set rank={world_rank}\ncmd=set debug=0"))
+    }
+
+    fn put(&mut self, line: &Line<'_>) -> Answer {
+        self.check_space(line)?;
+        let key = line.field("key").ok_or("no_key")?;
+        let value = line.field("value").ok_or("no_value")?;
+        if key.len() > limits::KEY_BYTES {
+            return Err("key_too_long");
+        }
+        if value.len() > limits::VALUE_BYTES {
+            return Err("value_too_long");
+        }
+        if !block::is_pair(key, value) {
+            return Err("key_or_value_is_not_printable");
+        }
+        if self.fresh.len() + block::pair_bytes(key, value) > limits::BLOCK_BYTES {
+            return Err("too_many_keys_before_the_barrier");
+        }
+        self.insert(key, value)?;
+        block::push(&mut self.fresh, key, value);
+        Ok("cmd=put_result rc=0 msg=success".to_owned())
+    }
+
+    fn get(&self, line: &Line<'_>) -> Answer {
+        self.check_space(line)?;
+        let key = line.field("key").ok_or("no_key")?;
+        let value = self.keys.get(key).ok_or("key_not_found")?;
+        Ok(format!("cmd=get_result rc=0 msg=success value={value}"))
+    }
+
+    fn check_space(&self, line: &Line<'_>) -> Result<(), &'static str> {
+        if line.field("kvsname") == Some(&self.settings.key_space) { Ok(()) } else { Err("unknown_kvsname") }
+    }
+
+    /// The later of two values for a key wins.
+    fn insert(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
+        let before = self.keys.get(key).map_or(0, |old| block::pair_bytes(key, old));
+        let after = self.key_bytes + block::pair_bytes(key, value);
+        if after > limits::SPACE_BYTES {
+            return Err("key_value_space_is_full");
+        }
+        self.key_bytes = after.saturating_sub(before);
+        self.keys.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn enter_barrier(&mut self, rank: LocalRank, line: &Line<'_>, effects: &mut Vec<PmiEffect>) {
+        let refusal = if self.client(rank).phase != ClientPhase::Initialised {
+            Some("not_initialised".to_owned())
+        } else if line.field("group").is_some_and(|group| group != "WORLD") {
+            // Sub-version 1 has no groups; a client that asks all the same must not hang.
+            Some("group_barriers_are_not_supported".to_owned())
+        } else if self.entered.contains(&rank) {
+            Some("already_in_the_barrier".to_owned())
+        } else {
+            self.failed.clone()
+        };
+        if let Some(explanation) = refusal {
+            reply(rank, &failure("barrier_failed", &explanation), effects);
+            return;
+        }
+        self.entered.insert(rank);
+        if self.entered.len() == self.clients.len() {
+            self.all_entered(effects);
+        }
+    }
+
+    fn all_entered(&mut self, effects: &mut Vec<PmiEffect>) {
+        self.barriers += 1;
+        let block = std::mem::take(&mut self.fresh);
+        if self.settings.nodes == 1 {
+            self.release_barrier(effects);
+            return;
+        }
+        self.waiting = Some(block.clone());
+        effects.push(PmiEffect::BarrierEntered { number: self.barriers, block });
+    }
+
+    fn release_barrier(&mut self, effects: &mut Vec<PmiEffect>) {
+        self.waiting = None;
+        for rank in std::mem::take(&mut self.entered) {
+            reply(rank, "cmd=barrier_out", effects);
+        }
+    }
+
+    fn fail_barrier(&mut self, explanation: &str, effects: &mut Vec<PmiEffect>) {
+        self.waiting = None;
+        let text = failure("barrier_failed", explanation);
+        for rank in std::mem::take(&mut self.entered) {
+            reply(rank, &text, effects);
+        }
+        self.failed = Some(explanation.to_owned());
+    }
+
+    /// A rank that has left can enter no barrier: the one that others wait in fails, and so will later ones.
+    fn leave(&mut self, rank: LocalRank, effects: &mut Vec<PmiEffect>) {
+        let before = std::mem::replace(&mut self.client(rank).phase, ClientPhase::Gone);
+        if before == ClientPhase::Gone {
+            return;
+        }
+        if self.waiting.is_some() {
+            // All local ranks are in: this barrier's answer comes from the other nodes, whoever leaves here.
+            self.failed = Some(RANK_LEFT.to_owned());
+            return;
+        }
+        self.entered.remove(&rank);
+        self.fail_barrier(RANK_LEFT, effects);
+    }
+}
+
+fn abort(rank: LocalRank, line: &Line<'_>, effects: &mut Vec<PmiEffect>) {
+    let code = line.field("exitcode").and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut explanation = line.field("error_msg").unwrap_or_default().to_owned();
+    // The line is ASCII, so that every index is a character's border.
+    explanation.truncate(limits::EXPLANATION_BYTES);
+    effects.push(PmiEffect::Aborted { rank, code, explanation });
+}
+
+fn maxes() -> String {
+    let (name, key, value) = (limits::SPACE_NAME_BYTES, limits::KEY_BYTES, limits::VALUE_BYTES);
+    format!("cmd=maxes kvsname_max={name} keylen_max={key} vallen_max={value}")
+}
+
+fn failure(name: &str, explanation: &str) -> String {
+    let message: String = explanation.chars().map(|character| if character.is_ascii_graphic() { character } else { '_' }).collect();
+    format!("cmd={name} rc=-1 msg={message}")
+}
+
+fn reply(rank: LocalRank, text: &str, effects: &mut Vec<PmiEffect>) {
+    effects.push(PmiEffect::Reply { rank, bytes: format!("{text}\n").into_bytes() });
+}

@@ -1,0 +1,37 @@
+//! Limits of the supervisor, each with what happens past it.
+
+use std::time::Duration;
+
+/// Bytes of one piece of output, prefix and line end included: what the kernel writes to a pipe in one go
+/// (PIPE_BUF on Linux), so that writers of one FIFO never tear each other's lines. A longer line is passed
+/// on in pieces, each after the first marked by `+` in its prefix.
+pub const PIECE_BYTES: usize = 4096;
+
+/// Bytes of output that may wait for the reader. Past it the ranks' pipes are not read, and the ranks wait
+/// in their writes: back-pressure, not loss.
+pub const WAITING_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Bytes read from a rank's pipe or PMI connection at a time.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// Wait before the first try to reach an absent agent again; doubled at every failure.
+pub const RECONNECT_MINIMUM: Duration = Duration::from_millis(10);
+
+/// Longest wait between two tries. A socket that appears in its directory is tried at once.
+pub const RECONNECT_MAXIMUM: Duration = Duration::from_secs(1);
+
+/// How long the ends of ranks wait for an agent that notes them. Past it the supervisor exits all the same
+/// and its own exit status is all that is left of them.
+pub const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+
+/// How long the last output may wait for its reader after all ranks have ended. Past it what waits is
+/// dropped, and said so; the log files have it.
+pub const LAST_OUTPUT: Duration = Duration::from_secs(10);
+
+/// Bytes of the orders that a stub takes. Longer ones end the stub.
+pub const STUB_ORDERS_BYTES: u64 = 64 * 1024;
+
+const _: () = assert!(PIECE_BYTES <= WAITING_OUTPUT_BYTES);
+const _: () = assert!(RECONNECT_MINIMUM.as_nanos() < RECONNECT_MAXIMUM.as_nanos());
+// A prefix of the longest name leaves most of a piece to the line.
+const _: () = assert!(crate::supervisor_protocol::limits::NAME_BYTES * 4 < PIECE_BYTES);
