@@ -14,8 +14,7 @@ use crate::limits::MAX_DURATION_LENGTH;
 pub const PATTERN: &str = r"^([0-9]{1,9}(\.[0-9]{1,3})?(us|ms|s|m|h))+$";
 
 /// Units by falling length, in nanoseconds.
-const UNITS: [(&str, u128); 5] =
-    [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)];
+const UNITS: [(&str, u128); 5] = [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)];
 
 /// What a duration in a manifest must look like; ends every message about one.
 pub const EXPECTED: &str = "a number with a unit (us, ms, s, m, h), such as 10ms, 1.5s or 1m30s";

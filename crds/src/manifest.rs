@@ -135,7 +135,7 @@ impl Object {
 /// Checks one document against its schema and decodes it.
 fn decode(origin: Origin, tree: &Tree) -> Result<Document, Vec<Problem>> {
     let origin = Origin { line: Some(tree.line), ..origin };
-    let kind = kind_of(&origin, tree).map_err(|problem| vec![problem])?;
+    let kind = kind_of(&origin, tree).map_err(|problem| vec![*problem])?;
     let name = tree.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Tree::as_text);
     let origin = Origin { object: Some(problem::describe(kind, name)), ..origin };
     let problems = strict::check(&origin, tree, kind);
@@ -166,11 +166,11 @@ enum Kind {
 }
 
 /// Finds out which kind a document has; its API version must be ours.
-fn kind_of(origin: &Origin, tree: &Tree) -> Result<Kind, Problem> {
+fn kind_of(origin: &Origin, tree: &Tree) -> Result<Kind, Box<Problem>> {
     let problem = |field: &str, what: String, right: &str| {
         let line = tree.get(field).map_or(tree.line, |value| value.line);
         let origin = Origin { line: Some(line), ..origin.clone() };
-        Problem { origin, path: field.to_owned(), what, right: right.to_owned() }
+        Box::new(Problem { origin, path: field.to_owned(), what, right: right.to_owned() })
     };
     if !tree.is_map() {
         return Err(problem("", tree.describe(), "be a Partition or a ParallelJob, which begins with apiVersion and kind"));

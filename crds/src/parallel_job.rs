@@ -1,5 +1,7 @@
 //! `ParallelJob`: a gang of ranks that is launched, switched and ended as one thing.
 
+#![expect(clippy::duplicated_attributes, reason = "each printer column has its own type and priority")]
+
 mod condition;
 mod status;
 
@@ -29,27 +31,67 @@ use crate::schema;
     derive = "PartialEq",
     category = "strobe",
     selectable = ".spec.partition",
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state",
-        description = "Where the gang is in its life."),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready",
-        description = "Nodes whose supervisors are up, of all nodes of the gang."),
-    printcolumn(name = "Row", type_ = "string", json_path = ".status.row",
-        description = "First row that the gang holds, of all occupied rows."),
-    printcolumn(name = "Share", type_ = "string", json_path = ".status.share",
-        description = "Share of the time in which the gang's rows are active."),
-    printcolumn(name = "Restarts", type_ = "integer", json_path = ".status.restarts",
-        description = "Restarts that count against the limit."),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state", description = "Where the gang is in its life."),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.ready",
+        description = "Nodes whose supervisors are up, of all nodes of the gang."
+    ),
+    printcolumn(
+        name = "Row",
+        type_ = "string",
+        json_path = ".status.row",
+        description = "First row that the gang holds, of all occupied rows."
+    ),
+    printcolumn(
+        name = "Share",
+        type_ = "string",
+        json_path = ".status.share",
+        description = "Share of the time in which the gang's rows are active."
+    ),
+    printcolumn(
+        name = "Restarts",
+        type_ = "integer",
+        json_path = ".status.restarts",
+        description = "Restarts that count against the limit."
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Priority", type_ = "integer", json_path = ".status.priority", priority = 1,
-        description = "Value of the job's priority class."),
-    printcolumn(name = "Quantum", type_ = "string", json_path = ".status.quantum", priority = 1,
-        description = "Quantum of the partition."),
-    printcolumn(name = "CPU-Eff", type_ = "string", json_path = ".status.cpuEfficiency", priority = 1,
-        description = "CPU time used, of the CPU time of the gang's slots."),
-    printcolumn(name = "Start", type_ = "date", json_path = ".status.startTime", priority = 1,
-        description = "When the ranks were released."),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.message", priority = 1,
-        description = "Why the job is in its state.")
+    printcolumn(
+        name = "Priority",
+        type_ = "integer",
+        json_path = ".status.priority",
+        priority = 1,
+        description = "Value of the job's priority class."
+    ),
+    printcolumn(
+        name = "Quantum",
+        type_ = "string",
+        json_path = ".status.quantum",
+        priority = 1,
+        description = "Quantum of the partition."
+    ),
+    printcolumn(
+        name = "CPU-Eff",
+        type_ = "string",
+        json_path = ".status.cpuEfficiency",
+        priority = 1,
+        description = "CPU time used, of the CPU time of the gang's slots."
+    ),
+    printcolumn(
+        name = "Start",
+        type_ = "date",
+        json_path = ".status.startTime",
+        priority = 1,
+        description = "When the ranks were released."
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.message",
+        priority = 1,
+        description = "Why the job is in its state."
+    )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = schema::attach_parallel_job_rules)]
@@ -188,13 +230,14 @@ impl Default for Restart {
 // === impl ParallelJobSpec ===
 
 impl ParallelJobSpec {
-    /// The container whose command the ranks run: the one named, or the first; `None` if there is no such container.
+    /// The container whose command the ranks run, and its place in the list: the one named, or the first; `None` if
+    /// there is no such container.
     #[must_use]
-    pub fn find_rank_container(&self) -> Option<&Container> {
-        let containers = &self.template.spec.as_ref()?.containers;
+    pub fn find_rank_container(&self) -> Option<(usize, &Container)> {
+        let mut containers = self.template.spec.as_ref()?.containers.iter().enumerate();
         match &self.rank_container {
-            Some(name) => containers.iter().find(|container| &container.name == name),
-            None => containers.first(),
+            Some(name) => containers.find(|(_, container)| &container.name == name),
+            None => containers.next(),
         }
     }
 }

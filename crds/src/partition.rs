@@ -1,5 +1,7 @@
 //! `Partition`: a set of nodes that Strobe schedules as one machine.
 
+#![expect(clippy::duplicated_attributes, reason = "each printer column has its own type and priority")]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
@@ -23,20 +25,30 @@ use crate::schema;
     status = "PartitionStatus",
     derive = "PartialEq",
     category = "strobe",
-    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.ready",
-        description = "Nodes that are members of the view, of all nodes of the partition."),
+    printcolumn(
+        name = "Nodes",
+        type_ = "string",
+        json_path = ".status.ready",
+        description = "Nodes that are members of the view, of all nodes of the partition."
+    ),
     printcolumn(name = "Rows", type_ = "integer", json_path = ".spec.rows", description = "Rows of the matrix."),
-    printcolumn(name = "Quantum", type_ = "string", json_path = ".spec.quantum",
-        description = "Time between two row switches."),
-    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy",
-        description = "gang: rows are switched; kernel: everything runs."),
-    printcolumn(name = "Gangs", type_ = "integer", json_path = ".status.gangs",
-        description = "Gangs that hold slots."),
+    printcolumn(name = "Quantum", type_ = "string", json_path = ".spec.quantum", description = "Time between two row switches."),
+    printcolumn(
+        name = "Policy",
+        type_ = "string",
+        json_path = ".spec.policy",
+        description = "gang: rows are switched; kernel: everything runs."
+    ),
+    printcolumn(name = "Gangs", type_ = "integer", json_path = ".status.gangs", description = "Gangs that hold slots."),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Manager", type_ = "string", json_path = ".status.manager", priority = 1,
-        description = "Node of the machine manager."),
-    printcolumn(name = "Term", type_ = "integer", json_path = ".status.term", priority = 1,
-        description = "Term of the machine manager.")
+    printcolumn(
+        name = "Manager",
+        type_ = "string",
+        json_path = ".status.manager",
+        priority = 1,
+        description = "Node of the machine manager."
+    ),
+    printcolumn(name = "Term", type_ = "integer", json_path = ".status.term", priority = 1, description = "Term of the machine manager.")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = schema::attach_partition_rules)]

@@ -2,6 +2,8 @@
 //!
 //! Whoever holds a [`ValidJob`] or a [`ValidPartition`] need not check anything again.
 
+mod expand;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use crate::manifest::{Document, ManifestError, Object, Problem};
 use crate::parallel_job::{LaunchProtocol, ParallelJob, RestartCause};
 use crate::partition::{Partition, PartitionSpec, Policy, Transport};
 use crate::rules::{Violation, parallel_job as parallel_job_rules, partition as partition_rules};
+use expand::expand;
 
 /// How long a terminating gang may run on where its template does not say (Kubernetes' own default).
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -89,9 +92,10 @@ pub struct ValidJob {
 /// What a rank runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The program and its arguments: the container's command followed by its args. Never empty.
+    /// The program and its arguments: the container's command followed by its args, references such as `$(SIZE)` to
+    /// the container's own variables expanded as the kubelet does. Never empty.
     pub command: Vec<String>,
-    /// Variables in their order; those whose value comes from elsewhere are left out.
+    /// Variables in their order, references to earlier ones expanded; those whose value comes from elsewhere are left out.
     pub environment: Vec<(String, String)>,
     /// Folder in which the ranks start, if one is stated.
     pub working_directory: Option<PathBuf>,
@@ -153,11 +157,7 @@ pub fn parallel_job(job: &ParallelJob) -> Result<ValidJob, Vec<Violation>> {
         return Err(violations);
     }
     let spec = &job.spec;
-    let counts = [
-        ("spec.nodes", spec.nodes),
-        ("spec.ranksPerNode", spec.ranks_per_node),
-        ("spec.cpusPerRank", spec.cpus_per_rank),
-    ];
+    let counts = [("spec.nodes", spec.nodes), ("spec.ranksPerNode", spec.ranks_per_node), ("spec.cpusPerRank", spec.cpus_per_rank)];
     let [nodes, ranks_per_node, cpus_per_rank] = count_all(counts).map_err(|zero| vec![zero])?;
     let mut restart_on = spec.restart.on.clone();
     restart_on.sort_unstable();
@@ -169,7 +169,7 @@ pub fn parallel_job(job: &ParallelJob) -> Result<ValidJob, Vec<Violation>> {
         nodes,
         ranks_per_node,
         cpus_per_rank,
-        program: spec.find_rank_container().map(Program::of).ok_or_else(|| vec![no_container()])?,
+        program: spec.find_rank_container().map(|(_, container)| Program::of(container)).ok_or_else(|| vec![no_container()])?,
         launch: spec.launch.protocol,
         priority_class_name: spec.priority_class_name.clone(),
         suspend: spec.suspend,
@@ -257,14 +257,16 @@ impl ValidJob {
 
 impl Program {
     fn of(container: &Container) -> Self {
-        let words = [&container.command, &container.args];
-        let variables = container.env.iter().flatten().filter(|variable| variable.value_from.is_none());
+        let mut environment: Vec<(String, String)> = Vec::new();
+        for variable in container.env.iter().flatten().filter(|variable| variable.value_from.is_none()) {
+            let value = expand(variable.value.as_deref().unwrap_or_default(), &environment);
+            environment.push((variable.name.clone(), value));
+        }
+        let words = [&container.command, &container.args].into_iter().flatten().flatten();
         Self {
-            command: words.into_iter().flatten().flatten().cloned().collect(),
-            environment: variables
-                .map(|variable| (variable.name.clone(), variable.value.clone().unwrap_or_default()))
-                .collect(),
+            command: words.map(|word| expand(word, &environment)).collect(),
             working_directory: container.working_dir.as_ref().map(PathBuf::from),
+            environment,
         }
     }
 }

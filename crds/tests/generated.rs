@@ -10,11 +10,7 @@ fn checked_in_files_are_current() {
     for file in generated_files().unwrap() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("generated").join(file.name);
         let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            checked_in == file.text,
-            "{} is not current; run `cargo run -p strobe-crds --example print-crds -- --write`",
-            file.name
-        );
+        assert!(checked_in == file.text, "{} is not current; run `cargo run -p strobe-crds --example print-crds -- --write`", file.name);
     }
 }
 

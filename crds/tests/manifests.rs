@@ -2,6 +2,8 @@
 //!
 //! With `STROBE_BLESS=1` in the environment the messages are written instead of compared.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

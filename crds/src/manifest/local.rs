@@ -35,7 +35,7 @@ fn note_pod(job: &ParallelJob, pod: &PodSpec, paths: &mut Vec<String>) {
     let ranks = job.spec.find_rank_container();
     for (index, container) in pod.containers.iter().enumerate() {
         let path = format!("spec.template.spec.containers[{index}]");
-        if ranks.is_some_and(|ranks| std::ptr::eq(ranks, container)) {
+        if ranks.is_some_and(|(place, _)| place == index) {
             note_rank_container(container, &path, paths);
         } else {
             paths.push(path);

@@ -71,12 +71,17 @@ impl Problem {
     /// A document that is not YAML at all, or cut off.
     pub(super) fn of_yaml(origin: Origin, error: &serde_saphyr::Error) -> Self {
         let line = error.location().map(|location| location.line()).filter(|line| *line > 0);
+        let origin = Origin { line, ..origin };
+        if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error {
+            let what = format!("has the field {} twice", key.as_deref().unwrap_or_default());
+            return Self { origin, path: String::new(), what, right: "have each field once".to_owned() };
+        }
         let text = error.to_string();
         // The location is told in our own form.
         let reason = text.split(" at line ").next().unwrap_or_default();
         let what = format!("is not readable as YAML ({reason})");
         let right = "be complete, well-formed YAML; the mistake is at this line or just before it".to_owned();
-        Self { origin: Origin { line, ..origin }, path: String::new(), what, right }
+        Self { origin, path: String::new(), what, right }
     }
 }
 

@@ -8,9 +8,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
+use super::Kind;
 use super::problem::{Origin, Problem};
 use super::tree::{Tree, TreeValue};
-use super::Kind;
 use crate::cpu_list::{self, CpuList, ParseCpuListError};
 use crate::duration::{self, Duration};
 use crate::parallel_job::ParallelJob;
@@ -53,11 +53,7 @@ pub(super) fn collect_lines(tree: &Tree, path: String, lines: &mut BTreeMap<Stri
                 collect_lines(item, format!("{path}[{index}]"), lines);
             }
         }
-        TreeValue::Null
-        | TreeValue::Boolean(_)
-        | TreeValue::Integer(_)
-        | TreeValue::Decimal(_)
-        | TreeValue::Text(_) => {}
+        TreeValue::Null | TreeValue::Boolean(_) | TreeValue::Integer(_) | TreeValue::Decimal(_) | TreeValue::Text(_) => {}
     }
     lines.insert(path, tree.line);
 }

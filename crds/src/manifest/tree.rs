@@ -70,9 +70,9 @@ impl Tree {
             TreeValue::Decimal(value) => serde_json::Number::from_f64(*value).map_or(Value::Null, Value::Number),
             TreeValue::Text(text) => Value::String(text.clone()),
             TreeValue::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
-            TreeValue::Map(entries) => Value::Object(
-                entries.iter().map(|(name, value)| (name.clone(), value.to_json())).collect::<Map<_, _>>(),
-            ),
+            TreeValue::Map(entries) => {
+                Value::Object(entries.iter().map(|(name, value)| (name.clone(), value.to_json())).collect::<Map<_, _>>())
+            }
         }
     }
 }

@@ -106,9 +106,7 @@ impl ParallelJobRule {
             Self::RankContainerImmutable => self.demand_same(old, |old| old.spec.rank_container == spec.rank_container),
             Self::ManagedByImmutable => self.demand_same(old, |old| old.spec.managed_by == spec.managed_by),
             Self::NodesImmutable => self.demand_same(old, |old| old.spec.nodes == spec.nodes || is_at_rest(old)),
-            Self::TemplateImmutable => {
-                self.demand_same(old, |old| old.spec.template == spec.template || is_at_rest(old))
-            }
+            Self::TemplateImmutable => self.demand_same(old, |old| old.spec.template == spec.template || is_at_rest(old)),
         }
     }
 
@@ -132,9 +130,7 @@ impl ParallelJobRule {
             | Self::LaunchImmutable
             | Self::RankContainerImmutable
             | Self::ManagedByImmutable => "stay as it is; make a new job instead".to_owned(),
-            Self::NodesImmutable | Self::TemplateImmutable => {
-                "stay as it is unless the job is suspended and has no pods".to_owned()
-            }
+            Self::NodesImmutable | Self::TemplateImmutable => "stay as it is unless the job is suspended and has no pods".to_owned(),
         }
     }
 
@@ -157,9 +153,9 @@ impl ParallelJobRule {
 
     fn expression(self) -> String {
         match self {
-            Self::NameFits => format!(
-                "self.metadata.name.size() <= {MAX_JOB_NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
-            ),
+            Self::NameFits => {
+                format!("self.metadata.name.size() <= {MAX_JOB_NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+            }
             Self::RanksWithinLimit => format!("self.nodes * self.ranksPerNode <= {MAX_RANKS}"),
             Self::CpusWithinLimit => format!("self.ranksPerNode * self.cpusPerRank <= {MAX_CPUS_PER_NODE}"),
             Self::RankContainerExists => {
@@ -199,9 +195,12 @@ impl ParallelJobRule {
 
     fn check_command(self, spec: &ParallelJobSpec) -> Result<(), Violation> {
         // A rank container that does not exist is the business of another rule.
-        let Some(container) = spec.find_rank_container() else { return Ok(()) };
-        let stated = container.command.as_ref().is_some_and(|command| !command.is_empty());
-        self.demand(stated, || format!("has no command in the rank container {:?}", container.name))
+        let Some((index, container)) = spec.find_rank_container() else { return Ok(()) };
+        if container.command.as_ref().is_some_and(|command| !command.is_empty()) {
+            return Ok(());
+        }
+        let path = format!("{}[{index}].command", self.path());
+        Err(Violation { rule: self.name(), path, what: "is missing".to_owned(), right: self.right() })
     }
 
     fn demand_same(self, old: Option<&ParallelJob>, same: impl Fn(&ParallelJob) -> bool) -> Result<(), Violation> {

@@ -61,26 +61,16 @@ impl PartitionRule {
             Self::ClockToleranceRange => (TimeField::ClockTolerance.name(), range_cel(TimeField::ClockTolerance)),
             Self::PlacementTimeoutRange => (TimeField::PlacementTimeout.name(), range_cel(TimeField::PlacementTimeout)),
             Self::NodeLostRange => (TimeField::NodeLost.name(), range_cel(TimeField::NodeLost)),
-            Self::SuspicionCoversHeartbeats => (
-                "suspicion",
-                "duration(self.suspicion) >= duration(self.heartbeat) + duration(self.heartbeat)".to_owned(),
-            ),
+            Self::SuspicionCoversHeartbeats => {
+                ("suspicion", "duration(self.suspicion) >= duration(self.heartbeat) + duration(self.heartbeat)".to_owned())
+            }
             Self::WatchdogAboveSuspicion => ("watchdog", watchdog_cel()),
             Self::LeadBelowSuspicion => ("lead", "duration(self.lead) < duration(self.suspicion)".to_owned()),
-            Self::ClockToleranceWithinQuantum => {
-                ("clockTolerance", "duration(self.clockTolerance) <= duration(self.quantum)".to_owned())
-            }
-            Self::NodeLostAboveSuspicion => {
-                ("nodeLost", "duration(self.nodeLost) > duration(self.suspicion)".to_owned())
-            }
+            Self::ClockToleranceWithinQuantum => ("clockTolerance", "duration(self.clockTolerance) <= duration(self.quantum)".to_owned()),
+            Self::NodeLostAboveSuspicion => ("nodeLost", "duration(self.nodeLost) > duration(self.suspicion)".to_owned()),
             Self::CpusReadable => ("cpus", cpus_cel()),
         };
-        CelRule {
-            scope: Scope::Spec,
-            expression,
-            message: format!("{field} must {}", self.right()),
-            field_path: Some(format!(".{field}")),
-        }
+        CelRule { scope: Scope::Spec, expression, message: format!("{field} must {}", self.right()), field_path: Some(format!(".{field}")) }
     }
 
     /// Checks the rule.
@@ -97,22 +87,18 @@ impl PartitionRule {
             Self::ClockToleranceRange => self.check_range(TimeField::ClockTolerance, spec),
             Self::PlacementTimeoutRange => self.check_range(TimeField::PlacementTimeout, spec),
             Self::NodeLostRange => self.check_range(TimeField::NodeLost, spec),
-            Self::SuspicionCoversHeartbeats => self.demand(
-                spec.suspicion.to_std() >= spec.heartbeat.to_std().saturating_mul(2),
-                "suspicion",
-                || format!("is {} with a heartbeat of {}", spec.suspicion, spec.heartbeat),
-            ),
-            Self::WatchdogAboveSuspicion => {
-                self.demand(spec.effective_watchdog() > spec.suspicion, "watchdog", || describe_watchdog(spec))
-            }
-            Self::LeadBelowSuspicion => self.demand(spec.lead < spec.suspicion, "lead", || {
-                format!("is {} with a suspicion of {}", spec.lead, spec.suspicion)
-            }),
-            Self::ClockToleranceWithinQuantum => {
-                self.demand(spec.clock_tolerance <= spec.quantum, "clockTolerance", || {
-                    format!("is {} with a quantum of {}", spec.clock_tolerance, spec.quantum)
+            Self::SuspicionCoversHeartbeats => {
+                self.demand(spec.suspicion.to_std() >= spec.heartbeat.to_std().saturating_mul(2), "suspicion", || {
+                    format!("is {} with a heartbeat of {}", spec.suspicion, spec.heartbeat)
                 })
             }
+            Self::WatchdogAboveSuspicion => self.demand(spec.effective_watchdog() > spec.suspicion, "watchdog", || describe_watchdog(spec)),
+            Self::LeadBelowSuspicion => {
+                self.demand(spec.lead < spec.suspicion, "lead", || format!("is {} with a suspicion of {}", spec.lead, spec.suspicion))
+            }
+            Self::ClockToleranceWithinQuantum => self.demand(spec.clock_tolerance <= spec.quantum, "clockTolerance", || {
+                format!("is {} with a quantum of {}", spec.clock_tolerance, spec.quantum)
+            }),
             Self::NodeLostAboveSuspicion => self.demand(spec.node_lost > spec.suspicion, "nodeLost", || {
                 format!("is {} with a suspicion of {}", spec.node_lost, spec.suspicion)
             }),
@@ -136,15 +122,11 @@ impl PartitionRule {
             Self::PlacementTimeoutRange => range_right(TimeField::PlacementTimeout),
             Self::NodeLostRange => range_right(TimeField::NodeLost),
             Self::SuspicionCoversHeartbeats => "be at least two heartbeats".to_owned(),
-            Self::WatchdogAboveSuspicion => {
-                "be longer than suspicion (default: 5s or four quanta, whichever is longer)".to_owned()
-            }
+            Self::WatchdogAboveSuspicion => "be longer than suspicion (default: 5s or four quanta, whichever is longer)".to_owned(),
             Self::LeadBelowSuspicion => "be shorter than suspicion".to_owned(),
             Self::ClockToleranceWithinQuantum => "be at most one quantum".to_owned(),
             Self::NodeLostAboveSuspicion => "be longer than suspicion".to_owned(),
-            Self::CpusReadable => format!(
-                "be a list of CPU numbers and rising ranges, such as 0-3,8, with numbers up to {MAX_CPU_NUMBER}"
-            ),
+            Self::CpusReadable => format!("be a list of CPU numbers and rising ranges, such as 0-3,8, with numbers up to {MAX_CPU_NUMBER}"),
         }
     }
 
