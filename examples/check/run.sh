@@ -122,7 +122,7 @@ wrong check/tsp --cities 8 --instances 2
 wrong check/grain --grain-us 10 --iterations 10
 
 if [ "$failures" -ne 0 ]; then
-    printf 'examples: %d of %d runs failed\n' "$failures" "$checks"
+    printf 'examples: %d failures in %d runs\n' "$failures" "$checks"
     exit 1
 fi
 printf 'examples: all %d runs ok\n' "$checks"
