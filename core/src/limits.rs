@@ -53,6 +53,10 @@ pub const MEMORY_BYTES_MAX: usize = 4 << 20;
 /// Hold, resume and release commands that wait for their instant on one node: two a gang.
 pub const PENDING_HOLDS_MAX: usize = 2 * GANGS_PER_NODE_MAX;
 
+/// Hold, resume and release commands that one step of a switcher makes effective: all that wait, the one that came, and
+/// one that it drove out.
+pub const EFFECTIVE_HOLDS_MAX: usize = PENDING_HOLDS_MAX + 2;
+
 /// Clock samples that an offset estimate looks back on.
 pub const CLOCK_SAMPLES: usize = 16;
 

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How many times as often heartbeats go out while no lease is held.
-pub const SEEKING_RATE: u32 = 8;
+const SEEKING_RATE: u32 = 8;
 
 /// A timer that comes later than this part of `suspicion` after its instant says that this agent was stopped: the
 /// silence of the others was its own.

@@ -71,12 +71,8 @@ impl Members {
     /// The instant at which the heartbeats that more than half of the record answered are `suspicion` old; none when no
     /// more than half of it ever answered.
     pub(super) fn lease_until(&self, suspicion: Duration) -> Option<Instant> {
-        let mut answered: ArrayVec<Instant, MEMBERS_MAX> = self
-            .view
-            .iter()
-            .filter(|answers| self.record.contains(answers.member.node))
-            .filter_map(|answers| answers.answered)
-            .collect();
+        let mut answered: ArrayVec<Instant, MEMBERS_MAX> =
+            self.view.iter().filter(|answers| self.record.contains(answers.member.node)).filter_map(|answers| answers.answered).collect();
         answered.sort_unstable_by(|earlier, later| later.cmp(earlier));
         answered.get(self.record.len() / 2).map(|sent_at| *sent_at + suspicion)
     }

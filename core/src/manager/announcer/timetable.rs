@@ -43,8 +43,7 @@ pub(super) struct Timetable {
 impl Timetable {
     /// The first timetable of a term: epoch 1 begins in `lead`.
     pub(super) fn begin(now: Instant, lead: Duration, rotation: Rotation) -> Self {
-        let mut timetable =
-            Self { rotation, lead, epoch: Epoch(1), at: now + lead, schedule: Schedule::new(), before: None, last: None };
+        let mut timetable = Self { rotation, lead, epoch: Epoch(1), at: now + lead, schedule: Schedule::new(), before: None, last: None };
         timetable.fill();
         timetable
     }
@@ -104,11 +103,7 @@ impl Timetable {
 
     /// The last epoch that has begun, or is about to within the lead, and where the next one begins.
     pub(super) fn running(&self, now: Instant) -> (Epoch, Instant) {
-        if self.at > now {
-            (Epoch(self.epoch.0 - 1), self.at)
-        } else {
-            (self.epoch, self.at + self.rotation.quantum)
-        }
+        if self.at > now { (Epoch(self.epoch.0 - 1), self.at) } else { (self.epoch, self.at + self.rotation.quantum) }
     }
 
     /// When to announce again, after an announcement at `now`: where an epoch begins, so that a member that acts on
