@@ -4,15 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use super::limits::START_UP_DEFAULT;
 use crate::{
-    matrix::NoPlacement,
+    matrix::{NoPlacement, NodeCapacity},
     message::PartitionReport,
     model::{
         Appointment, EndCause, GangId, GangIncarnation, GangRun, GangState, NodeIncarnation, NodeIndex, NodePlacement, NodeSet,
         PartitionUid, Plan, RowSet, Settings, Term, TermRecord,
     },
 };
-
-pub use crate::matrix::NodeCapacity;
 
 /// A partition as its user describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

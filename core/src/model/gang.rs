@@ -96,13 +96,13 @@ pub enum GangEvent {
     Place,
     /// The first supervisor reported in.
     Launch,
-    /// The ranks were released.
+    /// The ranks were released and may run.
     Release,
-    /// The user paused it.
+    /// It is held by a pause; ranks that are released while it is held do not run.
     Pause,
-    /// The user let it go on.
+    /// The hold is over.
     Resume,
-    /// The authority ends it.
+    /// Its ranks are being ended: the authority wants it, or one of them or a node of it failed.
     Terminate,
     /// Its run ended well.
     Completed,
@@ -131,8 +131,18 @@ pub struct WrongEvent {
 impl GangState {
     /// Every state, in the order of a life.
     pub const ALL: [Self; 12] = [
-        Self::Queued, Self::Admitted, Self::Placed, Self::Launching, Self::Running, Self::Paused, Self::Terminating, Self::Suspended,
-        Self::Preempted, Self::Restarting, Self::Complete, Self::Failed,
+        Self::Queued,
+        Self::Admitted,
+        Self::Placed,
+        Self::Launching,
+        Self::Running,
+        Self::Paused,
+        Self::Terminating,
+        Self::Suspended,
+        Self::Preempted,
+        Self::Restarting,
+        Self::Complete,
+        Self::Failed,
     ];
 
     /// True when no event leaves the state.
@@ -156,8 +166,19 @@ impl GangState {
 impl GangEvent {
     /// Every event.
     pub const ALL: [Self; 13] = [
-        Self::Admit, Self::Place, Self::Launch, Self::Release, Self::Pause, Self::Resume, Self::Terminate, Self::Completed,
-        Self::FailedRetry, Self::FailedFinal, Self::Suspended, Self::Preempted, Self::Requeue,
+        Self::Admit,
+        Self::Place,
+        Self::Launch,
+        Self::Release,
+        Self::Pause,
+        Self::Resume,
+        Self::Terminate,
+        Self::Completed,
+        Self::FailedRetry,
+        Self::FailedFinal,
+        Self::Suspended,
+        Self::Preempted,
+        Self::Requeue,
     ];
 }
 
@@ -167,19 +188,31 @@ const fn next(state: GangState, event: GangEvent) -> Option<GangState> {
     use GangState as S;
     match (state, event) {
         (S::Queued, E::Admit) => Some(S::Admitted),
-        (S::Queued, E::Suspended) => Some(S::Suspended),
-        (S::Queued, E::FailedFinal) => Some(S::Failed),
         (S::Admitted, E::Place) => Some(S::Placed),
         (S::Placed, E::Launch) => Some(S::Launching),
-        (S::Launching | S::Paused, E::Release | E::Resume) => Some(S::Running),
-        (S::Running | S::Launching, E::Pause) => Some(S::Paused),
+        (S::Launching, E::Release) | (S::Paused, E::Resume) => Some(S::Running),
+        (S::Launching | S::Running, E::Pause) => Some(S::Paused),
         (S::Admitted | S::Placed | S::Launching | S::Running | S::Paused, E::Terminate) => Some(S::Terminating),
         (S::Running | S::Paused | S::Terminating, E::Completed) => Some(S::Complete),
-        (S::Placed | S::Launching | S::Running | S::Paused | S::Terminating, E::FailedRetry) => Some(S::Restarting),
-        (S::Admitted | S::Placed | S::Launching | S::Running | S::Paused | S::Terminating | S::Restarting | S::Suspended | S::Preempted, E::FailedFinal) => Some(S::Failed),
-        (S::Terminating | S::Restarting | S::Preempted, E::Suspended) => Some(S::Suspended),
+        (S::Terminating, E::FailedRetry) => Some(S::Restarting),
+        (S::Queued | S::Terminating | S::Restarting | S::Suspended | S::Preempted, E::FailedFinal) => Some(S::Failed),
+        (S::Queued | S::Terminating | S::Restarting | S::Preempted, E::Suspended) => Some(S::Suspended),
         (S::Terminating, E::Preempted) => Some(S::Preempted),
-        (S::Admitted | S::Placed | S::Suspended | S::Preempted | S::Restarting, E::Requeue) => Some(S::Queued),
-        (S::Queued | S::Admitted | S::Placed | S::Launching | S::Running | S::Paused | S::Terminating | S::Suspended | S::Preempted | S::Restarting | S::Complete | S::Failed, _) => None,
+        (S::Suspended | S::Preempted | S::Restarting, E::Requeue) => Some(S::Queued),
+        (
+            S::Queued
+            | S::Admitted
+            | S::Placed
+            | S::Launching
+            | S::Running
+            | S::Paused
+            | S::Terminating
+            | S::Suspended
+            | S::Preempted
+            | S::Restarting
+            | S::Complete
+            | S::Failed,
+            _,
+        ) => None,
     }
 }
