@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use strobe_core::limits::{MEMORY_BYTES_MAX, PAYLOAD_BYTES_MAX};
 
-/// Payload of one frame, in bytes: the whole global memory that a member receives at its admission, and what is written
-/// around it. A larger frame is refused at the sender (`SendError::Oversized`); a received header that announces more
-/// ends the link.
-pub const FRAME_BYTES_MAX: usize = MEMORY_BYTES_MAX + (64 << 10);
+/// Payload of one frame, in bytes: the whole global memory that a seal's answer or an admission carries, and 2 MiB for
+/// the names, cells and unstable records with it. A larger frame is refused at the sender (`SendError::Oversized`); a
+/// received header that announces more ends the link.
+pub const FRAME_BYTES_MAX: usize = MEMORY_BYTES_MAX + 2 * PAYLOAD_BYTES_MAX;
 
 /// What a queued frame is charged beside its payload, in bytes: so that many empty frames fill a queue too.
 pub const FRAME_OVERHEAD_BYTES: usize = 64;
@@ -59,7 +59,7 @@ pub const DATAGRAM_BYTES_MAX: usize = 1200;
 /// Datagrams that may overtake each other on one link. An older one is refused as replayed.
 pub const REPLAY_WINDOW: u64 = 128;
 
-const _: () = assert!(FRAME_BYTES_MAX > MEMORY_BYTES_MAX && FRAME_BYTES_MAX > PAYLOAD_BYTES_MAX, "a whole memory travels in one frame");
+const _: () = assert!(FRAME_BYTES_MAX > MEMORY_BYTES_MAX + PAYLOAD_BYTES_MAX, "a whole memory and a record travel in one frame");
 const _: () = assert!(FRAME_BYTES_MAX + FRAME_OVERHEAD_BYTES <= LANE_BYTES_MAX, "the largest frame fits an empty lane");
 const _: () = assert!(LANE_BYTES_MAX <= INBOX_BYTES_MAX, "one lane does not hold more than its reader's inbox");
 const _: () = assert!(INBOX_BYTES_MAX < u32::MAX as usize, "a frame's charge is counted in u32 permits");

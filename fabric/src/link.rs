@@ -130,7 +130,9 @@ impl<W: Wire> Links<W> {
         if links > LINKS_MAX {
             return Err(OpenError::TooManyLinks { links });
         }
-        table.retain(|link, entry| link.term != plan.term || peers.get(&link.node) == Some(&entry.address));
+        table.retain(|link, entry| {
+            link.term != plan.term || peers.get(&link.node).is_some_and(|address| self.keeps(link.node, entry, *address))
+        });
         for (node, address) in peers {
             let link = LinkId { term: plan.term, node };
             table.entry(link).or_insert_with(|| self.spawn(link, address));
@@ -193,6 +195,12 @@ impl<W: Wire> Links<W> {
         }
         let link = LinkId { term: hello.term, node: hello.from };
         table.get(&link).map(|entry| entry.arrivals.clone()).ok_or(Refusal::NotPlanned)
+    }
+
+    /// A link that this end dials is dialled anew when its peer has moved. Where the peer dials, its address is of no
+    /// matter, and the link may be the one that it dialled from its new place.
+    fn keeps(&self, peer: NodeIndex, entry: &LinkEntry, address: SocketAddr) -> bool {
+        peer <= self.options.node || entry.address == address
     }
 
     fn spawn(self: &Arc<Self>, link: LinkId, address: SocketAddr) -> LinkEntry {

@@ -34,7 +34,10 @@ pub trait Transport: Send + Sync + 'static {
     fn node(&self) -> NodeIndex;
 
     /// Declares with whom this node holds links in `plan.term`: new peers are linked, and the links of peers that are no
-    /// longer named are cut. Both ends must name each other. Links are dialled again for as long as they are named.
+    /// longer named are cut. Both ends must name each other. Links are dialled again for as long as they are named, and
+    /// a peer with a new address is dialled there.
+    ///
+    /// Must be called within a tokio runtime, in which the links live.
     ///
     /// The caller hears of success by [`Delivery::Up`]; links that it cuts itself send no [`Delivery::Down`].
     ///
