@@ -13,7 +13,7 @@ use strobe_node_agent::executor::limits::STRAGGLER_BOUND_MAX;
 use strobe_node_agent::executor::{Executor, SwitchOrder};
 use strobe_node_agent::freezer::{Freezer, FreezerKind, SignalFreezer};
 
-use crate::support::{Process, eventually, slots, stubborn};
+use crate::support::{Process, Stubborn, eventually, slots};
 
 fn order(freeze: &[u8], thaw: &[u8]) -> SwitchOrder {
     SwitchOrder { freeze: slots(freeze), thaw: slots(thaw), straggler_bound: STRAGGLER_BOUND_MAX }
@@ -70,10 +70,9 @@ fn a_rank_blocked_in_the_kernel_straggles_by_signals_too() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (helper, blocked) = stubborn(folder.path(), "fault");
-    assert_eq!(blocked, helper.pid());
+    let blocked = Stubborn::start(folder.path(), "fault");
     let mut executor = Executor::new();
-    executor.register(GangSlot(0), freezer(&[&helper]));
+    executor.register(GangSlot(0), Freezer::Signal(SignalFreezer::open(&[blocked.pid()]).unwrap()));
     assert_eq!(executor.switch(&order(&[0], &[])).stragglers, slots(&[0]));
     assert_eq!(executor.running(slots(&[0])), slots(&[0]));
     assert!(executor.observed_thawed(slots(&[0])).is_empty(), "a straggler is commanded frozen all the same");

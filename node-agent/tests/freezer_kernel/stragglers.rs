@@ -1,7 +1,6 @@
 //! Ranks that do not reach the freezer in time, and one that only looks like it.
 
 use std::fs;
-use std::io::Write;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use strobe_node_agent::freezer::{CgroupFreezer, Freezer};
 use strobe_node_agent::sys::clock::{monotonic_now, sleep_until};
 use strobe_node_agent::sys::scheduler::{STROBE_PRIORITY, become_fifo};
 
-use crate::support::{PATIENCE, Scratch, eventually, slots, stubborn};
+use crate::support::{PATIENCE, Scratch, Stubborn, eventually, slots};
 
 /// Time between two looks of a watcher.
 const LOOK: Duration = Duration::from_micros(50);
@@ -27,9 +26,9 @@ fn order(freeze: &[u8], thaw: &[u8]) -> SwitchOrder {
 fn a_rank_blocked_in_the_kernel_straggles_is_counted_and_the_rest_goes_on() {
     let Some(scratch) = Scratch::new("fault") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (mut helper, blocked) = stubborn(folder.path(), "fault");
+    let mut blocked = Stubborn::start(folder.path(), "fault");
     let stuck = scratch.rank_cgroup("gang-0");
-    stuck.admit_child(blocked, &CgroupPath::root()).unwrap();
+    stuck.admit_child(blocked.pid(), &CgroupPath::root()).unwrap();
     let (other, _process) = scratch.busy_gang("gang-1");
     other.freeze().unwrap();
     let mut executor = Executor::new();
@@ -47,7 +46,7 @@ fn a_rank_blocked_in_the_kernel_straggles_is_counted_and_the_rest_goes_on() {
     assert_eq!((again.looks, again.stragglers), (1, slots(&[])), "a known straggler is not waited for again");
     assert_eq!(again.straggling, slots(&[0]));
 
-    helper.child().stdin.as_mut().unwrap().write_all(b"g").unwrap();
+    blocked.serve();
     eventually("the straggler freezes once its page is served", || !executor.check_stragglers().frozen.is_empty());
     assert!(executor.straggling().is_empty());
     assert!(stuck.state().unwrap().frozen, "its freeze stayed commanded");
@@ -59,9 +58,9 @@ fn a_rank_blocked_in_the_kernel_straggles_is_counted_and_the_rest_goes_on() {
 fn nobody_is_thawed_while_a_straggler_is_waited_for() {
     let Some(scratch) = Scratch::new("order") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (_helper, blocked) = stubborn(folder.path(), "fault");
+    let blocked = Stubborn::start(folder.path(), "fault");
     let stuck = scratch.rank_cgroup("gang-0");
-    stuck.admit_child(blocked, &CgroupPath::root()).unwrap();
+    stuck.admit_child(blocked.pid(), &CgroupPath::root()).unwrap();
     let (other, _process) = scratch.busy_gang("gang-1");
     other.freeze().unwrap();
     let mut executor = Executor::new();
@@ -91,9 +90,9 @@ fn nobody_is_thawed_while_a_straggler_is_waited_for() {
 fn a_straggler_can_be_thawed_and_killed() {
     let Some(scratch) = Scratch::new("stuck") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (_helper, blocked) = stubborn(folder.path(), "fault");
+    let blocked = Stubborn::start(folder.path(), "fault");
     let stuck = scratch.rank_cgroup("gang-0");
-    stuck.admit_child(blocked, &CgroupPath::root()).unwrap();
+    stuck.admit_child(blocked.pid(), &CgroupPath::root()).unwrap();
     let mut executor = Executor::new();
     executor.register(GangSlot(0), Freezer::Cgroup(CgroupFreezer::open(&stuck).unwrap()));
 
@@ -111,9 +110,9 @@ fn a_straggler_can_be_thawed_and_killed() {
 fn a_traced_rank_does_freeze() {
     let Some(scratch) = Scratch::new("traced") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (_helper, tracee) = stubborn(folder.path(), "traced");
+    let tracee = Stubborn::start(folder.path(), "traced");
     let cgroup = scratch.rank_cgroup("gang-0");
-    cgroup.admit_child(tracee, &CgroupPath::root()).unwrap();
+    cgroup.admit_child(tracee.pid(), &CgroupPath::root()).unwrap();
     cgroup.freeze().unwrap();
     eventually("the traced process counts as frozen", || cgroup.state().unwrap().frozen);
 }

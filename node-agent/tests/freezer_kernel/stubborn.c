@@ -1,13 +1,15 @@
 /* Processes that resist the freezer in ways that a shell cannot.
  *
- * stubborn fault: the first process blocks in read(2) whose buffer is a page of a userfaultfd that nobody serves, so
- *   it waits inside the kernel and cannot reach the freezer. A byte on standard input serves the page.
- * stubborn traced: a process stopped by its tracer.
+ * stubborn fault: the child blocks in read(2) whose buffer is a page of a userfaultfd that nobody serves, so it waits
+ *   inside the kernel and cannot reach the freezer. A byte on standard input serves the page.
+ * stubborn traced: the child is stopped by its tracer, the parent.
  *
- * Prints "ready PID" when process PID is in that state; ends at end of input, at the latest after the alarm. */
+ * The child leads a process group of its own. Prints "ready PID" of the child when it is in that state; at end of input
+ * the parent kills and reaps the child and ends. Both end at the latest by their alarms. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,71 +22,84 @@
 
 enum { LONGEST_LIFE_SECONDS = 60 };
 
-static void ready(pid_t pid) {
-    printf("ready %d\n", (int)pid);
+/* What the child tells its parent, which shares its table of files. */
+struct trap {
+    int faults;
+    struct uffdio_range page;
+};
+
+static void ready(pid_t child) {
+    printf("ready %d\n", (int)child);
     fflush(stdout);
 }
 
-static int serve(int faults, struct uffdio_range page, pid_t blocked) {
-    struct uffd_msg message;
+static int finish(pid_t child) {
     char byte;
-    alarm(LONGEST_LIFE_SECONDS);
-    if (read(faults, &message, sizeof message) != sizeof message)
-        return 1;
-    ready(blocked);
-    if (read(0, &byte, 1) != 1)
-        return 0;
-    struct uffdio_zeropage zero = {.range = page};
-    if (ioctl(faults, UFFDIO_ZEROPAGE, &zero) != 0)
-        return 1;
     while (read(0, &byte, 1) == 1) {
     }
-    return 0;
+    kill(child, SIGKILL);
+    return waitpid(child, NULL, 0) == child ? 0 : 1;
 }
 
-static int fault(void) {
+static int block(int handover) {
     long size = sysconf(_SC_PAGESIZE);
     void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    int faults = syscall(SYS_userfaultfd, O_CLOEXEC);
     int zeroes = open("/dev/zero", O_RDONLY);
-    struct uffdio_api api = {.api = UFFD_API};
-    struct uffdio_register registration = {
-        .range = {.start = (unsigned long)page, .len = size},
-        .mode = UFFDIO_REGISTER_MODE_MISSING,
+    struct trap trap = {
+        .faults = syscall(SYS_userfaultfd, O_CLOEXEC),
+        .page = {.start = (unsigned long)page, .len = size},
     };
-    if (page == MAP_FAILED || zeroes < 0 || faults < 0 || ioctl(faults, UFFDIO_API, &api) != 0 ||
-        ioctl(faults, UFFDIO_REGISTER, &registration) != 0) {
+    struct uffdio_api api = {.api = UFFD_API};
+    struct uffdio_register registration = {.range = trap.page, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    if (page == MAP_FAILED || zeroes < 0 || trap.faults < 0 || ioctl(trap.faults, UFFDIO_API, &api) != 0 ||
+        ioctl(trap.faults, UFFDIO_REGISTER, &registration) != 0) {
         perror("userfaultfd");
         return 1;
     }
-    pid_t blocked = getpid();
-    if (fork() == 0)
-        return serve(faults, registration.range, blocked);
-    alarm(LONGEST_LIFE_SECONDS);
-    if (read(zeroes, page, size) != size)
+    if (write(handover, &trap, sizeof trap) != sizeof trap || read(zeroes, page, size) != size)
         return 1;
     for (;;)
         pause();
 }
 
-static int traced(void) {
+static int fault(void) {
+    int handover[2];
+    struct trap trap;
+    struct uffd_msg message;
     char byte;
-    int status;
-    pid_t tracee = fork();
+    if (pipe(handover) != 0)
+        return 1;
+    pid_t child = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
     alarm(LONGEST_LIFE_SECONDS);
-    if (tracee == 0) {
+    if (child == 0) {
+        setpgid(0, 0);
+        _exit(block(handover[1]));
+    }
+    if (read(handover[0], &trap, sizeof trap) != sizeof trap ||
+        read(trap.faults, &message, sizeof message) != sizeof message)
+        return 1;
+    ready(child);
+    struct uffdio_zeropage zero = {.range = trap.page};
+    if (read(0, &byte, 1) == 1 && ioctl(trap.faults, UFFDIO_ZEROPAGE, &zero) != 0)
+        return 1;
+    return finish(child);
+}
+
+static int traced(void) {
+    int status;
+    pid_t child = fork();
+    alarm(LONGEST_LIFE_SECONDS);
+    if (child == 0) {
+        setpgid(0, 0);
         ptrace(PTRACE_TRACEME, 0, NULL, NULL);
         raise(SIGSTOP);
         for (;;)
             pause();
     }
-    if (waitpid(tracee, &status, 0) != tracee || !WIFSTOPPED(status))
+    if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status))
         return 1;
-    ready(tracee);
-    while (read(0, &byte, 1) == 1) {
-    }
-    kill(tracee, SIGKILL);
-    return 0;
+    ready(child);
+    return finish(child);
 }
 
 int main(int count, char **arguments) {

@@ -1,6 +1,6 @@
 //! Guards: whatever a test makes is gone when it ends, also when it fails.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -22,6 +22,12 @@ pub(crate) struct Scratch {
 
 /// A process (leading a process group of its own) that is killed and reaped when dropped.
 pub(crate) struct Process(Child);
+
+/// The helper program `stubborn.c`, which has a child that resists the freezer; both have ended when it is dropped.
+pub(crate) struct Stubborn {
+    helper: Child,
+    child: Pid,
+}
 
 impl Scratch {
     /// `None`, with a word why, where this user may not make cgroups.
@@ -103,18 +109,36 @@ impl Drop for Process {
     }
 }
 
-/// Compiles the helper program `stubborn.c` into `folder` and starts it; returns it and the process that it names once
-/// that process is in the state asked for.
-pub(crate) fn stubborn(folder: &Path, kind: &str) -> (Process, Pid) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/freezer_kernel/stubborn.c");
-    let program = folder.join("stubborn");
-    let compiled = Command::new("cc").args(["-O1", "-Wall", "-o"]).arg(&program).arg(source).status();
-    assert!(compiled.expect("the tests need a C compiler").success());
-    let mut process = Process::start(Command::new(program).arg(kind).stdin(Stdio::piped()).stdout(Stdio::piped()));
-    let mut line = String::new();
-    BufReader::new(process.child().stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let number = line.trim().strip_prefix("ready ").expect("the helper tells when it is ready").parse().unwrap();
-    (process, Pid::from_raw(number).unwrap())
+impl Stubborn {
+    /// Compiles the program into `folder` and starts it; its child is in the state that `kind` names.
+    pub(crate) fn start(folder: &Path, kind: &str) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/freezer_kernel/stubborn.c");
+        let program = folder.join("stubborn");
+        let compiled = Command::new("cc").args(["-O1", "-Wall", "-o"]).arg(&program).arg(source).status();
+        assert!(compiled.expect("the tests need a C compiler").success());
+        let mut helper = Command::new(program).arg(kind).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(helper.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let number = line.trim().strip_prefix("ready ").expect("the helper tells when it is ready").parse().unwrap();
+        Self { helper, child: Pid::from_raw(number).unwrap() }
+    }
+
+    /// The process that resists.
+    pub(crate) const fn pid(&self) -> Pid {
+        self.child
+    }
+
+    /// Serves the page that the process waits for.
+    pub(crate) fn serve(&mut self) {
+        self.helper.stdin.as_mut().unwrap().write_all(b"g").unwrap();
+    }
+}
+
+impl Drop for Stubborn {
+    fn drop(&mut self) {
+        drop(self.helper.stdin.take());
+        let _already_reaped = self.helper.wait();
+    }
 }
 
 /// Waits until the kernel has done what it does soon.
