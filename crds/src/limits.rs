@@ -33,7 +33,7 @@ pub const MAX_CONTAINERS: u32 = 16;
 /// Most words of a container's command and of its arguments. More is refused by the schema; CEL compares them.
 pub const MAX_COMMAND_WORDS: u32 = 1024;
 
-/// Longest name of a container, in bytes (Kubernetes' own limit for a DNS label).
+/// Longest name of a container or a partition, in bytes (Kubernetes' own limit for a DNS label and a label's value).
 pub const MAX_LABEL_LENGTH: u32 = 63;
 
 /// Longest name of a ParallelJob, in bytes: pods are called `job-incarnation-index` and their names become
@@ -72,6 +72,10 @@ pub const MAX_PROBLEMS: usize = 20;
 
 /// Deepest nesting of a manifest. Deeper is refused: no field of ours lies deeper.
 pub const MAX_MANIFEST_DEPTH: usize = 64;
+
+/// Most YAML events that the aliases of a file may stand for together. More is refused: a few aliases of aliases could
+/// otherwise fill the memory.
+pub const MAX_ALIAS_EVENTS: usize = 10_000;
 
 const _: () = assert!(MAX_RANKS >= MAX_NODES && MAX_RANKS >= MAX_RANKS_PER_NODE);
 const _: () = assert!(MAX_CPUS_PER_NODE <= MAX_CPU_NUMBER as u32 + 1);

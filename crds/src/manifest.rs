@@ -16,7 +16,7 @@ pub use local::fields_not_used;
 pub use problem::{ManifestError, Origin, Problem};
 
 use crate::API_VERSION;
-use crate::limits::{MAX_MANIFEST_BYTES, MAX_MANIFEST_DEPTH};
+use crate::limits::{MAX_ALIAS_EVENTS, MAX_MANIFEST_BYTES, MAX_MANIFEST_DEPTH};
 use crate::parallel_job::ParallelJob;
 use crate::partition::Partition;
 use crate::rules::Violation;
@@ -55,6 +55,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Document>, ManifestError> {
     let mut reader = text.as_bytes();
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: MAX_MANIFEST_DEPTH },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIAS_EVENTS },
         with_snippet: false,
     };
     let trees = serde_saphyr::read_with_options::<_, Tree>(&mut reader, options);

@@ -44,6 +44,7 @@ impl JsonSchema for Partition {
             "description": "A set of nodes that is scheduled as one machine, to the beat of one strobe.",
             "properties": { "metadata": { "type": "object" }, "spec": spec, "status": status },
             "required": ["spec"],
+            "x-kubernetes-validations": validations(PartitionRule::ALL.iter().map(|rule| rule.cel()), Scope::Object),
         });
         schema.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(tidy);
         schema

@@ -93,3 +93,33 @@ fn without_a_partition_the_defaults_are_assumed() {
     assert_eq!((valid.partitions[0].name.as_str(), valid.partitions[0].rows), ("anything", 4));
     assert_eq!(valid.jobs[0].restart_on.len(), 1);
 }
+
+#[test]
+fn hostile_files_are_refused_at_their_limits() {
+    let deep = "[".repeat(100);
+    let mut aliases = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (name, inner) in ["b", "c", "d", "e", "f"].into_iter().zip(["a", "b", "c", "d", "e"]) {
+        let list = vec![format!("*{inner}"); 10].join(", ");
+        aliases += &format!("{name}: &{name} [{list}]\n");
+    }
+    let large = "#".repeat(5 * 1024 * 1024);
+    for (text, expected) in [
+        (deep.as_str(), "is not readable as YAML"),
+        (aliases.as_str(), "is not readable as YAML"),
+        (large.as_str(), "has 5242880 bytes; must have at most 4194304"),
+        ("\u{0}", "hostile.yaml"),
+        ("kind: {a: b}\napiVersion: strobe.dev/v1alpha1", "kind: is a set of fields; must be Partition or ParallelJob"),
+    ] {
+        let error = manifest::parse("hostile.yaml", text).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn many_problems_are_counted() {
+    let fields: String = (0..30).map(|index| format!("  unknown{index}: 1\n")).collect();
+    let text = format!("apiVersion: strobe.dev/v1alpha1\nkind: Partition\nmetadata: {{name: main}}\nspec:\n{fields}");
+    let error = manifest::parse("many.yaml", &text).unwrap_err();
+    assert_eq!((error.problems.len(), error.more), (20, 10));
+    assert!(error.to_string().ends_with("\nand 10 more"));
+}

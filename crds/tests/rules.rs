@@ -44,6 +44,11 @@ fn changed(change: impl Fn(&mut Value)) -> Case {
 
 fn break_partition(rule: PartitionRule) -> Case {
     let spec = match rule {
+        PartitionRule::NameFits => {
+            let mut partition = partition_with(&json!({}));
+            partition["metadata"]["name"] = json!("main.row");
+            return created(partition);
+        }
         PartitionRule::QuantumRange => json!({ "quantum": "10001ms" }),
         PartitionRule::LeadRange => json!({ "lead": "99us" }),
         PartitionRule::HeartbeatRange => json!({ "heartbeat": "9ms" }),

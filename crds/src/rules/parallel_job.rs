@@ -4,6 +4,9 @@ use super::{CelRule, Scope, Violation, named_rules};
 use crate::limits::{MAX_CPUS_PER_NODE, MAX_JOB_NAME_LENGTH, MAX_RANKS};
 use crate::parallel_job::{ParallelJob, ParallelJobSpec};
 
+/// A command, and why it must be stated.
+const COMMAND_EXAMPLE: &str = "[\"/bin/app\"]; the one in the image is not known to Strobe";
+
 named_rules! {
     /// A rule that a ParallelJob must keep.
     ParallelJobRule {
@@ -121,7 +124,7 @@ impl ParallelJobRule {
             Self::CpusWithinLimit => format!("come to at most {MAX_CPUS_PER_NODE} CPUs on a node"),
             Self::RankContainerExists => "name a container of the template".to_owned(),
             Self::RankContainerCommand => {
-                "state the rank container's command, such as [\"/bin/app\"]: the one in the image is not known to Strobe".to_owned()
+                format!("state the rank container's command, such as {COMMAND_EXAMPLE}")
             }
             Self::RestartHasCause => "name RankFailure, NodeLost or both, or limit must be 0".to_owned(),
             Self::PartitionImmutable
@@ -200,7 +203,7 @@ impl ParallelJobRule {
             return Ok(());
         }
         let path = format!("{}[{index}].command", self.path());
-        Err(Violation { rule: self.name(), path, what: "is missing".to_owned(), right: self.right() })
+        Err(Violation { rule: self.name(), path, what: "is missing".to_owned(), right: format!("be stated, such as {COMMAND_EXAMPLE}") })
     }
 
     fn demand_same(self, old: Option<&ParallelJob>, same: impl Fn(&ParallelJob) -> bool) -> Result<(), Violation> {

@@ -3,12 +3,14 @@
 use super::{CelRule, Scope, Violation, named_rules};
 use crate::cpu_list::CpuList;
 use crate::duration::Duration;
-use crate::limits::MAX_CPU_NUMBER;
+use crate::limits::{MAX_CPU_NUMBER, MAX_LABEL_LENGTH};
 use crate::partition::{Partition, PartitionSpec, TimeField};
 
 named_rules! {
     /// A rule that a Partition must keep.
     PartitionRule {
+        /// The name can be the value of a label.
+        NameFits = "name-fits",
         /// `quantum` lies in its range.
         QuantumRange = "quantum-range",
         /// `lead` lies in its range.
@@ -43,7 +45,7 @@ named_rules! {
 /// Every rule that a partition breaks, in the order of [`PartitionRule::ALL`].
 #[must_use]
 pub fn violations(partition: &Partition) -> Vec<Violation> {
-    PartitionRule::ALL.iter().filter_map(|rule| rule.check(&partition.spec).err()).collect()
+    PartitionRule::ALL.iter().filter_map(|rule| rule.check(partition).err()).collect()
 }
 
 // === impl PartitionRule ===
@@ -53,6 +55,7 @@ impl PartitionRule {
     #[must_use]
     pub fn cel(self) -> CelRule {
         let (field, expression) = match self {
+            Self::NameFits => ("metadata.name", name_cel()),
             Self::QuantumRange => (TimeField::Quantum.name(), range_cel(TimeField::Quantum)),
             Self::LeadRange => (TimeField::Lead.name(), range_cel(TimeField::Lead)),
             Self::HeartbeatRange => (TimeField::Heartbeat.name(), range_cel(TimeField::Heartbeat)),
@@ -70,15 +73,23 @@ impl PartitionRule {
             Self::NodeLostAboveSuspicion => ("nodeLost", "duration(self.nodeLost) > duration(self.suspicion)".to_owned()),
             Self::CpusReadable => ("cpus", cpus_cel()),
         };
-        CelRule { scope: Scope::Spec, expression, message: format!("{field} must {}", self.right()), field_path: Some(format!(".{field}")) }
+        let of_spec = self != Self::NameFits;
+        CelRule {
+            scope: if of_spec { Scope::Spec } else { Scope::Object },
+            expression,
+            message: format!("{field} must {}", self.right()),
+            field_path: of_spec.then(|| format!(".{field}")),
+        }
     }
 
     /// Checks the rule.
     ///
     /// # Errors
     /// The violation, with the field's path and what would be right.
-    pub fn check(self, spec: &PartitionSpec) -> Result<(), Violation> {
+    pub fn check(self, partition: &Partition) -> Result<(), Violation> {
+        let spec = &partition.spec;
         match self {
+            Self::NameFits => self.check_name(partition.metadata.name.as_deref().unwrap_or_default()),
             Self::QuantumRange => self.check_range(TimeField::Quantum, spec),
             Self::LeadRange => self.check_range(TimeField::Lead, spec),
             Self::HeartbeatRange => self.check_range(TimeField::Heartbeat, spec),
@@ -113,6 +124,9 @@ impl PartitionRule {
     #[must_use]
     pub fn right(self) -> String {
         match self {
+            Self::NameFits => {
+                format!("be at most {MAX_LABEL_LENGTH} lower-case letters, digits and dashes, and neither begin nor end with a dash")
+            }
             Self::QuantumRange => range_right(TimeField::Quantum),
             Self::LeadRange => range_right(TimeField::Lead),
             Self::HeartbeatRange => range_right(TimeField::Heartbeat),
@@ -130,6 +144,16 @@ impl PartitionRule {
         }
     }
 
+    fn check_name(self, name: &str) -> Result<(), Violation> {
+        let letters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        let fits = (1..=MAX_LABEL_LENGTH as usize).contains(&name.len()) && letters && !name.starts_with('-') && !name.ends_with('-');
+        if fits {
+            return Ok(());
+        }
+        let path = "metadata.name".to_owned();
+        Err(Violation { rule: self.name(), path, what: format!("is {name:?}"), right: self.right() })
+    }
+
     fn check_range(self, field: TimeField, spec: &PartitionSpec) -> Result<(), Violation> {
         let Some(value) = field.value(spec) else { return Ok(()) };
         let (shortest, longest) = field.range();
@@ -142,6 +166,10 @@ impl PartitionRule {
         }
         Err(Violation { rule: self.name(), path: format!("spec.{field}"), what: what(), right: self.right() })
     }
+}
+
+fn name_cel() -> String {
+    format!("self.metadata.name.size() <= {MAX_LABEL_LENGTH} && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
 }
 
 fn range_right(field: TimeField) -> String {
