@@ -3,7 +3,8 @@
 //! **Packing.** A gang goes to the row with the fewest free slots that still has room for it: gangs stand side by side in
 //! one row before time is shared, and wide gangs find rows that are nearly empty. Within the row it gets the nodes whose
 //! free slots are fewest and suffice, so that whole nodes stay free for wide gangs; on each node it gets the CPUs that
-//! the other rows use least, so that row unification finds free slots. Ties go to the lowest number.
+//! the other rows use least, so that row unification finds free slots. Ties go to the node that all rows together use
+//! least, then to the lowest number.
 //! Buddies of powers of two (the DHC scheme) are not used: slots of a node are chosen one by one, so a buddy would only
 //! waste what does not fit its size.
 //!

@@ -65,7 +65,7 @@ fn the_fullest_row_that_fits_is_taken_and_the_fullest_node_that_suffices() {
     place(&mut matrix, &request(3, 1, 1));
     assert_eq!(rows(&matrix, 3)[0], 0, "row 0 has 2 free slots, row 1 has 4");
     place(&mut matrix, &request(4, 1, 2));
-    assert_eq!((rows(&matrix, 4), cpus(&matrix, 4)[0].0), (vec![1], 0));
+    assert_eq!((rows(&matrix, 4), cpus(&matrix, 4)[0].0), (vec![1], 1), "of two nodes with 2 free slots, the less used one");
     place(&mut matrix, &request(5, 1, 1));
     assert_eq!(matrix.gang(run(5)).expect("it is there").home, RowIndex(0), "row 0 has one free slot left");
 }
