@@ -38,6 +38,7 @@ on_every_transport!(
     a_killed_peer_is_heard_of_and_comes_back,
     a_killed_dialer_comes_back_without_a_new_plan,
     a_closed_term_is_silent_when_closing_returns,
+    closing_waits_until_the_writer_has_stopped,
     closing_ends_what_waits_for_room,
     a_term_is_opened_beside_an_older_one,
     a_peer_that_is_no_longer_planned_is_cut,

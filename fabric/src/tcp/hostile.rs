@@ -286,13 +286,15 @@ async fn a_peer_that_dials_anew_replaces_its_link_when_both_lanes_are_there() {
     victim.up().await;
     // Half of another life: the link stays as it is.
     let bundle = victim.bundle(0);
-    let (_half, answer) = victim.greet(&bundle, &Hello { number: 2, ..hello() }.encode()).await;
+    let (_half, answer) = victim.greet(&bundle, &Hello { class: Class::Bulk, number: 2, ..hello() }.encode()).await;
     assert_eq!(answer, Some(Ok(())));
     old.write_all(&encode_header(Class::Control, 0)).await.unwrap();
     assert!(matches!(victim.next().await, Delivery::Frame(_)));
-    let _new = victim.link(3).await;
+    let [_new, mut new_bulk] = victim.link(3).await;
     assert_eq!(victim.down().await, DownReason::Replaced);
     victim.up().await;
+    new_bulk.write_all(&encode_header(Class::Bulk, 0)).await.unwrap();
+    timeout(PATIENCE, victim.end.bulk.next()).await.expect("the lanes of one life belong together");
     assert!(!matches!(old.read(&mut [0; 1]).await, Ok(1)), "the old connection must be closed");
 }
 

@@ -167,6 +167,29 @@ pub(crate) async fn a_closed_term_is_silent_when_closing_returns<F: Fabric>() {
     assert_eq!(cluster.frame(1, Class::Bulk).await.link, link(2, 0));
 }
 
+pub(crate) async fn closing_waits_until_the_writer_has_stopped<F: Fabric>() {
+    let (entered, entering) = std::sync::mpsc::sync_channel(1);
+    let writing = Arc::new(AtomicBool::new(false));
+    let shown = Arc::clone(&writing);
+    // The writer is caught in the middle of its work, and stays there for a while after the closing began.
+    let hook = move |point: &FaultPoint| {
+        if point.bytes == 13 {
+            shown.store(true, Ordering::SeqCst);
+            entered.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            shown.store(false, Ordering::SeqCst);
+        }
+        Fault::None
+    };
+    let mut cluster = Cluster::<F>::with_faults(2, Some(Arc::new(hook))).await;
+    cluster.open_everywhere(1).await;
+    cluster.send(0, link(1, 1), Class::Control, vec![0; 13]).await;
+    tokio::task::spawn_blocking(move || entering.recv()).await.unwrap().unwrap();
+    soon(cluster.end(0).transport.close_links(Term(2))).await;
+    assert!(!writing.load(Ordering::SeqCst), "closed, and a frame of the old term is still being written");
+    assert_eq!(cluster.down(1).await.link, link(1, 0));
+}
+
 pub(crate) async fn closing_ends_what_waits_for_room<F: Fabric>() {
     let mut cluster = Cluster::<F>::linked(2).await;
     let (sending, receiving) = {
