@@ -95,6 +95,10 @@ pub(crate) fn prepare_template(schema: &mut Schema) {
     for property in properties.values_mut() {
         drop_descriptions(property);
     }
+    if let Some(Value::Object(metadata)) = properties.get_mut("metadata") {
+        // Tools that print objects which they have not sent write null here.
+        metadata["properties"]["creationTimestamp"]["nullable"] = json!(true);
+    }
     if let Some(Value::Object(pod)) = properties.get_mut("spec") {
         if let Some(Value::Object(fields)) = pod.get_mut("properties") {
             // Kubernetes refuses them in a template; their schema would be a tenth of the file.

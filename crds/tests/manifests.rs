@@ -123,3 +123,20 @@ fn many_problems_are_counted() {
     assert_eq!((error.problems.len(), error.more), (20, 10));
     assert!(error.to_string().ends_with("\nand 10 more"));
 }
+
+#[test]
+fn a_file_cut_off_anywhere_is_answered() {
+    let text = fs::read_to_string(files("good").pop().unwrap()).unwrap();
+    let whole = manifest::parse("cut.yaml", &text).unwrap().len();
+    let mut refused = 0;
+    for (end, _) in text.char_indices() {
+        match manifest::parse("cut.yaml", &text[..end]) {
+            Ok(documents) => assert!(documents.len() <= whole, "{end}"),
+            Err(error) => {
+                refused += 1;
+                assert!(error.problems.iter().all(|problem| !problem.what.is_empty() && !problem.right.is_empty()), "{error}");
+            }
+        }
+    }
+    assert!(refused > text.len() / 2, "{refused} of {}", text.len());
+}

@@ -91,8 +91,7 @@ fn schema_of(definition: &CustomResourceDefinition) -> JSONSchemaProps {
 
 impl Checker<'_> {
     fn check(&mut self, tree: &Tree, schema: &JSONSchemaProps, path: &str) {
-        // What kubectl writes for an object that it has made but not sent.
-        if tree.value == TreeValue::Null && path.ends_with("metadata.creationTimestamp") {
+        if tree.value == TreeValue::Null && schema.nullable == Some(true) {
             return;
         }
         if schema.x_kubernetes_int_or_string == Some(true) {
