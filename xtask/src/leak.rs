@@ -220,4 +220,17 @@ mod tests {
         let expected = ["pod/strobe-run", "pod/strobe-run/gang"].map(|path| root.path().join(path));
         assert_eq!(found, BTreeSet::from(expected));
     }
+
+    #[test]
+    fn an_empty_cgroup_is_removed_and_one_that_stays_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        let (empty, full) = (root.path().join("strobe-a"), root.path().join("strobe-b"));
+        fs::create_dir(&empty).unwrap();
+        fs::create_dir(&full).unwrap();
+        fs::write(full.join("cgroup.freeze"), "1\n").unwrap();
+        assert!(remove(&empty).ends_with("strobe-a (removed)"));
+        assert!(!empty.exists());
+        let said = remove(&full);
+        assert!(said.starts_with("frozen cgroup ") && said.contains("NOT removed"), "{said}");
+    }
 }

@@ -83,14 +83,14 @@ impl<'a> Recipes<'a> {
         Ok(Self { workspace, xtask, scope })
     }
 
-    /// The quick checks first: a wrong format is told in seconds, not after the tests.
+    /// The format first, for it is told in seconds. Tidy runs a program that the tests have built.
     fn everything(&self) -> Vec<Stage> {
         vec![
             self.prepare(&[]),
             self.format(),
-            self.tidy(),
             self.build(),
             self.tests(&[]),
+            self.tidy(),
             self.examples(),
             self.simulation(limits::SIMULATION_SEEDS),
             self.clippy(),
