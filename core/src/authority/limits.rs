@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::limits::GANGS_PER_PLAN_MAX;
 
 /// Jobs that the authority knows, ended ones that are not forgotten yet included. A further one is refused.
-pub const JOBS_MAX: usize = 16_384;
+pub const JOBS_MAX: usize = 4096;
 
 /// Different member sets that terms without establishment may leave in `since`. With so many, no further term is
 /// appointed unless its predecessor's member set is there already: the partition waits for its nodes instead.

@@ -1,0 +1,6 @@
+//! The authority, sentence by sentence of the design, and under random reports.
+
+mod bench;
+mod jobs;
+mod random;
+mod terms;
