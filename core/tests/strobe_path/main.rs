@@ -1,0 +1,9 @@
+//! The machines of the strobe path, driven from outside: switcher, announcer and clock estimator.
+
+mod announcer_properties;
+mod announcer_rules;
+mod clock_properties;
+mod fixture;
+mod switcher_properties;
+mod switcher_rules;
+mod switcher_silence;

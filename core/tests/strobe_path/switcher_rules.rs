@@ -1,0 +1,354 @@
+//! Each rule of switching, holding, sealing and acting on receipt, one test a rule.
+
+use std::time::Duration;
+
+use strobe_core::{
+    machine::Machine,
+    message::{AgentState, ClockReply, Datagram, HoldChange, SwitcherCommand, SwitcherReport},
+    model::{Epoch, GangSlot, GangSlots, Instant, MatrixVersion, NodeIndex, Term},
+    node::{SwitchCause, SwitcherEffect, SwitcherInput},
+};
+
+use crate::fixture::{
+    Bench, admit, fence, from_manager, heartbeat, hold, ms, present, reports, samples, seal, sent, slots, strobe, switches, table,
+};
+
+const NONE: GangSlots = GangSlots::EMPTY;
+
+fn epoch(epoch: u64, due: Instant) -> SwitchCause {
+    SwitchCause::Epoch { term: Term(3), epoch: Epoch(epoch), due }
+}
+
+#[test]
+fn a_row_is_entered_by_set_difference_and_nothing_else_is_touched() {
+    let mut bench = Bench::strobed();
+    let effects = bench.timers_until(ms(110));
+    let expected = [(slots(&[0]), slots(&[1]), epoch(2, ms(60))), (slots(&[1]), slots(&[0]), epoch(3, ms(110)))];
+    assert_eq!(switches(&effects), expected);
+    let bound = effects.iter().find_map(|effect| match effect {
+        SwitcherEffect::Switch { straggler_bound, .. } => Some(*straggler_bound),
+        SwitcherEffect::Send { .. } | SwitcherEffect::Report(_) | SwitcherEffect::Sample(_) => None,
+    });
+    assert_eq!(bound, Some(Duration::from_millis(2)));
+}
+
+#[test]
+fn one_occupied_row_needs_no_freeze() {
+    let mut bench = Bench::admitted();
+    let effects = bench.step(ms(5), from_manager(Datagram::Strobe(strobe(fence(3, 2), 1, 1, 1, ms(10), &[Some(0); 4]))));
+    assert_eq!(switches(&effects), []);
+    let effects = bench.timers_until(ms(160));
+    assert_eq!(switches(&effects), [(slots(&[1]), NONE, epoch(1, ms(10)))]);
+    assert_eq!(samples(&effects).len(), 4, "every epoch is counted all the same");
+}
+
+#[test]
+fn an_epoch_without_a_row_freezes_what_is_thawed() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), from_manager(Datagram::Strobe(strobe(fence(3, 2), 1, 2, 2, ms(60), &[None]))));
+    assert_eq!(switches(&bench.timers_until(ms(60))), [(slots(&[0, 2]), NONE, epoch(2, ms(60)))]);
+}
+
+#[test]
+fn only_the_admitted_fence_from_its_manager_is_obeyed() {
+    let good = strobe(fence(3, 2), 1, 9, 2, ms(20), &[Some(1)]);
+    let mut other_partition = fence(3, 2);
+    other_partition.partition.0 += 1;
+    let refused = [fence(2, 9), fence(4, 2), fence(3, 1), other_partition];
+    let mut bench = Bench::strobed();
+    for (index, wrong) in refused.into_iter().enumerate() {
+        let wrong = strobe_core::message::Strobe { fence: wrong, ..good.clone() };
+        assert_eq!(bench.step(ms(20), from_manager(Datagram::Strobe(wrong))), []);
+        assert_eq!(bench.switcher.counters().refused, index as u64 + 1);
+    }
+    assert_eq!(bench.step(ms(20), SwitcherInput::Datagram { from: NodeIndex(1), datagram: Datagram::Strobe(good.clone()) }), []);
+    assert_eq!(bench.step(ms(20), heartbeat(fence(3, 1), 1, ms(19), true)), []);
+    assert_eq!(bench.switcher.counters().refused, 6);
+    let effects = bench.step(ms(20), from_manager(Datagram::Strobe(good)));
+    assert_eq!(switches(&effects), [(slots(&[0]), slots(&[1]), epoch(2, ms(20)))]);
+}
+
+#[test]
+fn a_higher_view_raises_the_own_one() {
+    let mut bench = Bench::strobed();
+    let replies = sent(&bench.step(ms(20), heartbeat(fence(3, 5), 1, ms(19), true)));
+    let [Datagram::HeartbeatReply(reply)] = replies[..] else { panic!("one reply: {replies:?}") };
+    assert_eq!((reply.fence, reply.sequence, reply.sent_at, reply.switched), (fence(3, 5), 1, ms(19), Epoch(1)));
+    assert_eq!(bench.step(ms(21), heartbeat(fence(3, 4), 2, ms(20), true)), []);
+    assert_eq!(bench.switcher.counters().refused, 1);
+}
+
+#[test]
+fn malformed_strobes_change_nothing() {
+    let good = strobe(fence(3, 2), 1, 9, 2, ms(20), &[Some(1)]);
+    let mut bench = Bench::strobed();
+    let empty = strobe_core::message::Strobe { schedule: strobe_core::message::Schedule::new(), ..good.clone() };
+    let hasty = strobe_core::message::Strobe { quantum: Duration::ZERO, ..good };
+    let no_row = strobe(fence(3, 2), 1, 9, 2, ms(20), &[Some(16)]);
+    for wrong in [empty, hasty, no_row] {
+        assert_eq!(bench.step(ms(20), from_manager(Datagram::Strobe(wrong))), []);
+    }
+    assert_eq!(bench.switcher.counters().malformed, 3);
+}
+
+#[test]
+fn of_several_due_the_newest_is_executed_and_the_others_are_missed() {
+    let mut bench = Bench::strobed();
+    let effects = bench.step(ms(212), SwitcherInput::Timer);
+    let [sample] = samples(&effects)[..] else { panic!("one epoch: {effects:?}") };
+    assert_eq!((sample.epoch, sample.missed, sample.late, sample.due), (Epoch(5), 3, true, Some(ms(210))));
+    assert_eq!(switches(&effects), [], "epoch 5 runs the row of epoch 1");
+    let counters = *bench.switcher.counters();
+    assert_eq!((counters.executed, counters.missed, counters.late), (2, 3, 1));
+}
+
+#[test]
+fn an_epoch_just_after_its_instant_is_not_late() {
+    let mut bench = Bench::strobed();
+    let effects = bench.step(ms(61), SwitcherInput::Timer);
+    assert_eq!(samples(&effects).iter().map(|sample| sample.late).collect::<Vec<_>>(), [false]);
+}
+
+#[test]
+fn a_newer_announcement_replaces_what_it_names_and_keeps_what_comes_before() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), table(2, &[&[2], &[], &[0, 1]]));
+    bench.step(ms(20), from_manager(Datagram::Strobe(strobe(fence(3, 2), 2, 2, 3, ms(110), &[Some(2), Some(0)]))));
+    let effects = bench.timers_until(ms(160));
+    let expected = [
+        (slots(&[0]), slots(&[1]), epoch(2, ms(60))),
+        (slots(&[2]), slots(&[0]), epoch(3, ms(110))),
+        (slots(&[0, 1]), slots(&[2]), epoch(4, ms(160))),
+    ];
+    assert_eq!(switches(&effects), expected);
+}
+
+#[test]
+fn changes_that_follow_each_other_each_keep_their_epochs() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), table(2, &[&[], &[], &[1]]));
+    bench.step(ms(20), table(3, &[&[], &[], &[2]]));
+    bench.step(ms(20), from_manager(Datagram::Strobe(strobe(fence(3, 2), 2, 2, 2, ms(60), &[Some(2), Some(2)]))));
+    bench.step(ms(21), from_manager(Datagram::Strobe(strobe(fence(3, 2), 3, 3, 3, ms(110), &[Some(2)]))));
+    let thawed: Vec<_> = switches(&bench.timers_until(ms(110))).into_iter().map(|(_, thaw, _)| thaw).collect();
+    assert_eq!(thawed, [slots(&[1]), slots(&[2])]);
+}
+
+#[test]
+fn an_older_announcement_is_a_duplicate() {
+    let mut bench = Bench::strobed();
+    let old = strobe(fence(3, 2), 1, 1, 2, ms(20), &[Some(1)]);
+    assert_eq!(bench.step(ms(30), from_manager(Datagram::Strobe(old))), []);
+    assert_eq!(bench.switcher.counters().duplicates, 1);
+}
+
+#[test]
+fn a_missing_version_keeps_the_row_and_is_reported_once() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), from_manager(Datagram::Strobe(strobe(fence(3, 2), 2, 2, 2, ms(60), &[Some(1), Some(1)]))));
+    let effects = bench.timers_until(ms(110));
+    assert_eq!(switches(&effects), []);
+    assert_eq!(reports(&effects), [SwitcherReport::VersionMissing { version: MatrixVersion(2) }]);
+    assert_eq!(bench.switcher.counters().version_missing, 2);
+
+    let effects = bench.step(ms(120), table(2, &[&[0], &[1]]));
+    let cause = SwitchCause::Table { version: MatrixVersion(2) };
+    assert_eq!(switches(&effects), [(slots(&[0, 2]), slots(&[1]), cause)], "the present epoch's row is caught up with");
+}
+
+#[test]
+fn without_the_first_table_the_gangs_go_on_running_free() {
+    let mut bench = Bench::admitted();
+    bench.step(ms(5), from_manager(Datagram::Strobe(strobe(fence(3, 2), 2, 1, 1, ms(10), &[Some(0), Some(0)]))));
+    bench.timers_until(ms(10));
+    assert_eq!((bench.switcher.state(), bench.switcher.thawed()), (AgentState::FreeRunning, slots(&[0, 1, 2])));
+    let effects = bench.step(ms(20), table(2, &[&[0]]));
+    assert_eq!(reports(&effects), [SwitcherReport::State(AgentState::Strobed)]);
+    assert_eq!(bench.switcher.thawed(), slots(&[0]));
+}
+
+#[test]
+fn the_kernel_policy_thaws_all_but_held_gangs() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), hold(1, HoldChange::Hold, 0, ms(0)));
+    bench.step(ms(20), hold(0, HoldChange::Hold, 0, ms(0)));
+    let settings = |switching| {
+        SwitcherInput::Command(SwitcherCommand::Settings {
+            watchdog: Duration::from_secs(5),
+            suspicion: Duration::from_secs(3),
+            clock_tolerance: Duration::from_millis(1),
+            switching,
+        })
+    };
+    bench.step(ms(21), present(5, true));
+    assert_eq!(switches(&bench.step(ms(22), settings(false))), [(NONE, slots(&[5]), SwitchCause::Policy)]);
+    assert_eq!(switches(&bench.timers_until(ms(200))), [], "rows mean nothing");
+    assert_eq!(switches(&bench.step(ms(201), settings(true))), [(slots(&[5]), NONE, SwitchCause::Policy)]);
+}
+
+#[test]
+fn a_hold_waits_for_its_instant_and_no_strobe_thaws_what_is_held() {
+    let mut bench = Bench::strobed();
+    assert_eq!(bench.step(ms(20), hold(2, HoldChange::Hold, 3, ms(110))), []);
+    let effects = bench.timers_until(ms(160));
+    let expected = [
+        (slots(&[0]), slots(&[1]), epoch(2, ms(60))),
+        (slots(&[1, 2]), slots(&[0]), epoch(3, ms(110))),
+        (slots(&[0]), slots(&[1]), epoch(4, ms(160))),
+    ];
+    assert_eq!(switches(&effects), expected);
+    assert!(reports(&effects).contains(&SwitcherReport::HoldEffective { slot: GangSlot(2), change: HoldChange::Hold }));
+
+    bench.step(ms(170), hold(2, HoldChange::Resume, 3, ms(180)));
+    assert_eq!(switches(&bench.timers_until(ms(180))), [(NONE, slots(&[2]), SwitchCause::Hold)], "its row runs");
+}
+
+#[test]
+fn a_resume_outside_its_row_waits_for_its_row() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), hold(1, HoldChange::Hold, 0, ms(0)));
+    let effects = bench.step(ms(21), hold(1, HoldChange::Resume, 0, ms(0)));
+    assert_eq!(switches(&effects), []);
+    assert_eq!(switches(&bench.timers_until(ms(60))), [(slots(&[0]), slots(&[1]), epoch(2, ms(60)))]);
+}
+
+#[test]
+fn a_hold_of_another_term_is_effective_at_once() {
+    let mut bench = Bench::strobed();
+    let effects = bench.step(ms(20), hold(0, HoldChange::Hold, 2, ms(9_000)));
+    assert_eq!(switches(&effects), [(slots(&[0]), NONE, SwitchCause::Hold)]);
+    bench.step(ms(21), hold(2, HoldChange::Hold, 3, ms(9_000)));
+    let effects = bench.step(ms(22), seal(4));
+    assert_eq!(switches(&effects), [(slots(&[2]), NONE, SwitchCause::Hold)], "its term is over");
+}
+
+#[test]
+fn the_newest_numbered_command_of_a_gang_holds_in_the_end() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), hold(2, HoldChange::Hold, 3, ms(50)));
+    bench.step(ms(21), hold(2, HoldChange::Resume, 3, ms(40)));
+    bench.timers_until(ms(50));
+    assert_eq!(bench.switcher.held(), NONE);
+
+    bench.step(ms(51), hold(2, HoldChange::Hold, 3, ms(90)));
+    bench.step(ms(52), hold(2, HoldChange::Resume, 3, ms(91)));
+    let effects = bench.step(ms(53), hold(2, HoldChange::Hold, 3, ms(92)));
+    assert_eq!(
+        reports(&effects),
+        [SwitcherReport::HoldEffective { slot: GangSlot(2), change: HoldChange::Hold }],
+        "a third drives one out"
+    );
+    bench.timers_until(ms(92));
+    assert_eq!(bench.switcher.held(), slots(&[2]));
+}
+
+#[test]
+fn a_seal_ends_the_old_term_before_it_is_reported() {
+    let mut bench = Bench::strobed();
+    let effects = bench.step(ms(20), seal(4));
+    assert_eq!(effects, [SwitcherEffect::Report(SwitcherReport::Sealed { term: Term(4) })]);
+    assert_eq!(bench.switcher.fence(), None);
+    assert_eq!(switches(&bench.timers_until(ms(400))), [], "nothing announced is left, the row is kept");
+    assert_eq!(bench.switcher.state(), AgentState::Strobed);
+
+    let old = strobe(fence(3, 3), 1, 8, 4, ms(400), &[Some(1)]);
+    assert_eq!(bench.step(ms(401), from_manager(Datagram::Strobe(old))), []);
+    assert_eq!(bench.step(ms(401), admit(fence(3, 4))), [], "no admission to a lower term");
+    assert_eq!(bench.step(ms(401), seal(3)), [], "no lower seal");
+    assert_eq!(bench.switcher.counters().refused, 3);
+
+    bench.step(ms(402), admit(fence(4, 1)));
+    let effects = bench.step(ms(403), from_manager(Datagram::Strobe(strobe(fence(4, 1), 1, 1, 1, ms(403), &[Some(1)]))));
+    let cause = SwitchCause::Epoch { term: Term(4), epoch: Epoch(1), due: ms(403) };
+    assert_eq!(switches(&effects), [(slots(&[0]), slots(&[1]), cause)], "epochs of a new term begin anew");
+}
+
+#[test]
+fn a_seal_is_answered_again() {
+    let mut bench = Bench::strobed();
+    assert_eq!(reports(&bench.step(ms(20), seal(3))), [SwitcherReport::Sealed { term: Term(3) }]);
+    assert_eq!(bench.switcher.fence(), Some(fence(3, 2)), "and nothing else changes");
+}
+
+#[test]
+fn unsealed_gangs_run_free_once_released() {
+    let mut bench = Bench::on_node(1);
+    assert_eq!(switches(&bench.step(ms(0), present(0, true))), [(NONE, slots(&[0]), SwitchCause::Presence)]);
+    assert_eq!(switches(&bench.step(ms(0), present(1, false))), [(slots(&[1]), NONE, SwitchCause::Presence)]);
+    let effects = bench.step(ms(1), hold(1, HoldChange::Resume, 3, ms(900)));
+    assert_eq!(switches(&effects), [(NONE, slots(&[1]), SwitchCause::Hold)]);
+    assert!(bench.switcher.next_deadline().is_none());
+}
+
+#[test]
+fn a_slot_s_next_gang_is_in_none_of_the_old_rows() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), SwitcherInput::Command(SwitcherCommand::Absent { slot: GangSlot(0) }));
+    bench.step(ms(20), present(0, true));
+    bench.timers_until(ms(110));
+    assert_eq!(bench.switcher.thawed(), slots(&[2]));
+}
+
+#[test]
+fn a_gang_found_thawed_is_frozen_unless_its_row_runs() {
+    let mut bench = Bench::strobed();
+    let effects = bench.step(ms(20), SwitcherInput::ObservedThawed(slots(&[0, 1, 9])));
+    assert_eq!(switches(&effects), [(slots(&[1]), NONE, SwitchCause::Presence)]);
+}
+
+#[test]
+fn stragglers_are_counted() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), SwitcherInput::Executed { stragglers: slots(&[1, 2]) });
+    assert_eq!(bench.switcher.counters().stragglers, 2);
+}
+
+/// A bench on node 1, whose clock is 7 ms behind the manager's.
+fn far_from_the_manager() -> Bench {
+    let mut bench = Bench::on_node(1);
+    bench.step(ms(0), present(0, true));
+    bench.step(ms(0), present(1, true));
+    bench.step(ms(0), table(1, &[&[0], &[1]]));
+    bench
+}
+
+fn answer_probes(bench: &mut Bench, effects: &[SwitcherEffect]) {
+    for datagram in sent(effects) {
+        if let Datagram::ClockProbe(probe) = datagram {
+            let there = probe.sent_at + Duration::from_millis(7) + Duration::from_micros(50);
+            let reply = ClockReply { term: probe.term, probe_sent_at: probe.sent_at, received_at: there, replied_at: there };
+            bench.step(probe.sent_at + Duration::from_micros(100), from_manager(Datagram::ClockReply(reply)));
+        }
+    }
+}
+
+#[test]
+fn an_unsynchronised_agent_acts_on_receipt_and_is_counted() {
+    let mut bench = far_from_the_manager();
+    bench.step(ms(0), admit(fence(3, 2)));
+    let effects = bench.step(ms(1), from_manager(Datagram::Strobe(strobe(fence(3, 2), 1, 1, 1, ms(10), &[Some(0), Some(1)]))));
+    let cause = SwitchCause::Receipt { term: Term(3), epoch: Epoch(1) };
+    assert_eq!(switches(&effects), [(slots(&[1]), NONE, cause)]);
+    assert_eq!(switches(&bench.timers_until(ms(200))), [], "without the offset no instant means anything");
+    bench.step(ms(201), from_manager(Datagram::Strobe(strobe(fence(3, 2), 1, 2, 4, ms(210), &[Some(1)]))));
+    assert_eq!(bench.switcher.thawed(), slots(&[1]));
+    assert_eq!(bench.switcher.counters().unsynchronised, 2);
+}
+
+#[test]
+fn a_synchronised_agent_acts_at_the_translated_instant() {
+    let mut bench = far_from_the_manager();
+    let mut effects = bench.step(ms(0), admit(fence(3, 2)));
+    for _ in 0..3 {
+        answer_probes(&mut bench, &effects);
+        let next = bench.switcher.next_deadline().expect("probes go on");
+        effects = bench.step(next, SwitcherInput::Timer);
+    }
+    bench.step(ms(20), from_manager(Datagram::Strobe(strobe(fence(3, 2), 1, 1, 1, ms(47), &[Some(0)]))));
+    let samples = samples(&bench.timers_until(ms(45)));
+    let [sample] = samples[..] else { panic!("one epoch: {samples:?}") };
+    assert!(sample.acted.since(ms(40)) < Duration::from_micros(2) && sample.bound.is_some_and(|bound| bound >= Duration::from_micros(50)));
+
+    bench.step(ms(50), SwitcherInput::ClockDisturbed { asleep: Duration::ZERO });
+    assert_eq!(bench.switcher.clock_bound(ms(50)), None, "a disturbed clock is asked anew");
+}
