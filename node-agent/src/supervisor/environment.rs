@@ -1,6 +1,6 @@
 //! The environment of a rank: who it is, where its gang is, and hints for its libraries.
 
-use std::{fmt::Display, net::IpAddr};
+use std::fmt::Display;
 
 use crate::supervisor_protocol::{Configure, LaunchProtocol, PeerTable, Rank};
 
@@ -81,18 +81,9 @@ fn hints(input: EnvironmentInput<'_>) -> Vec<(String, String)> {
             hints.push(pair("UCX_NET_DEVICES", &interface));
         }
     }
-    // Nodes of one gang on one host must not share memory, or a node could not be frozen, saved or lost
-    // alone; UCX would by itself. Within a node MPICH shares memory without UCX, by PMI_process_mapping.
-    if is_host_shared(input.peers) && input.network.has_network() {
-        hints.push(pair("UCX_TLS", "tcp,self"));
-    }
+    // UCX's choice of transport is left alone, also where nodes share a host and it takes shared memory:
+    // over TCP, MPICH 4.0 hangs in MPI_Finalize.
     hints
-}
-
-fn is_host_shared(peers: &PeerTable) -> bool {
-    let mut addresses = peers.addresses.clone();
-    addresses.sort_unstable();
-    addresses.windows(2).any(|two| two[0] == two[1]) || (addresses.len() > 1 && addresses.iter().any(IpAddr::is_loopback))
 }
 
 fn pair(name: &str, value: impl Display) -> (String, String) {

@@ -30,12 +30,6 @@ impl Tables {
         }
     }
 
-    /// Whether any interface but the loopback is up with a route.
-    #[must_use]
-    pub fn has_network(&self) -> bool {
-        self.routes().any(|route| route.interface != "lo")
-    }
-
     fn routes(&self) -> impl Iterator<Item = Route<'_>> {
         self.routes.lines().skip(1).filter_map(route)
     }

@@ -1,0 +1,235 @@
+//! The PMI-1 server: the dialogue that MPICH was seen to lead, barriers over nodes, and hostile ranks.
+
+use proptest::prelude::*;
+use strobe_node_agent::pmi::{BarrierError, LocalRank, PmiEffect, PmiServer, PmiSettings, block, limits};
+
+const FIRST: LocalRank = LocalRank(0);
+const SECOND: LocalRank = LocalRank(1);
+
+#[test]
+fn the_dialogue_of_mpich_is_answered() {
+    let mut server = server(2);
+    let dialogue = [
+        ("cmd=init pmi_version=1 pmi_subversion=1", "cmd=response_to_init rc=0 pmi_version=1 pmi_subversion=1"),
+        ("cmd=initack pmiid=2", "cmd=initack\ncmd=set size=4\ncmd=set rank=2\ncmd=set debug=0"),
+        ("cmd=get_maxes", "cmd=maxes kvsname_max=256 keylen_max=64 vallen_max=1024"),
+        ("cmd=get_appnum", "cmd=appnum appnum=0"),
+        ("cmd=get_my_kvsname", "cmd=my_kvsname kvsname=space"),
+        ("cmd=get_universe_size", "cmd=universe_size size=4"),
+        ("cmd=get kvsname=space key=PMI_process_mapping", "cmd=get_result rc=0 msg=success value=(vector,(0,2,2))"),
+        ("cmd=get kvsname=space key=nothing", "cmd=get_result rc=-1 msg=key_not_found"),
+        ("cmd=put kvsname=space key=k value=v=w", "cmd=put_result rc=0 msg=success"),
+        ("cmd=get kvsname=space key=k", "cmd=get_result rc=0 msg=success value=v=w"),
+        ("cmd=spawn", "cmd=spawn_result rc=-1 msg=spawn_is_not_supported"),
+        ("mcmd=spawn\nnprocs=1\nexecname=x\nendcmd", "cmd=spawn_result rc=-1 msg=spawn_is_not_supported"),
+        ("cmd=lookup_name service=x", "cmd=lookup_result rc=-1 msg=name_service_is_not_supported"),
+        ("cmd=finalize", "cmd=finalize_ack"),
+    ];
+    for (question, answer) in dialogue {
+        assert_eq!(say(&mut server, FIRST, question), vec![reply(FIRST, answer)], "{question}");
+    }
+}
+
+#[test]
+fn a_barrier_waits_for_local_ranks_then_for_other_nodes() {
+    let mut server = initialised(2);
+    say(&mut server, FIRST, "cmd=put kvsname=space key=a value=1");
+    assert_eq!(say(&mut server, FIRST, "cmd=barrier_in"), vec![]);
+    say(&mut server, SECOND, "cmd=put kvsname=space key=b value=2");
+    let entered = PmiEffect::BarrierEntered { number: 1, block: b"a=1\nb=2\n".to_vec() };
+    assert_eq!(say(&mut server, SECOND, "cmd=barrier_in"), vec![entered]);
+    assert_eq!(server.waiting_barrier(), Some((1, b"a=1\nb=2\n".as_slice())));
+    let mut effects = Vec::new();
+    server.barrier_complete(1, b"a=1\nb=2\nc=3\n", &mut effects).unwrap();
+    assert_eq!(effects, vec![reply(FIRST, "cmd=barrier_out"), reply(SECOND, "cmd=barrier_out")]);
+    assert_eq!(server.waiting_barrier(), None);
+    let got = say(&mut server, FIRST, "cmd=get kvsname=space key=c");
+    assert_eq!(got, vec![reply(FIRST, "cmd=get_result rc=0 msg=success value=3")]);
+    let twice = server.barrier_complete(1, b"", &mut Vec::new());
+    assert_eq!(twice, Err(BarrierError::NotWaiting { number: 1 }));
+}
+
+#[test]
+fn the_next_block_holds_only_new_keys() {
+    let mut server = initialised(2);
+    say(&mut server, FIRST, "cmd=put kvsname=space key=a value=1");
+    enter_all(&mut server);
+    server.barrier_complete(1, b"a=1\n", &mut Vec::new()).unwrap();
+    say(&mut server, SECOND, "cmd=put kvsname=space key=b value=2");
+    let effects = enter_all(&mut server);
+    assert_eq!(effects, vec![PmiEffect::BarrierEntered { number: 2, block: b"b=2\n".to_vec() }]);
+}
+
+#[test]
+fn a_gang_of_one_node_needs_nobody() {
+    let mut server = initialised(1);
+    let effects = enter_all(&mut server);
+    assert_eq!(effects, vec![reply(FIRST, "cmd=barrier_out"), reply(SECOND, "cmd=barrier_out")]);
+}
+
+#[test]
+fn a_failed_barrier_is_an_error_to_every_rank_and_for_ever() {
+    let mut server = initialised(2);
+    enter_all(&mut server);
+    let mut effects = Vec::new();
+    server.barrier_failed(1, "node 3 is lost", &mut effects).unwrap();
+    let text = "cmd=barrier_failed rc=-1 msg=node_3_is_lost";
+    assert_eq!(effects, vec![reply(FIRST, text), reply(SECOND, text)]);
+    assert_eq!(say(&mut server, FIRST, "cmd=barrier_in"), vec![reply(FIRST, text)]);
+}
+
+#[test]
+fn a_rank_that_leaves_fails_the_barrier_that_others_wait_in() {
+    let mut server = initialised(2);
+    say(&mut server, FIRST, "cmd=barrier_in");
+    let mut effects = Vec::new();
+    server.disconnected(SECOND, &mut effects);
+    assert_eq!(effects, vec![reply(FIRST, "cmd=barrier_failed rc=-1 msg=a_rank_left")]);
+}
+
+#[test]
+fn a_malformed_block_fails_the_barrier() {
+    let mut server = initialised(2);
+    enter_all(&mut server);
+    let mut effects = Vec::new();
+    assert!(matches!(server.barrier_complete(1, b"no pair\n", &mut effects), Err(BarrierError::BadBlock { number: 1, .. })));
+    assert_eq!(effects.len(), 2);
+}
+
+#[test]
+fn what_a_rank_may_not_do_is_an_error_to_it_alone() {
+    let long_key = format!("cmd=put kvsname=space key={} value=v", "k".repeat(limits::KEY_BYTES + 1));
+    let long_value = format!("cmd=put kvsname=space key=k value={}", "v".repeat(limits::VALUE_BYTES + 1));
+    let long_line = format!("cmd=put {}", "x".repeat(limits::LINE_BYTES));
+    let many_fields = format!("cmd=get_maxes{}", " a=b".repeat(limits::FIELDS + 1));
+    let cases = [
+        ("cmd=initack pmiid=0", "cmd=initack rc=-1 msg=rank_is_not_this_connection_s"),
+        ("cmd=initack pmiid=99999999999", "cmd=initack rc=-1 msg=rank_is_not_this_connection_s"),
+        ("cmd=dance", "cmd=error rc=-1 msg=unknown_command"),
+        ("dance", "cmd=error rc=-1 msg=no_command"),
+        ("", "cmd=error rc=-1 msg=no_command"),
+        ("cmd=put kvsname=space key", "cmd=error rc=-1 msg=field_without_value"),
+        ("cmd=put kvsname=other key=k value=v", "cmd=put_result rc=-1 msg=unknown_kvsname"),
+        ("cmd=put kvsname=space key= value=v", "cmd=put_result rc=-1 msg=key_or_value_is_not_printable"),
+        ("cmd=barrier_in group=0,1", "cmd=barrier_failed rc=-1 msg=group_barriers_are_not_supported"),
+        (long_key.as_str(), "cmd=put_result rc=-1 msg=key_too_long"),
+        (long_value.as_str(), "cmd=put_result rc=-1 msg=value_too_long"),
+        (long_line.as_str(), "cmd=error rc=-1 msg=line_too_long"),
+        (many_fields.as_str(), "cmd=error rc=-1 msg=too_many_fields"),
+    ];
+    for (question, answer) in cases {
+        let mut server = initialised(2);
+        assert_eq!(
+            say(&mut server, FIRST, question),
+            vec![reply(FIRST, &answer.replace("connection_s", "connection's"))],
+            "{question:.60}"
+        );
+        assert_eq!(enter_all(&mut server).len(), 1, "the barrier still works after {question:.60}");
+    }
+}
+
+#[test]
+fn nothing_is_answered_before_init() {
+    let mut server = server(2);
+    assert_eq!(say(&mut server, FIRST, "cmd=get_maxes"), vec![reply(FIRST, "cmd=error rc=-1 msg=not_initialised")]);
+    assert_eq!(say(&mut server, FIRST, "cmd=barrier_in"), vec![reply(FIRST, "cmd=barrier_failed rc=-1 msg=not_initialised")]);
+}
+
+#[test]
+fn a_node_cannot_put_more_than_a_block_before_a_barrier() {
+    let mut server = initialised(2);
+    let value = "v".repeat(limits::VALUE_BYTES);
+    let mut accepted = 0;
+    for index in 0..2000 {
+        let effects = say(&mut server, FIRST, &format!("cmd=put kvsname=space key=key{index} value={value}"));
+        accepted += usize::from(effects == vec![reply(FIRST, "cmd=put_result rc=0 msg=success")]);
+    }
+    let effects = enter_all(&mut server);
+    let [PmiEffect::BarrierEntered { block, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+    assert!(block.len() <= limits::BLOCK_BYTES && block.len() > limits::BLOCK_BYTES - 2 * limits::VALUE_BYTES);
+    assert_eq!(block::pairs(block).unwrap().len(), accepted);
+}
+
+proptest! {
+    #[test]
+    fn the_cut_of_the_stream_does_not_matter(lines in proptest::collection::vec("[ -~]{0,40}|cmd=(put|get) kvsname=space key=[a-c] value=[a-c]", 0..20), cuts in proptest::collection::vec(1_usize..50, 1..40)) {
+        let bytes = lines.join("\n").into_bytes();
+        let (mut whole, mut cut) = (initialised(2), initialised(2));
+        let (mut expected, mut found) = (Vec::new(), Vec::new());
+        whole.receive(FIRST, &bytes, &mut expected);
+        let mut rest = bytes.as_slice();
+        for size in cuts.iter().cycle() {
+            let (piece, tail) = rest.split_at((*size).min(rest.len()));
+            cut.receive(FIRST, piece, &mut found);
+            rest = tail;
+            if rest.is_empty() { break; }
+        }
+        prop_assert_eq!(expected, found);
+        prop_assert_eq!(whole, cut);
+    }
+
+    #[test]
+    fn hostile_bytes_reach_nobody_else(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..600), 0..20)) {
+        let mut server = initialised(2);
+        let mut effects = Vec::new();
+        for piece in &pieces {
+            server.receive(FIRST, piece, &mut effects);
+        }
+        for effect in &effects {
+            match effect {
+                PmiEffect::Reply { rank, bytes } => {
+                    prop_assert_eq!(*rank, FIRST);
+                    prop_assert!(bytes.is_ascii() && bytes.len() < limits::LINE_BYTES);
+                }
+                PmiEffect::Aborted { rank, .. } => prop_assert_eq!(*rank, FIRST),
+                PmiEffect::BarrierEntered { .. } => prop_assert!(false, "the other rank is not in"),
+            }
+        }
+        prop_assert_eq!(say(&mut server, SECOND, "cmd=get_appnum"), vec![reply(SECOND, "cmd=appnum appnum=0")]);
+    }
+
+    #[test]
+    fn any_block_is_taken_or_refused_whole(block in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'='), any::<u8>()], 0..200)) {
+        let mut server = initialised(2);
+        enter_all(&mut server);
+        let mut effects = Vec::new();
+        let result = server.barrier_complete(1, &block, &mut effects);
+        prop_assert_eq!(result.is_ok(), block::pairs(&block).is_ok());
+        prop_assert_eq!(effects.len(), 2);
+    }
+}
+
+fn server(nodes: u32) -> PmiServer {
+    PmiServer::new(PmiSettings {
+        key_space: "space".to_owned(),
+        first_rank: 2 * (nodes - 1),
+        rank_count: 2,
+        world_size: 2 * nodes,
+        nodes,
+        ranks_per_node: 2,
+    })
+}
+
+fn initialised(nodes: u32) -> PmiServer {
+    let mut server = server(nodes);
+    for rank in [FIRST, SECOND] {
+        assert_eq!(say(&mut server, rank, "cmd=init pmi_version=1 pmi_subversion=1").len(), 1);
+    }
+    server
+}
+
+fn enter_all(server: &mut PmiServer) -> Vec<PmiEffect> {
+    let mut effects = say(server, FIRST, "cmd=barrier_in");
+    effects.extend(say(server, SECOND, "cmd=barrier_in"));
+    effects
+}
+
+fn say(server: &mut PmiServer, rank: LocalRank, line: &str) -> Vec<PmiEffect> {
+    let mut effects = Vec::new();
+    server.receive(rank, format!("{line}\n").as_bytes(), &mut effects);
+    effects
+}
+
+fn reply(rank: LocalRank, text: &str) -> PmiEffect {
+    PmiEffect::Reply { rank, bytes: format!("{text}\n").into_bytes() }
+}
