@@ -179,7 +179,8 @@ pub enum AuthorityEffect {
         /// The plan.
         plan: Arc<Plan>,
     },
-    /// Tell the manager which nodes are proven dead: all of them, not only new ones.
+    /// Tell the manager which nodes are lost, proof included: all of them, so that one that is not named any more is in
+    /// service again.
     SendProvenDead {
         /// The manager's node.
         manager: NodeIndex,

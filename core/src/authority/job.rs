@@ -298,6 +298,7 @@ impl Job {
             _ if !unreachable.is_empty() => StateReason::NodeUnreachable { nodes: unreachable },
             GangState::Terminating => self.fate.map_or_else(|| run.failure(), Fate::reason),
             GangState::Paused => StateReason::Paused,
+            GangState::Placed | GangState::Launching if self.specification.paused => StateReason::Paused,
             _ => StateReason::None,
         }
     }

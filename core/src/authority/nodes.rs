@@ -65,6 +65,11 @@ impl Nodes {
         self.in_state(NodeState::is_proven_dead)
     }
 
+    /// The nodes that are lost.
+    pub(super) fn lost(&self) -> NodeSet {
+        self.in_state(|state| state == NodeState::Lost)
+    }
+
     /// The agents that are reached now, sorted by node.
     pub(super) fn reachable_agents(&self) -> impl Iterator<Item = NodeIncarnation> {
         self.iter().filter(|(_, known)| known.state == NodeState::Reachable).filter_map(|(node, known)| known.as_incarnation(node))

@@ -44,7 +44,7 @@ pub(super) struct Terms {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Commanded {
     plan: Option<MatrixVersion>,
-    dead: NodeSet,
+    lost: NodeSet,
 }
 
 /// What terms are judged by.
@@ -262,7 +262,7 @@ impl Terms {
         if self.phase == TermPhase::Appointed {
             self.commanded = None;
         } else if let Some(commanded) = &mut self.commanded {
-            (commanded.plan, commanded.dead) = (None, NodeSet::EMPTY);
+            (commanded.plan, commanded.lost) = (None, NodeSet::EMPTY);
         }
     }
 
@@ -270,7 +270,7 @@ impl Terms {
     pub(super) fn command(&mut self, plan: &Arc<Plan>, nodes: &mut Nodes, out: &mut Outbox<AuthorityEffect>) {
         let Some(record) = self.reigning.clone() else { return };
         if nodes.reaches(record.manager) {
-            self.command_manager(&record, plan, nodes.proven_dead(), out);
+            self.command_manager(&record, plan, nodes, out);
         }
         for (node, known) in nodes.iter_mut() {
             let due = known.state == NodeState::Reachable && known.introduced < Some(record.term) && known.may_join(record.term);
@@ -281,23 +281,26 @@ impl Terms {
         }
     }
 
-    fn command_manager(&mut self, record: &TermRecord, plan: &Arc<Plan>, dead: NodeSet, out: &mut Outbox<AuthorityEffect>) {
-        let manager = record.manager.node;
+    /// A manager ends the gangs of the nodes that it is told of, and only a lost node fails a gang. So a node that is proven
+    /// dead and not lost yet is told of in an appointment alone, and only where the right to command depends on it.
+    fn command_manager(&mut self, record: &TermRecord, plan: &Arc<Plan>, nodes: &Nodes, out: &mut Outbox<AuthorityEffect>) {
+        let (manager, lost) = (record.manager.node, nodes.lost());
         match self.commanded {
             None => {
+                let dead = if record.may_command(record.member_nodes(), lost) { lost } else { nodes.proven_dead() };
                 let appointment = Appointment { record: record.clone(), dead, plan: Arc::clone(plan) };
                 out.push(AuthorityEffect::Appoint { manager: record.manager, appointment });
             }
             Some(commanded) => {
-                if commanded.dead != dead {
-                    out.push(AuthorityEffect::SendProvenDead { manager, nodes: dead });
+                if commanded.lost != lost {
+                    out.push(AuthorityEffect::SendProvenDead { manager, nodes: lost });
                 }
                 if commanded.plan != Some(plan.version) {
                     out.push(AuthorityEffect::SendPlan { manager, plan: Arc::clone(plan) });
                 }
             }
         }
-        self.commanded = Some(Commanded { plan: Some(plan.version), dead });
+        self.commanded = Some(Commanded { plan: Some(plan.version), lost });
     }
 
     /// The instants at which time alone may call for a next term.

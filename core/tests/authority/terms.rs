@@ -273,12 +273,15 @@ fn plans_and_deaths_are_sent_to_the_manager_when_they_change_and_again_when_it_i
     bench.submit(job(1, 1));
     assert_eq!(bench.plans().len(), 1);
     bench.prove_dead(2);
+    bench.pass(10_000);
     let sent = |bench: &Bench| bench.effects.iter().filter(|effect| matches!(effect, AuthorityEffect::SendProvenDead { .. })).count();
     assert_eq!(sent(&bench), 1);
     bench.step(AuthorityInput::Timer);
     assert_eq!((bench.plans().len(), sent(&bench)), (1, 1));
     bench.reach(agent(0, 1), Some(1));
     assert_eq!((bench.plans().len(), sent(&bench)), (2, 2));
+    bench.reach(agent(2, 2), Some(1));
+    assert_eq!(sent(&bench), 3, "it is in service again");
 }
 
 #[test]
