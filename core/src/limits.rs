@@ -77,4 +77,5 @@ const _: () = assert!(ROWS_MAX <= 1 << 8, "a row index is one byte");
 const _: () = assert!(MEMBERS_MAX <= 64 && GANGS_PER_NODE_MAX <= 64, "sets of nodes and of local gangs are one machine word");
 const _: () = assert!(PAYLOAD_BYTES_MAX <= MEMORY_BYTES_MAX, "one payload fits the memory");
 const _: () = assert!(OPERATIONS_PER_NODE_MAX <= OUTCOMES_PER_NODE_MAX, "an outstanding operation's outcome is never forgotten");
-const _: () = assert!(QUANTUM_MIN.as_nanos() * SCHEDULE_EPOCHS_MAX as u128 >= SCHEDULE_COVER.as_nanos(), "the cap still covers the shortest quantum");
+const _: () =
+    assert!(QUANTUM_MIN.as_nanos() * SCHEDULE_EPOCHS_MAX as u128 >= SCHEDULE_COVER.as_nanos(), "the cap still covers the shortest quantum");

@@ -10,5 +10,6 @@ mod record;
 
 pub use memory::{Applied, GangMemory, GangPhase, Memory};
 pub use record::{
-    AbortReason, Cell, Comparison, Compare, CompareResult, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName, Request, Write, Xfer,
+    AbortReason, Cell, Compare, CompareResult, Comparison, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName,
+    Request, Write, Xfer,
 };

@@ -1,9 +1,11 @@
 //! Library shared by the agent and the supervisor.
 
+pub mod agent;
 pub mod cgroup;
 pub mod executor;
 pub mod freezer;
 pub mod pmi;
+pub mod strobe_thread;
 pub mod supervisor;
 pub mod supervisor_protocol;
 pub mod sys;

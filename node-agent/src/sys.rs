@@ -4,5 +4,6 @@
 
 pub mod affinity;
 pub mod clock;
+pub mod descriptor;
 pub mod memory;
 pub mod scheduler;

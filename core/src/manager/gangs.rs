@@ -19,7 +19,7 @@ pub(super) struct Hints {
 }
 
 /// What is to be numbered for a gang.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     /// Compare the cell with the gang's incarnation on the nodes; when it holds on all, the follow-up.
     Compare { set: NodeSet, cell: Cell, follow_up: FollowUp },
@@ -70,8 +70,12 @@ impl Hints {
 /// The next step of a gang, if any. Pure: the same state gives the same step until memory changes.
 pub(super) fn next_step(planned: &PlannedGang, gang: &GangMemory, hints: &Hints, view: NodeSet, dead: NodeSet) -> Option<Step> {
     match gang.phase {
-        GangPhase::Launching => end_wanted(planned, hints, dead, true).or_else(|| pause_wanted(planned, gang)).or_else(|| launch(planned, hints, view)),
-        GangPhase::Released => end_wanted(planned, hints, dead, false).or_else(|| completion(planned, hints, view)).or_else(|| pause_wanted(planned, gang)),
+        GangPhase::Launching => {
+            end_wanted(planned, hints, dead, true).or_else(|| pause_wanted(planned, gang)).or_else(|| launch(planned, hints, view))
+        }
+        GangPhase::Released => {
+            end_wanted(planned, hints, dead, false).or_else(|| completion(planned, hints, view)).or_else(|| pause_wanted(planned, gang))
+        }
         GangPhase::Ending(_) => ended(planned, hints, view, dead),
         GangPhase::Ended(_) => None,
     }

@@ -58,7 +58,10 @@ impl Reign {
         let number = self.sequencer.number(Arc::clone(&record));
         out.push(ManagerEffect::Event(ManagerEvent::Numbered { number, record: Arc::clone(&record) }));
         for node in self.view_nodes().iter() {
-            out.push(ManagerEffect::Send { to: node, message: ToMember::Append { fence: self.fence, number, record: Arc::clone(&record) } });
+            out.push(ManagerEffect::Send {
+                to: node,
+                message: ToMember::Append { fence: self.fence, number, record: Arc::clone(&record) },
+            });
         }
     }
 
@@ -156,7 +159,8 @@ impl Reign {
         let earliest = now + 2 * self.settings.lead;
         let quantum = u64::try_from(self.settings.quantum.as_nanos()).expect("a quantum is at most 10 s");
         let ahead = u64::try_from(earliest.since(self.next_epoch_at).as_nanos()).unwrap_or(u64::MAX);
-        let next = Instant::from_nanoseconds(self.next_epoch_at.as_nanoseconds().saturating_add(ahead.div_ceil(quantum).saturating_mul(quantum)));
+        let next =
+            Instant::from_nanoseconds(self.next_epoch_at.as_nanoseconds().saturating_add(ahead.div_ceil(quantum).saturating_mul(quantum)));
         next.max(earliest)
     }
 

@@ -126,16 +126,16 @@ impl Reign {
                     return Progress::Refused;
                 }
             }
-            ManagerInput::FromMember { from, message } => self.from_member(now, from, message, out),
+            ManagerInput::FromMember { from, message } => self.member_says(now, from, message, out),
             ManagerInput::LinkUp(node) => self.send_again(node, out),
-            ManagerInput::Announcer(report) => self.from_announcer(report, out),
+            ManagerInput::Announcer(report) => self.announcer_reports(report, out),
             ManagerInput::Timer => self.timer(now, out),
         }
         self.advance(now, out);
         Progress::Continues
     }
 
-    fn from_member(&mut self, now: Instant, from: NodeIndex, message: ToManager, out: &mut Outbox<ManagerEffect>) {
+    fn member_says(&mut self, now: Instant, from: NodeIndex, message: ToManager, out: &mut Outbox<ManagerEffect>) {
         let fence = self.fence;
         let current = |other: Fence| other.partition == fence.partition && other.term == fence.term;
         match message {
@@ -169,7 +169,7 @@ impl Reign {
         }
     }
 
-    fn from_announcer(&mut self, report: AnnouncerReport, out: &mut Outbox<ManagerEffect>) {
+    fn announcer_reports(&mut self, report: AnnouncerReport, out: &mut Outbox<ManagerEffect>) {
         match report {
             AnnouncerReport::Lease { fence, until, next_epoch_at, .. } if fence.term == self.term() => {
                 self.lease_until = until;

@@ -35,7 +35,7 @@ impl Reign {
                     self.install(answer.member.node, out);
                 }
             }
-            Stage::Established => self.join(answer, out),
+            Stage::Established => self.join(&answer, out),
         }
     }
 
@@ -80,7 +80,8 @@ impl Reign {
             self.answers.iter().filter_map(|(node, answer)| answer.holding.as_ref().map(|holding| (*node, holding))).collect();
         let longest = holdings.values().max_by_key(|holding| (holding.term, holding.last()));
         let enough = self.record().established.is_none_or(|established| {
-            let holders = established.members.iter().filter(|node| holdings.get(node).is_some_and(|holding| holding.term >= established.term));
+            let holders =
+                established.members.iter().filter(|node| holdings.get(node).is_some_and(|holding| holding.term >= established.term));
             2 * holders.count() >= established.members.len()
         });
         match longest {

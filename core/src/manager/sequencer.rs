@@ -87,6 +87,10 @@ impl Sequencer {
     /// What a receiver that holds everything up to `after` still has to get, in order.
     pub(super) fn missing_after(&self, after: RecordNumber) -> impl Iterator<Item = (RecordNumber, &Arc<Record>)> {
         let first = self.memory.applied.0 + 1;
-        self.in_flight.iter().enumerate().map(move |(index, record)| (RecordNumber(first + index as u64), record)).filter(move |(number, _)| *number > after)
+        self.in_flight
+            .iter()
+            .enumerate()
+            .map(move |(index, record)| (RecordNumber(first + index as u64), record))
+            .filter(move |(number, _)| *number > after)
     }
 }

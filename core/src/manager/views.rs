@@ -53,7 +53,7 @@ impl Reign {
 
     /// A new incarnation, a member that was left out, or a node from outside the record: it gets the applied prefix and
     /// what is in flight.
-    pub(super) fn join(&mut self, answer: SealAnswer, out: &mut Outbox<ManagerEffect>) {
+    pub(super) fn join(&mut self, answer: &SealAnswer, out: &mut Outbox<ManagerEffect>) {
         let NodeIncarnation { node, incarnation } = answer.member;
         if self.view.get(&node).is_some_and(|known| *known > incarnation) {
             return;
@@ -85,7 +85,10 @@ impl Reign {
         for (number, record) in self.sequencer.missing_after(held) {
             out.push(ManagerEffect::Send { to: node, message: ToMember::Append { fence: self.fence, number, record: record.clone() } });
         }
-        out.push(ManagerEffect::Send { to: node, message: ToMember::Stable { fence: self.fence, number: self.sequencer.memory().applied } });
+        out.push(ManagerEffect::Send {
+            to: node,
+            message: ToMember::Stable { fence: self.fence, number: self.sequencer.memory().applied },
+        });
     }
 
     /// Repeats to a member of the view what it may have missed.

@@ -21,7 +21,6 @@ pub struct RowTable {
 
 /// Member → switcher. The order of these is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "travels through a preallocated ring to the strobe thread, which allocates nothing")]
 pub enum SwitcherCommand {
     /// Refuse every term below this one from now on, drop what was announced, and say so.
     Seal {

@@ -45,12 +45,20 @@ impl Plan {
     /// The gang of that run, if the plan has it.
     #[must_use]
     pub fn gang(&self, run: GangRun) -> Option<&PlannedGang> {
-        self.gangs.binary_search_by_key(&run.gang, |planned| planned.run.gang).ok().map(|index| &self.gangs[index]).filter(|planned| planned.run == run)
+        self.gangs
+            .binary_search_by_key(&run.gang, |planned| planned.run.gang)
+            .ok()
+            .map(|index| &self.gangs[index])
+            .filter(|planned| planned.run == run)
     }
 
     /// The gangs of a row on a node, where `slot` gives a run's place in the node's table (none: not there).
     pub fn row_on_node(&self, row: RowIndex, node: NodeIndex, slot: impl Fn(GangRun) -> Option<super::GangSlot>) -> GangSlots {
-        self.gangs.iter().filter(|planned| planned.rows.contains(row) && planned.nodes().contains(node)).filter_map(|planned| slot(planned.run)).collect()
+        self.gangs
+            .iter()
+            .filter(|planned| planned.rows.contains(row) && planned.nodes().contains(node))
+            .filter_map(|planned| slot(planned.run))
+            .collect()
     }
 }
 

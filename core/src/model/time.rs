@@ -1,6 +1,9 @@
 //! Instants as values.
 
-use std::{ops::{Add, Sub}, time::Duration};
+use std::{
+    ops::{Add, Sub},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 

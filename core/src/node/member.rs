@@ -112,9 +112,10 @@ impl Member {
     const fn manager(&self) -> Option<NodeIndex> {
         match self.stage {
             Stage::Unsealed => None,
-            Stage::Sealing { manager, .. } | Stage::Sealed { manager, .. } | Stage::Installed { manager, .. } | Stage::Admitted { manager, .. } => {
-                Some(manager)
-            }
+            Stage::Sealing { manager, .. }
+            | Stage::Sealed { manager, .. }
+            | Stage::Installed { manager, .. }
+            | Stage::Admitted { manager, .. } => Some(manager),
         }
     }
 
@@ -130,7 +131,7 @@ impl Member {
         installed && self.follows(from, fence)
     }
 
-    fn from_manager(&mut self, from: NodeIndex, message: ToMember, out: &mut Outbox<MemberEffect>) {
+    fn manager_says(&mut self, from: NodeIndex, message: ToMember, out: &mut Outbox<MemberEffect>) {
         match message {
             ToMember::Seal(record) => self.seal_asked(from, &record, out),
             ToMember::Install { fence, memory } => self.install(from, fence, memory, out),
@@ -141,7 +142,7 @@ impl Member {
         }
     }
 
-    fn from_switcher(&mut self, report: SwitcherReport, out: &mut Outbox<MemberEffect>) {
+    fn switcher_reports(&mut self, report: SwitcherReport, out: &mut Outbox<MemberEffect>) {
         match report {
             SwitcherReport::Sealed { term } => self.switcher_sealed(term, out),
             SwitcherReport::LeftOut { term } => self.left_out(term, out),
@@ -205,9 +206,9 @@ impl Machine for Member {
         match input {
             MemberInput::Inventory(inventory) => self.adopt(inventory, out),
             MemberInput::Introduced(record) => self.introduced(&record, out),
-            MemberInput::FromManager { from, message } => self.from_manager(from, message, out),
+            MemberInput::FromManager { from, message } => self.manager_says(from, message, out),
             MemberInput::LinkUp(node) => self.link_up(node, out),
-            MemberInput::Switcher(report) => self.from_switcher(report, out),
+            MemberInput::Switcher(report) => self.switcher_reports(report, out),
             MemberInput::SealPersisted(term) => self.seal_persisted(term, out),
             MemberInput::SupervisorUp { run, entry } => self.supervisor_up(run, entry, out),
             MemberInput::HoldAcknowledged(run) => self.hold_acknowledged(run, out),

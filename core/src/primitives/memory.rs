@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    AbortReason, Compare, CompareResult, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName, Write, Xfer,
-};
+use super::{AbortReason, Compare, CompareResult, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName, Write, Xfer};
 use crate::{
     limits::{MEMORY_BYTES_MAX, OUTCOMES_PER_NODE_MAX},
     model::{EndCause, GangId, GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet, Plan, RecordNumber, Term},
@@ -232,7 +230,14 @@ impl Memory {
 
 impl GangMemory {
     const fn launching(run: GangRun) -> Self {
-        Self { run, phase: GangPhase::Launching, held: false, effective: (Term(0), Instant::ORIGIN), peers: Vec::new(), grace: Duration::ZERO }
+        Self {
+            run,
+            phase: GangPhase::Launching,
+            held: false,
+            effective: (Term(0), Instant::ORIGIN),
+            peers: Vec::new(),
+            grace: Duration::ZERO,
+        }
     }
 
     /// True when its rows are worth a quantum.
@@ -254,7 +259,9 @@ impl GangMemory {
                 self.peers.clone_from(peers);
             }
             (GangPhase::Launching | GangPhase::Released, GangVerb::Hold { term, at }) => (self.held, self.effective) = (true, (*term, *at)),
-            (GangPhase::Launching | GangPhase::Released, GangVerb::Resume { term, at }) => (self.held, self.effective) = (false, (*term, *at)),
+            (GangPhase::Launching | GangPhase::Released, GangVerb::Resume { term, at }) => {
+                (self.held, self.effective) = (false, (*term, *at));
+            }
             (GangPhase::Launching | GangPhase::Released, GangVerb::End { cause, grace }) => {
                 (self.phase, self.held, self.grace) = (GangPhase::Ending(*cause), false, *grace);
             }

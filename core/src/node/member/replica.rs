@@ -20,7 +20,14 @@ impl Member {
 
     /// Holds the record when it is the next one, and says in any case how far it holds: a repetition or a gap is answered
     /// by the place from which the manager has to go on.
-    pub(super) fn append(&mut self, from: NodeIndex, fence: Fence, number: RecordNumber, record: Arc<Record>, out: &mut Outbox<MemberEffect>) {
+    pub(super) fn append(
+        &mut self,
+        from: NodeIndex,
+        fence: Fence,
+        number: RecordNumber,
+        record: Arc<Record>,
+        out: &mut Outbox<MemberEffect>,
+    ) {
         if !self.obeys(from, fence) {
             out.push(MemberEffect::Event(MemberEvent::StaleRefused(fence.term)));
             return;

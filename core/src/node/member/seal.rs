@@ -61,7 +61,9 @@ impl Member {
     /// asks to be admitted.
     fn answer_seal_again(&mut self, from: NodeIndex, out: &mut Outbox<MemberEffect>) {
         match self.stage {
-            Stage::Sealed { term, manager } | Stage::Installed { fence: Fence { term, .. }, manager } | Stage::Admitted { fence: Fence { term, .. }, manager }
+            Stage::Sealed { term, manager }
+            | Stage::Installed { fence: Fence { term, .. }, manager }
+            | Stage::Admitted { fence: Fence { term, .. }, manager }
                 if manager == from =>
             {
                 self.stage = Stage::Sealed { term, manager };

@@ -1,0 +1,383 @@
+//! The agent: hosts the member and the manager of its node, and joins them to the fabric, the authority, the supervisors
+//! and the strobe thread.
+//!
+//! One task owns everything here and takes one event after the other; nothing is locked. What may take long (waiting for
+//! killed processes to be gone) runs beside it and comes back as an event.
+
+mod addresses;
+mod barrier;
+mod bootstrap;
+mod effects;
+mod error;
+mod event;
+mod figures;
+mod files;
+mod frames;
+mod gang;
+mod launch;
+mod metrics;
+mod session;
+mod supervision;
+mod supervisors;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
+
+pub use bootstrap::{Bootstrap, BootstrapError, Listening};
+pub use error::AgentError;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use strobe_core::{
+    machine::{Machine, Outbox},
+    manager::{Manager, ManagerEffect, ManagerInput},
+    message::{AgentState, PartitionReport, SwitcherReport},
+    model::{GangRun, Instant, NodeIncarnation, Term},
+    node::{Member, MemberConfiguration, MemberEffect, MemberInput},
+};
+use strobe_fabric::{
+    datagram::{DatagramCounters, DatagramSocket},
+    identity::{CertificateBundle, TlsIdentity},
+    tcp::{TcpOptions, TcpTransport},
+    transport::{Delivery, Endpoint, LinkId},
+};
+use strobe_proto::agent::AgentMessage;
+use tokio::{io::unix::AsyncFd, sync::mpsc};
+
+use crate::{
+    cgroup::{CgroupPath, CgroupTree},
+    strobe_thread::{StrobeReport, StrobeReports, StrobeThread, StrobeThreadOptions},
+    sys::{clock::monotonic_now, descriptor::register},
+};
+use addresses::AddressBook;
+use barrier::Barriers;
+use event::{EVENTS_MAX, Event};
+use figures::FigureCollector;
+use files::Files;
+use gang::Gang;
+
+/// Keys that the strobe thread keeps at a time: one for each node of the largest partition, in two terms.
+const DATAGRAM_KEYS_MAX: usize = 2 * strobe_core::limits::MEMBERS_MAX;
+
+/// How long the supervisors that an earlier life left are waited for.
+const ADOPTION_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// See the module.
+struct Agent {
+    bootstrap: Bootstrap,
+    files: Files,
+    own: NodeIncarnation,
+    addresses: AddressBook,
+    own_address: addresses::AgentAddress,
+    member: Member,
+    manager: Manager,
+    member_effects: Outbox<MemberEffect>,
+    manager_effects: Outbox<ManagerEffect>,
+    /// Inputs that one machine here has for another, in order.
+    pending: VecDeque<Pending>,
+    strobe: StrobeThread,
+    transport: TcpTransport,
+    /// The term whose links are open.
+    link_term: Option<Term>,
+    cgroups: Option<(CgroupTree, CgroupPath)>,
+    gangs: BTreeMap<GangRun, Gang>,
+    /// Connections whose first message has not come.
+    strangers: BTreeMap<supervisors::ConnectionId, supervisors::Connection>,
+    barriers: Barriers,
+    session: Option<mpsc::Sender<AgentMessage>>,
+    report: Option<PartitionReport>,
+    figures: FigureCollector,
+    state: AgentState,
+    metrics: metrics::Metrics,
+    events: mpsc::Sender<Event>,
+    ending: bool,
+}
+
+/// An input for a machine of this agent.
+enum Pending {
+    Member(MemberInput),
+    Manager(ManagerInput),
+}
+
+/// What the loop waits for.
+struct Sources {
+    events: mpsc::Receiver<Event>,
+    control: strobe_fabric::transport::ControlInbox,
+    reports: AsyncFd<StrobeReports>,
+    owner: Option<AsyncFd<OwnedFd>>,
+}
+
+/// Runs an agent until its run is over.
+///
+/// # Errors
+/// When it cannot begin: a socket, a file, a certificate or the strobe thread is refused.
+pub async fn run(bootstrap: Bootstrap) -> Result<(), AgentError> {
+    let (mut agent, mut sources) = Agent::begin(bootstrap).await?;
+    agent.adopt(&mut sources).await?;
+    let listening = agent.listen().await?;
+    println!("{}", serde_json::to_string(&listening).expect("two numbers are JSON"));
+    while !agent.is_over() {
+        agent.turn(&mut sources).await?;
+    }
+    agent.leave();
+    Ok(())
+}
+
+impl Agent {
+    async fn begin(bootstrap: Bootstrap) -> Result<(Self, Sources), AgentError> {
+        let files = Files::open(bootstrap.directory.clone())?;
+        let sealed = files.sealed()?;
+        let (event_sender, events) = mpsc::channel(EVENTS_MAX);
+        let bundle = bundle(&bootstrap);
+        let own = NodeIncarnation { node: bootstrap.node, incarnation: bootstrap.incarnation };
+        let listen = SocketAddr::new(bootstrap.address, 0);
+        let options = TcpOptions { listen, identity: TlsIdentity::new(&bundle)?, jitter_seed: jitter_seed(own), faults: None };
+        let Endpoint { transport, control, .. } = TcpTransport::bind(options).await?;
+        let socket =
+            DatagramSocket::bind(listen, DATAGRAM_KEYS_MAX, Arc::new(DatagramCounters::default())).map_err(AgentError::Datagrams)?;
+        let datagram = socket.local_address().map_err(AgentError::Datagrams)?;
+        let own_address = addresses::AgentAddress { stream: transport.local_address(), datagram };
+        let settings = bootstrap.settings.clone();
+        let thread = StrobeThreadOptions { node: own.node, incarnation: own.incarnation, settings: settings.clone(), socket };
+        let (strobe, reports) = StrobeThread::spawn(thread)?;
+        let mut member_effects = Outbox::default();
+        let configuration =
+            MemberConfiguration { partition: bootstrap.partition, node: own.node, incarnation: own.incarnation, sealed, settings };
+        let member = Member::new(configuration, &mut member_effects);
+        let owner = bootstrap.owner.map(open_process).transpose().map_err(AgentError::Owner)?;
+        let agent = Self {
+            cgroups: open_cgroups(&bootstrap),
+            metrics: metrics::Metrics::new(own.node),
+            bootstrap,
+            files,
+            own,
+            addresses: AddressBook::new(),
+            own_address,
+            member,
+            manager: Manager::default(),
+            member_effects,
+            manager_effects: Outbox::default(),
+            pending: VecDeque::new(),
+            strobe,
+            transport,
+            link_term: None,
+            gangs: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            barriers: Barriers::default(),
+            session: None,
+            report: None,
+            figures: FigureCollector::default(),
+            state: AgentState::Unsealed,
+            events: event_sender,
+            ending: false,
+        };
+        let reports = register(reports).map_err(AgentError::Register)?;
+        Ok((agent, Sources { events, control, reports, owner }))
+    }
+
+    /// Serves the contract and the metrics.
+    async fn listen(&self) -> Result<Listening, AgentError> {
+        let address = SocketAddr::new(self.bootstrap.address, 0);
+        let session_port = session::serve(address, self.bootstrap.partition, &bundle(&self.bootstrap), self.events.clone()).await?;
+        let metrics_port = metrics::serve(&self.metrics).await.map_err(AgentError::Metrics)?;
+        Ok(Listening { session_port, metrics_port })
+    }
+
+    /// Waits for one thing that happens, and does all that follows from it.
+    async fn turn(&mut self, sources: &mut Sources) -> Result<(), AgentError> {
+        let timer = self.sleep_to_deadline();
+        tokio::select! {
+            biased;
+            reports = sources.reports.readable_mut() => {
+                let mut guard = reports.map_err(AgentError::Register)?;
+                guard.get_inner().clear_wake();
+                guard.clear_ready();
+                while let Some(report) = guard.get_inner_mut().pop() {
+                    self.strobe_reported(report);
+                }
+            }
+            delivery = sources.control.next() => self.delivered(delivery.ok_or(AgentError::FabricEnded)?),
+            event = sources.events.recv() => self.happened(event.ok_or(AgentError::FabricEnded)?),
+            () = ended(sources.owner.as_ref()), if !self.ending => self.happened(Event::OwnerEnded),
+            () = timer => self.timers(),
+        }
+        self.settle().await
+    }
+
+    fn sleep_to_deadline(&self) -> impl Future<Output = ()> + use<> {
+        let deadlines = [self.member.next_deadline(), self.manager.next_deadline(), Some(self.figures.due())];
+        let next = deadlines.into_iter().flatten().min().unwrap_or(Instant::ORIGIN);
+        tokio::time::sleep(next.since(monotonic_now()))
+    }
+
+    fn timers(&mut self) {
+        let now = monotonic_now();
+        if self.member.next_deadline().is_some_and(|at| at <= now) {
+            self.pending.push_back(Pending::Member(MemberInput::Timer));
+        }
+        if self.manager.next_deadline().is_some_and(|at| at <= now) {
+            self.pending.push_back(Pending::Manager(ManagerInput::Timer));
+        }
+        if self.figures.due() <= now {
+            self.send_figures(now);
+            self.ping_supervisors();
+        }
+    }
+
+    /// Steps the machines until none has anything left for another, carrying out effects in order.
+    async fn settle(&mut self) -> Result<(), AgentError> {
+        self.carry_out_member_effects().await?;
+        while let Some(pending) = self.pending.pop_front() {
+            let now = monotonic_now();
+            match pending {
+                Pending::Member(input) => self.member.step(now, input, &mut self.member_effects),
+                Pending::Manager(input) => self.manager.step(now, input, &mut self.manager_effects),
+            }
+            self.carry_out_member_effects().await?;
+            self.carry_out_manager_effects()?;
+        }
+        Ok(())
+    }
+
+    fn strobe_reported(&mut self, report: StrobeReport) {
+        match report {
+            StrobeReport::Switcher(SwitcherReport::State(state)) => self.state = state,
+            StrobeReport::Switcher(report) => self.pending.push_back(Pending::Member(MemberInput::Switcher(report))),
+            StrobeReport::Announcer(report) => self.pending.push_back(Pending::Manager(ManagerInput::Announcer(report))),
+            StrobeReport::Sample(record) => self.figures.take(&record),
+            StrobeReport::Returned(returned) => drop(returned),
+        }
+    }
+
+    fn delivered(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Up(up) => {
+                let LinkId { node, .. } = up.link;
+                if let Some(address) = self.addresses.get(&node).map(|address| address.datagram) {
+                    self.command(crate::strobe_thread::StrobeCommand::InstallKeys { keys: up.keys, address });
+                }
+                self.pending.push_back(Pending::Member(MemberInput::LinkUp(node)));
+                self.pending.push_back(Pending::Manager(ManagerInput::LinkUp(node)));
+                self.put_blocks_again(node);
+            }
+            Delivery::Down(down) => {
+                tracing::info!(link = %down.link, reason = %down.reason, "a link went down");
+                self.command(crate::strobe_thread::StrobeCommand::RemoveLink(down.link));
+            }
+            Delivery::Frame(frame) => self.frame(frame.link.node, &frame.payload),
+        }
+    }
+
+    fn frame(&mut self, from: strobe_core::model::NodeIndex, payload: &[u8]) {
+        match frames::AgentFrame::decode(payload) {
+            Ok(frames::AgentFrame::ToMember(message)) => {
+                self.pending.push_back(Pending::Member(MemberInput::FromManager { from, message }))
+            }
+            Ok(frames::AgentFrame::ToManager(message)) => {
+                self.pending.push_back(Pending::Manager(ManagerInput::FromMember { from, message }))
+            }
+            Ok(frames::AgentFrame::BarrierBlock(block)) if block.node == from => self.block_put(block),
+            Ok(frames::AgentFrame::BarrierBlock(_)) => tracing::warn!(%from, "a node puts another's block; refused"),
+            Err(error) => tracing::warn!(%from, %error, "a frame that is no message; refused"),
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::SessionOpened(session) => self.session_opened(session),
+            Event::Addresses(book) => self.addresses_known(book),
+            Event::Appointed(appointment) => {
+                let settings = self.bootstrap.settings.clone();
+                self.pending.push_back(Pending::Manager(ManagerInput::Appointed { appointment: *appointment, settings }));
+            }
+            Event::Introduced(record) => self.pending.push_back(Pending::Member(MemberInput::Introduced(*record))),
+            Event::Plan(plan) => self.pending.push_back(Pending::Manager(ManagerInput::Plan(plan))),
+            Event::ProvenDead(nodes) => self.pending.push_back(Pending::Manager(ManagerInput::ProvenDead(nodes))),
+            Event::Launch(gang) => self.launch(*gang),
+            Event::Remove(run) => self.remove(run),
+            Event::Supervisor(event) => self.supervisor_event(event),
+            Event::SupervisorEnded(run) => self.supervisor_ended(run),
+            Event::GangGone { run, cpu_seconds } => self.gang_gone(run, cpu_seconds),
+            Event::Shutdown | Event::OwnerEnded => self.end_everything(),
+        }
+    }
+
+    /// Ends every gang here; the agent leaves once they are gone.
+    fn end_everything(&mut self) {
+        if !self.ending {
+            tracing::info!("the run is over: ending every gang");
+            self.ending = true;
+            let runs: Vec<GangRun> = self.gangs.keys().copied().collect();
+            for run in runs {
+                self.kill_ranks(run);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending && self.gangs.values().all(Gang::is_gone)
+    }
+
+    /// Leaves nothing behind: files, sockets and cgroups of this node.
+    fn leave(self) {
+        for gang in self.gangs.values() {
+            gang.end_supervisor();
+        }
+        if let Some((tree, parent)) = &self.cgroups
+            && let Err(error) = tree.remove_unused(parent, &CgroupPath::root())
+        {
+            tracing::warn!(%error, "the agent's cgroup is left behind");
+        }
+        self.strobe.stop();
+    }
+}
+
+fn bundle(bootstrap: &Bootstrap) -> CertificateBundle {
+    CertificateBundle {
+        certificate_pem: bootstrap.certificate_pem.clone(),
+        key_pem: bootstrap.key_pem.clone(),
+        roots_pem: bootstrap.roots_pem.clone(),
+    }
+}
+
+/// Differs between nodes and between lives, which is all that jitter needs.
+const fn jitter_seed(own: NodeIncarnation) -> u64 {
+    own.incarnation.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(own.node.0 as u64)
+}
+
+/// The cgroup tree and the folder of this agent in it. None, said once, when gangs are to be stopped by signals.
+fn open_cgroups(bootstrap: &Bootstrap) -> Option<(CgroupTree, CgroupPath)> {
+    let path = bootstrap.cgroup.as_deref()?;
+    let open = || {
+        let tree = CgroupTree::find()?;
+        let path = CgroupPath::parse(path)?;
+        tree.create(&path)?;
+        Ok::<_, crate::cgroup::CgroupError>((tree, path))
+    };
+    match open() {
+        Ok(cgroups) => Some(cgroups),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no right to cgroups: gangs are stopped by signals");
+            None
+        }
+    }
+}
+
+fn open_process(process: i32) -> std::io::Result<AsyncFd<OwnedFd>> {
+    let pid = Pid::from_raw(process).ok_or(rustix::io::Errno::INVAL)?;
+    register(pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+}
+
+/// Waits until the process of a pidfd has ended; for ever without one.
+async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
+    match process {
+        Some(process) => {
+            // An error here means that the runtime ends, and the agent with it.
+            let _runtime_ends = process.readable().await;
+        }
+        None => std::future::pending().await,
+    }
+}

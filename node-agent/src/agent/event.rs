@@ -1,0 +1,48 @@
+//! What happens to an agent, beside the fabric's deliveries and the strobe thread's reports.
+
+use std::sync::Arc;
+
+use strobe_core::model::{Appointment, GangRun, NodeSet, Plan, TermRecord};
+use strobe_proto::agent::{AgentMessage, LocalGang};
+use tokio::sync::mpsc;
+
+use super::{addresses::AddressBook, supervisors::SupervisorEvent};
+
+/// Events that wait for the agent's loop; further sources wait.
+pub(super) const EVENTS_MAX: usize = 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The authority has opened a session; what the agent says goes there.
+    SessionOpened(mpsc::Sender<AgentMessage>),
+    /// Where the other agents are.
+    Addresses(AddressBook),
+    /// This agent is appointed.
+    Appointed(Box<Appointment>),
+    /// The newest term.
+    Introduced(Box<TermRecord>),
+    /// A newer plan, for the manager.
+    Plan(Arc<Plan>),
+    /// Nodes that are proven dead, for the manager.
+    ProvenDead(NodeSet),
+    /// Start a gang's supervisor here.
+    Launch(Box<LocalGang>),
+    /// The gang's life is known to be over everywhere.
+    Remove(GangRun),
+    /// End every gang and the agent.
+    Shutdown,
+    /// A supervisor's connection.
+    Supervisor(SupervisorEvent),
+    /// A supervisor that this life of the agent started has ended, or could not be started.
+    SupervisorEnded(GangRun),
+    /// No process of the gang is left here and its rank cgroup is removed; its CPU time, in seconds.
+    GangGone {
+        /// The gang's life.
+        run: GangRun,
+        /// CPU seconds of its ranks here, when they could be read.
+        cpu_seconds: f64,
+    },
+    /// The owner of the run has ended.
+    OwnerEnded,
+}

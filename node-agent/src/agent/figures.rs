@@ -1,0 +1,168 @@
+//! What the agent tells the authority of itself: who it is, what its manager reports, what it has measured.
+
+use std::{collections::VecDeque, time::Duration};
+
+use strobe_core::{
+    message::AgentState,
+    model::{GangSlot, GangSlots, Instant},
+    node::SwitchSample,
+};
+use strobe_proto::agent::{self, AgentHello, AgentMessage, agent_message::Message};
+use tokio::sync::mpsc;
+
+use super::Agent;
+use crate::strobe_thread::{StrobeCounters, SwitchRecord};
+
+/// Period of the figures. In a cluster they are combined, and slower.
+const FIGURES_PERIOD: Duration = Duration::from_millis(200);
+
+/// Records between two figures. Further ones are dropped and counted.
+const RECORDS_MAX: usize = 4096;
+
+/// Records since the last figures.
+#[derive(Debug, Default)]
+pub(super) struct FigureCollector {
+    records: VecDeque<SwitchRecord>,
+    dropped: u64,
+    due: Instant,
+    /// The last sample that had an instant: it tells the clock's offset and the bound of its error.
+    clock: Option<(i64, u64)>,
+}
+
+impl FigureCollector {
+    /// When the next figures are to be sent.
+    pub(super) const fn due(&self) -> Instant {
+        self.due
+    }
+
+    pub(super) fn take(&mut self, record: &SwitchRecord) {
+        if let Some(SwitchSample { at, due: Some(due), bound: Some(bound), .. }) = record.sample {
+            self.clock = Some((at.signed_nanoseconds_from(due), u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)));
+        }
+        if self.records.len() == RECORDS_MAX {
+            self.dropped += 1;
+        } else {
+            self.records.push_back(*record);
+        }
+    }
+}
+
+impl Agent {
+    /// The authority has (again) a session: it hears everything that holds now.
+    pub(super) fn session_opened(&mut self, session: mpsc::Sender<AgentMessage>) {
+        self.session = Some(session);
+        let hello = AgentHello {
+            version: *strobe_proto::VERSIONS.end(),
+            node: self.own.node.0.into(),
+            incarnation: self.own.incarnation.0,
+            sealed: self.member.sealed().map(|term| term.0),
+            stream_address: self.own_address.stream.to_string(),
+            datagram_address: self.own_address.datagram.to_string(),
+            scheduler: self.scheduler().into(),
+            freezer: if self.cgroups.is_some() { "cgroup" } else { "signal" }.into(),
+            adopted: self.gangs.iter().filter(|(_, gang)| gang.hello.is_some()).map(|(run, _)| (*run).into()).collect(),
+        };
+        self.say(Message::Hello(hello));
+        self.send_report();
+    }
+
+    pub(super) fn scheduler(&self) -> &'static str {
+        self.strobe.scheduler().label()
+    }
+
+    pub(super) fn send_report(&self) {
+        if let Some(report) = &self.report {
+            self.say(Message::Report(report.into()));
+        }
+    }
+
+    pub(super) fn send_figures(&mut self, now: Instant) {
+        self.figures.due = now + FIGURES_PERIOD;
+        let gangs = self.gang_figures();
+        let counters = self.strobe.counters();
+        self.metrics.update(&counters, &gangs, self.figures.clock);
+        let samples: Vec<agent::SwitchSample> =
+            std::mem::take(&mut self.figures.records).iter().filter_map(|record| self.sample(record)).collect();
+        let (agent_cpu_seconds, agent_resident_bytes) = own_use();
+        let (clock_offset_nanoseconds, clock_bound_nanoseconds) = self.figures.clock.unwrap_or_default();
+        let figures = agent::Figures {
+            counters: Some(counters_message(&counters)),
+            samples,
+            samples_dropped: std::mem::take(&mut self.figures.dropped),
+            gangs,
+            state: state_name(self.state).into(),
+            clock_offset_nanoseconds,
+            clock_bound_nanoseconds,
+            agent_cpu_seconds,
+            agent_resident_bytes,
+        };
+        self.say(Message::Figures(figures));
+    }
+
+    fn gang_figures(&mut self) -> Vec<agent::GangFigures> {
+        for gang in self.gangs.values_mut() {
+            if let Some(Ok(time)) = gang.cgroup.as_ref().map(crate::cgroup::RankCgroup::cpu_time) {
+                gang.cpu_seconds = time.as_secs_f64();
+            }
+        }
+        let figures = |(run, gang): (&strobe_core::model::GangRun, &super::Gang)| agent::GangFigures {
+            run: Some((*run).into()),
+            cpu_seconds: gang.cpu_seconds,
+            released_at: gang.released_at.map(Instant::as_nanoseconds),
+        };
+        self.gangs.iter().map(figures).collect()
+    }
+
+    fn sample(&self, record: &SwitchRecord) -> Option<agent::SwitchSample> {
+        let sample = record.sample?;
+        Some(agent::SwitchSample {
+            term: sample.term.0,
+            epoch: sample.epoch.0,
+            row: sample.row.map(|row| row.0.into()),
+            at: sample.at.as_nanoseconds(),
+            due: sample.due.map(Instant::as_nanoseconds),
+            acted: sample.acted.as_nanoseconds(),
+            frozen: record.frozen_at.as_nanoseconds(),
+            thawed: record.thawed_at.as_nanoseconds(),
+            stragglers: record.stragglers,
+            late: sample.late,
+            missed: sample.missed,
+            freeze: self.runs_in(record.frozen),
+            thaw: self.runs_in(record.thawed),
+        })
+    }
+
+    fn runs_in(&self, slots: GangSlots) -> Vec<agent::GangRun> {
+        let in_slot = |slot: GangSlot| self.gangs.iter().find(|(_, gang)| gang.slot == Some(slot)).map(|(run, _)| (*run).into());
+        slots.iter().filter_map(in_slot).collect()
+    }
+}
+
+fn counters_message(counters: &StrobeCounters) -> agent::Counters {
+    agent::Counters {
+        strobes: counters.switcher.executed,
+        late: counters.switcher.late,
+        missed: counters.switcher.missed,
+        stragglers: counters.switcher.stragglers,
+        version_missing: counters.switcher.version_missing,
+        unsynchronised: counters.switcher.unsynchronised,
+        refused: counters.switcher.refused,
+        watchdog_expiries: counters.switcher.watchdog_expiries,
+    }
+}
+
+const fn state_name(state: AgentState) -> &'static str {
+    match state {
+        AgentState::Unsealed => "unsealed",
+        AgentState::Strobed => "strobed",
+        AgentState::FreeRunning => "free-running",
+    }
+}
+
+/// CPU seconds and resident bytes of this process; zero what cannot be read.
+fn own_use() -> (f64, u64) {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let cpu = Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0));
+    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    (cpu.as_secs_f64(), pages.unwrap_or(0) * rustix::param::page_size() as u64)
+}

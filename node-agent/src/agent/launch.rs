@@ -1,0 +1,324 @@
+//! Starting, killing and forgetting gangs on this node.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use std::os::unix::process::CommandExt;
+use strobe_core::{
+    model::{GangId, GangIncarnation, GangRun, GangSlot, NodePlacement},
+    node::{AdoptedGang, MemberInput},
+};
+use strobe_proto::agent::{AgentMessage, LaunchFailed, LocalGang, agent_message};
+
+use super::{
+    ADOPTION_TIME_MAX, Agent, AgentError, Pending, Sources,
+    event::Event,
+    files::StartedGang,
+    gang::{Gang, Launched, PeerEntry, Removal},
+    supervisors,
+};
+use crate::{
+    cgroup::{CgroupError, CgroupName, RankCgroup},
+    freezer::{CgroupFreezer, Freezer, SignalFreezer},
+    strobe_thread::StrobeCommand,
+};
+
+/// How long killed ranks are waited for before it is said that they do not go; they are waited for again then.
+const KILL_TIME_MAX: Duration = Duration::from_secs(10);
+
+impl Agent {
+    /// Takes over what an earlier life left, serves the supervisors, and tells the member what is there.
+    pub(super) async fn adopt(&mut self, sources: &mut Sources) -> Result<(), AgentError> {
+        let uid = rustix::process::geteuid().as_raw();
+        supervisors::serve(&self.files.socket(), uid, self.events.clone()).map_err(AgentError::Supervisors)?;
+        for started in self.files.gangs()? {
+            self.find_again(started);
+        }
+        self.remove_leftovers();
+        let deadline = tokio::time::Instant::now() + ADOPTION_TIME_MAX;
+        while self.gangs.values().any(|gang| gang.hello.is_none()) {
+            match tokio::time::timeout_at(deadline, sources.events.recv()).await {
+                Ok(Some(event)) => self.happened(event),
+                Ok(None) => return Err(AgentError::FabricEnded),
+                Err(_too_late) => break,
+            }
+        }
+        let inventory = self.inventory();
+        self.pending.push_back(Pending::Member(MemberInput::Inventory(inventory)));
+        self.settle().await
+    }
+
+    /// A gang whose supervisor lives is waited for; of any other nothing may be left.
+    fn find_again(&mut self, started: StartedGang) {
+        let Some(run) = started.gang.run.map(GangRun::from) else { return };
+        let alive = started.supervisor.filter(|process| is_supervisor(*process, &self.bootstrap.supervisor));
+        if alive.is_some() {
+            let mut gang = Gang { supervisor: alive, ..Gang::default() };
+            gang.launched = launched(started.gang);
+            self.gangs.insert(run, gang);
+        } else if let Err(error) = self.files.remove_gang(run) {
+            tracing::warn!(%run, %error, "the record of a gang that is gone is left behind");
+        }
+    }
+
+    /// Thaws, kills and removes rank cgroups of earlier lives that no living supervisor has.
+    fn remove_leftovers(&mut self) {
+        let Some((tree, parent)) = &self.cgroups else { return };
+        let leftovers = match tree.leftovers(parent) {
+            Ok(leftovers) => leftovers,
+            Err(error) => return tracing::warn!(error = &error as &dyn std::error::Error, "leftover cgroups cannot be listed"),
+        };
+        for leftover in leftovers {
+            let run = leftover.path().as_str().rsplit('/').next().and_then(run_of);
+            let adopted = run.and_then(|run| self.gangs.get_mut(&run));
+            let taken = match adopted {
+                Some(gang) => leftover.adopt(tree).map(|cgroup| gang.cgroup = Some(cgroup)),
+                None => leftover.remove(KILL_TIME_MAX),
+            };
+            if let Err(error) = taken {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a leftover cgroup could not be taken over or removed");
+            }
+        }
+    }
+
+    /// The gangs whose supervisors reported in; the others are killed.
+    fn inventory(&mut self) -> Vec<AdoptedGang> {
+        let runs: Vec<GangRun> = self.gangs.keys().copied().collect();
+        let mut inventory = Vec::new();
+        for run in runs {
+            let gang = &self.gangs[&run];
+            let Some(hello) = gang.hello.as_ref().filter(|hello| hello.configured) else {
+                self.kill_ranks(run);
+                continue;
+            };
+            let entry = PeerEntry::at(self.bootstrap.address).map(PeerEntry::payload);
+            inventory.push(AdoptedGang {
+                run,
+                entry: entry.unwrap_or_else(|_| strobe_core::primitives::Payload::new([])),
+                released: hello.released,
+                held: hello.held,
+                ended: super::supervision::ended_ranks(hello),
+            });
+        }
+        inventory
+    }
+
+    /// Starts the gang's supervisor here. A repetition changes nothing.
+    pub(super) fn launch(&mut self, gang: LocalGang) {
+        let Some(run) = gang.run.map(GangRun::from) else { return };
+        let known = self.gangs.entry(run).or_default();
+        if known.launched.is_some() || self.ending {
+            return;
+        }
+        known.launched = launched(gang.clone());
+        match self.spawn(run, &gang) {
+            Ok(process) => {
+                if let Some(gang) = self.gangs.get_mut(&run) {
+                    gang.supervisor = Some(process);
+                }
+            }
+            Err(error) => {
+                let number = error.raw_os_error().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+                self.say(agent_message::Message::LaunchFailed(LaunchFailed {
+                    run: Some(run.into()),
+                    program: self.bootstrap.supervisor.display().to_string(),
+                    error_number: number,
+                    message: error.to_string(),
+                }));
+                self.supervisor_ended(run);
+            }
+        }
+        self.supervisor_may_begin(run);
+    }
+
+    fn spawn(&self, run: GangRun, gang: &LocalGang) -> std::io::Result<i32> {
+        let mut command = Command::new(&self.bootstrap.supervisor);
+        command.arg("run").arg("--socket").arg(self.files.socket()).arg("--gang").arg(&gang.name);
+        command.arg("--incarnation").arg(run.incarnation.to_string());
+        if !gang.log_directory.is_empty() {
+            command.arg("--log-directory").arg(&gang.log_directory);
+        }
+        if !gang.output.is_empty() {
+            command.arg("--output").arg(&gang.output);
+        }
+        if let Some(owner) = self.bootstrap.owner {
+            command.arg("--owner-pid").arg(owner.to_string());
+        }
+        command.arg("--").args(&gang.command).env_clear();
+        command.envs(gang.environment.iter().map(|variable| (&variable.name, &variable.value)));
+        // A group of its own: an interrupt typed at the terminal is kubectl-strobe's to answer, not the ranks'.
+        command.current_dir(&gang.working_directory).stdin(Stdio::null()).process_group(0);
+        let mut child = tokio::process::Command::from(command).spawn()?;
+        let process = child.id().and_then(|process| i32::try_from(process).ok()).unwrap_or(0);
+        let started = StartedGang { gang: gang.clone(), supervisor: Some(process) };
+        if let Err(error) = self.files.write_gang(run, &started) {
+            tracing::warn!(%run, %error, "a restarted agent will not find this gang again");
+        }
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let status = child.wait().await;
+            tracing::debug!(%run, ?status, "a supervisor has ended");
+            // The receiver is gone only when the agent ends.
+            let _agent_ends = events.send(Event::SupervisorEnded(run)).await;
+        });
+        Ok(process)
+    }
+
+    /// The member has given the gang its slot: its rank cgroup is made (or kept) and the supervisor may begin.
+    pub(super) fn configure(&mut self, run: GangRun, slot: GangSlot) {
+        let gang = self.gangs.entry(run).or_default();
+        gang.slot = Some(slot);
+        if gang.cgroup.is_none()
+            && let Some((tree, parent)) = &self.cgroups
+        {
+            match cgroup_name(run).and_then(|name| RankCgroup::create(tree, parent, &name)) {
+                Ok(cgroup) => gang.cgroup = Some(cgroup),
+                Err(error) => {
+                    tracing::error!(%run, error = &error as &dyn std::error::Error, "no rank cgroup: the gang cannot run here");
+                    self.pending.push_back(Pending::Member(MemberInput::SupervisorLost(run)));
+                    return;
+                }
+            }
+        }
+        self.insert_cgroup_freezer(run);
+        self.supervisor_may_begin(run);
+    }
+
+    fn insert_cgroup_freezer(&mut self, run: GangRun) {
+        let Some(gang) = self.gangs.get(&run) else { return };
+        let (Some(slot), Some(cgroup)) = (gang.slot, &gang.cgroup) else { return };
+        match CgroupFreezer::open(cgroup) {
+            Ok(freezer) => self.command(StrobeCommand::InsertGang { slot, freezer: Box::new(Freezer::Cgroup(freezer)) }),
+            Err(error) => tracing::error!(%run, error = &error as &dyn std::error::Error, "the gang cannot be frozen"),
+        }
+    }
+
+    /// Without cgroups: the stubs are known now, and are stopped by signals.
+    pub(super) fn insert_signal_freezer(&mut self, run: GangRun) {
+        let Some(gang) = self.gangs.get(&run).filter(|gang| gang.cgroup.is_none()) else { return };
+        let Some(slot) = gang.slot else { return };
+        match SignalFreezer::open(&gang.stubs) {
+            Ok(freezer) => self.command(StrobeCommand::InsertGang { slot, freezer: Box::new(Freezer::Signal(freezer)) }),
+            Err(error) => tracing::error!(%run, error = &error as &dyn std::error::Error, "the gang cannot be stopped"),
+        }
+    }
+
+    /// Kills every rank, waits beside the loop until none is left, and removes the rank cgroup.
+    pub(super) fn kill_ranks(&mut self, run: GangRun) {
+        let gang = self.gangs.entry(run).or_default();
+        match gang.removal {
+            Removal::UnderWay => return,
+            Removal::Done => return self.pending.push_back(Pending::Member(MemberInput::GangGone(run))),
+            Removal::None => gang.removal = Removal::UnderWay,
+        }
+        let cgroup = gang.cgroup.take();
+        if let Some(connection) = &gang.connection {
+            connection.send(crate::supervisor_protocol::ToSupervisor::Kill, None);
+        }
+        if cgroup.is_none() {
+            // Without a rank cgroup the supervisor is the one who knows: its ranks die with it.
+            gang.end_supervisor();
+        }
+        let events = self.events.clone();
+        tokio::task::spawn_blocking(move || {
+            let cpu_seconds = cgroup.map_or(0.0, |cgroup| kill_and_remove(run, cgroup));
+            // The receiver is gone only when the agent ends.
+            let _agent_ends = events.blocking_send(Event::GangGone { run, cpu_seconds });
+        });
+    }
+
+    pub(super) fn gang_gone(&mut self, run: GangRun, cpu_seconds: f64) {
+        if let Some(gang) = self.gangs.get_mut(&run) {
+            gang.removal = Removal::Done;
+            gang.cpu_seconds = gang.cpu_seconds.max(cpu_seconds);
+        }
+        self.pending.push_back(Pending::Member(MemberInput::GangGone(run)));
+    }
+
+    /// The member needs the slot no more.
+    pub(super) fn forget(&mut self, run: GangRun, slot: Option<GangSlot>) {
+        if let Some(slot) = slot {
+            self.command(StrobeCommand::RemoveGang { slot });
+        }
+        if let Some(gang) = self.gangs.get(&run) {
+            gang.end_supervisor();
+        }
+        self.barriers.forget(run);
+        if let Err(error) = self.files.remove_gang(run) {
+            tracing::warn!(%run, %error, "the record of a gang is left behind");
+        }
+    }
+
+    /// The authority says that the gang's life is over everywhere. What still lives here is killed first.
+    pub(super) fn remove(&mut self, run: GangRun) {
+        if self.gangs.get(&run).is_some_and(Gang::is_gone) {
+            self.gangs.remove(&run);
+        } else if self.gangs.contains_key(&run) {
+            self.kill_ranks(run);
+        }
+    }
+
+    pub(super) fn say(&self, message: agent_message::Message) {
+        if let Some(session) = &self.session
+            && session.try_send(AgentMessage { message: Some(message) }).is_err()
+        {
+            tracing::debug!("the authority does not take messages");
+        }
+    }
+}
+
+fn launched(gang: LocalGang) -> Option<Launched> {
+    let placement: Result<Vec<NodePlacement>, _> = gang.placement.iter().cloned().map(NodePlacement::try_from).collect();
+    placement.ok().map(|placement| Launched { gang, placement })
+}
+
+/// The name of a gang's rank cgroup; [`run_of`] reads it.
+fn cgroup_name(run: GangRun) -> Result<CgroupName, CgroupError> {
+    CgroupName::new(format!("gang-{run}"))
+}
+
+fn run_of(name: &str) -> Option<GangRun> {
+    let (gang, incarnation) = name.strip_prefix("gang-")?.split_once('-')?;
+    Some(GangRun { gang: GangId(gang.parse().ok()?), incarnation: GangIncarnation(incarnation.parse().ok()?) })
+}
+
+/// True when the process is a supervisor and not another that has its number by now.
+fn is_supervisor(process: i32, program: &std::path::Path) -> bool {
+    std::fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|executable| executable == program)
+}
+
+/// Kills until the cgroup is empty, removes it, and returns the ranks' CPU time in seconds.
+fn kill_and_remove(run: GangRun, cgroup: RankCgroup) -> f64 {
+    let cpu_seconds = cgroup.cpu_time().map_or(0.0, |time| time.as_secs_f64());
+    loop {
+        let emptied = cgroup.kill().and_then(|()| cgroup.wait_unpopulated(KILL_TIME_MAX));
+        match emptied {
+            Ok(true) => break,
+            Ok(false) => tracing::warn!(%run, "killed ranks do not end; still waiting"),
+            Err(error) => {
+                tracing::warn!(%run, error = &error as &dyn std::error::Error, "the rank cgroup cannot be emptied; taken as gone");
+                return cpu_seconds;
+            }
+        }
+    }
+    let cpu_seconds = cgroup.cpu_time().map_or(cpu_seconds, |time| time.as_secs_f64());
+    if let Err(error) = cgroup.remove(KILL_TIME_MAX) {
+        tracing::warn!(%run, error = &error as &dyn std::error::Error, "an empty rank cgroup is left behind");
+    }
+    cpu_seconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_cgroup_tells_its_gang() {
+        let run = GangRun { gang: GangId(12), incarnation: GangIncarnation(3) };
+        assert_eq!(run_of(cgroup_name(run).unwrap().as_str()), Some(run));
+        assert_eq!(run_of("gang-12"), None);
+        assert_eq!(run_of("other-12-3"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! The gRPC contract, served to the authority alone.
+
+use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
+
+use strobe_core::model::{Appointment, NodeSet, PartitionUid, Plan, TermRecord};
+use strobe_fabric::identity::{CertificateBundle, PeerIdentity, Role, peer_identity};
+use strobe_proto::{
+    ConvertError, MESSAGE_BYTES_MAX, VERSIONS,
+    agent::{
+        AgentMessage, AuthorityMessage,
+        agent_server::{Agent, AgentServer},
+        authority_message::Message,
+    },
+    partition_uid,
+};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Certificate, Identity, Server, ServerTlsConfig},
+};
+
+use super::{addresses::address_book, event::Event};
+
+/// Messages that wait to be sent in a session. Reports replace each other and figures are dropped beyond.
+const OUTGOING_MAX: usize = 64;
+
+/// The service.
+struct Service {
+    partition: PartitionUid,
+    events: mpsc::Sender<Event>,
+}
+
+/// Why the contract cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The certificate cannot be used.
+    #[error("the certificate cannot be used")]
+    Tls(#[source] tonic::transport::Error),
+}
+
+/// Serves the contract at `address` until the process ends, and returns the port.
+///
+/// # Errors
+/// See [`ServeError`].
+pub(super) async fn serve(
+    address: SocketAddr,
+    partition: PartitionUid,
+    bundle: &CertificateBundle,
+    events: mpsc::Sender<Event>,
+) -> Result<u16, ServeError> {
+    let listen = |source| ServeError::Listen(address, source);
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let port = listener.local_addr().map_err(listen)?.port();
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem))
+        .client_ca_root(Certificate::from_pem(&bundle.roots_pem));
+    let service = AgentServer::new(Service { partition, events }).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let server = Server::builder().tcp_nodelay(true).tls_config(tls).map_err(ServeError::Tls)?.add_service(service);
+    tokio::spawn(async move {
+        if let Err(error) = server.serve_with_incoming(TcpListenerStream::new(listener)).await {
+            tracing::error!(%error, "the contract is served no more");
+        }
+    });
+    Ok(port)
+}
+
+#[tonic::async_trait]
+impl Agent for Service {
+    type SessionStream = tokio_stream::adapters::Map<ReceiverStream<AgentMessage>, fn(AgentMessage) -> Result<AgentMessage, Status>>;
+
+    async fn session(&self, request: Request<Streaming<AuthorityMessage>>) -> Result<Response<Self::SessionStream>, Status> {
+        self.check_authority(&request)?;
+        let mut messages = request.into_inner();
+        self.check_hello(messages.message().await?)?;
+        let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
+        let events = self.events.clone();
+        send(&events, Event::SessionOpened(outgoing)).await?;
+        tokio::spawn(async move {
+            match take_all(messages, &events).await {
+                Ok(()) => tracing::info!("the authority has closed its session"),
+                Err(status) => tracing::warn!(%status, "the authority's session is over"),
+            }
+        });
+        Ok(Response::new(tokio_stream::StreamExt::map(ReceiverStream::new(queue), Ok)))
+    }
+}
+
+impl Service {
+    fn check_authority<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let certificates = request.peer_certs().ok_or_else(|| Status::unauthenticated("a certificate is required"))?;
+        let leaf = certificates.first().ok_or_else(|| Status::unauthenticated("a certificate is required"))?;
+        let identity = peer_identity(leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
+        let expected = PeerIdentity { partition: self.partition, role: Role::Authority };
+        if identity == expected { Ok(()) } else { Err(Status::permission_denied("only the partition's authority may open a session")) }
+    }
+
+    fn check_hello(&self, first: Option<AuthorityMessage>) -> Result<(), Status> {
+        let Some(AuthorityMessage { message: Some(Message::Hello(hello)) }) = first else {
+            return Err(Status::failed_precondition("a session begins with hello"));
+        };
+        let theirs: RangeInclusive<u32> = hello.version_min..=hello.version_max;
+        if theirs.start() > VERSIONS.end() || theirs.end() < VERSIONS.start() {
+            let problem = format!("versions {theirs:?} and {VERSIONS:?} of the contract have none in common");
+            return Err(Status::failed_precondition(problem));
+        }
+        let partition = partition_uid(&hello.partition).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if partition == self.partition { Ok(()) } else { Err(Status::failed_precondition("this agent serves another partition")) }
+    }
+}
+
+async fn send(events: &mpsc::Sender<Event>, event: Event) -> Result<(), Status> {
+    events.send(event).await.map_err(|_| Status::unavailable("the agent ends"))
+}
+
+async fn take_all(mut messages: Streaming<AuthorityMessage>, events: &mpsc::Sender<Event>) -> Result<(), Status> {
+    while let Some(message) = messages.message().await? {
+        let Some(message) = message.message else { continue };
+        match event_of(message) {
+            Ok(event) => send(events, event).await?,
+            Err(error) => return Err(Status::invalid_argument(error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+fn event_of(message: Message) -> Result<Event, ConvertError> {
+    Ok(match message {
+        Message::Hello(_) => return Err(ConvertError::Missing { field: "anything but a second hello" }),
+        Message::Addresses(book) => Event::Addresses(address_book(&book).ok_or(ConvertError::Missing { field: "addresses" })?),
+        Message::Appointment(appointment) => Event::Appointed(Box::new(Appointment::try_from(appointment)?)),
+        Message::Introduction(record) => Event::Introduced(Box::new(TermRecord::try_from(record)?)),
+        Message::Plan(plan) => Event::Plan(Arc::new(Plan::try_from(plan)?)),
+        Message::ProvenDead(dead) => Event::ProvenDead(NodeSet::from_bits(dead.nodes)),
+        Message::Launch(gang) => Event::Launch(Box::new(gang)),
+        Message::Remove(run) => Event::Remove(run.into()),
+        Message::Shutdown(_) => Event::Shutdown,
+    })
+}

@@ -1,0 +1,308 @@
+//! The conversation with the supervisors of this node's gangs.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use strobe_core::{
+    model::{GangIncarnation, GangRun, RankIndex, RankOutcome},
+    node::MemberInput,
+    primitives::Payload,
+};
+use strobe_proto::agent::{LaunchFailed, agent_message};
+
+use super::{
+    Agent, Pending,
+    gang::{Gang, PeerEntry, Removal, peer_table},
+    supervisors::{Connection, ConnectionId, SupervisorEvent},
+};
+use crate::{
+    cgroup::{CgroupPath, process_of},
+    supervisor_protocol::{
+        Freezer, Hello, LaunchError, LaunchFailure, RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
+    },
+    sys::clock::monotonic_now,
+};
+
+/// How long after its grace a gang is killed by its cgroup, should its supervisor not have done it.
+const GRACE_MARGIN: Duration = Duration::from_secs(1);
+
+impl Agent {
+    pub(super) fn supervisor_event(&mut self, event: SupervisorEvent) {
+        match event {
+            SupervisorEvent::Connected(connection) => self.strangers_in(connection),
+            SupervisorEvent::Message { connection, message, descriptor } => self.supervisor_said(connection, message, descriptor),
+            SupervisorEvent::Closed { connection } => {
+                if let Some(gang) = self.gang_of(connection).and_then(|run| self.gangs.get_mut(&run)) {
+                    gang.hello = None;
+                    gang.connection.take_if(|held| held.id == connection && held.is_closed());
+                }
+            }
+            SupervisorEvent::ProcessEnded { connection } => {
+                if let Some(run) = self.gang_of(connection) {
+                    self.supervisor_ended(run);
+                }
+            }
+        }
+    }
+
+    /// Keeps a connection until its first message says whose it is.
+    fn strangers_in(&mut self, connection: Connection) {
+        self.strangers.insert(connection.id, connection);
+    }
+
+    fn gang_of(&self, connection: ConnectionId) -> Option<GangRun> {
+        self.gangs.iter().find(|(_, gang)| gang.connection.as_ref().is_some_and(|held| held.id == connection)).map(|(run, _)| *run)
+    }
+
+    fn supervisor_said(&mut self, connection: ConnectionId, message: ToAgent, descriptor: Option<OwnedFd>) {
+        if let ToAgent::Hello(hello) = message {
+            return self.hello(connection, hello);
+        }
+        let Some(run) = self.gang_of(connection) else { return };
+        match message {
+            ToAgent::Hello(_) | ToAgent::Resumed | ToAgent::Pong { .. } => {}
+            ToAgent::Stub(report) => self.stub(run, report, descriptor),
+            ToAgent::SupervisorUp => self.supervisor_up(run),
+            ToAgent::LaunchFailed(failure) => self.launch_failed(run, &failure),
+            ToAgent::Released => {
+                if let Some(gang) = self.gangs.get_mut(&run) {
+                    gang.released_at.get_or_insert_with(monotonic_now);
+                }
+            }
+            ToAgent::RankExited { rank, end } => {
+                self.tell(run, ToSupervisor::RankExitAcknowledged { rank });
+                self.member_hears(MemberInput::RankEnded { run, rank: RankIndex(rank.0), outcome: outcome_of(end) });
+            }
+            ToAgent::Held => self.member_hears(MemberInput::HoldAcknowledged(run)),
+            ToAgent::PmiBarrier { number, block } => self.barrier_entered(run, number, block),
+            ToAgent::PmiAborted { rank, code, explanation } => {
+                tracing::warn!(%run, rank = rank.0, code, explanation, "a rank called PMI abort");
+                let status = u8::try_from(code & 0xff).ok().filter(|status| *status != 0).unwrap_or(1);
+                self.member_hears(MemberInput::RankEnded { run, rank: RankIndex(rank.0), outcome: RankOutcome::Exited(status) });
+            }
+            ToAgent::Refused { explanation } => tracing::warn!(%run, explanation, "the supervisor refuses a message"),
+        }
+    }
+
+    fn member_hears(&mut self, input: MemberInput) {
+        self.pending.push_back(Pending::Member(input));
+    }
+
+    /// Sends to the gang's supervisor. One that does not read loses its connection, and is told again at the next.
+    pub(super) fn tell(&mut self, run: GangRun, message: ToSupervisor) {
+        self.tell_with(run, message, None);
+    }
+
+    fn tell_with(&mut self, run: GangRun, message: ToSupervisor, descriptor: Option<OwnedFd>) {
+        if let Some(gang) = self.gangs.get_mut(&run) {
+            gang.connection.take_if(|connection| !connection.send(message, descriptor));
+        }
+    }
+
+    /// Finds the gang that a supervisor is of, by its process or by the name that it was started with.
+    fn hello(&mut self, id: ConnectionId, hello: Hello) {
+        let Some(connection) = self.strangers.remove(&id) else { return };
+        let named = |(run, gang): &(&GangRun, &Gang)| {
+            let incarnation = GangIncarnation(u32::try_from(hello.incarnation.0).unwrap_or(u32::MAX));
+            let launched = gang.launched.as_ref().is_some_and(|launched| launched.gang.name == hello.gang.0);
+            launched && run.incarnation == incarnation && gang.supervisor.is_none_or(|process| process == connection.pid)
+        };
+        let Some(run) = self.gangs.iter().find(named).map(|(run, _)| *run) else {
+            tracing::warn!(gang = hello.gang.0, pid = connection.pid, "a supervisor of a gang that is not this agent's; refused");
+            connection.send(ToSupervisor::Refuse { explanation: "this agent was not asked to run the gang".into() }, None);
+            return;
+        };
+        let Some(version) = VersionRange::OURS.common(hello.versions) else {
+            connection.send(ToSupervisor::Refuse { explanation: "no version of the protocol in common".into() }, None);
+            return;
+        };
+        connection.send(ToSupervisor::Welcome { version }, None);
+        let gang = self.gangs.entry(run).or_default();
+        gang.supervisor = Some(connection.pid);
+        gang.connection = Some(connection);
+        gang.ended = ended_ranks(&hello);
+        gang.hello = Some(hello);
+        self.supervisor_may_begin(run);
+    }
+
+    /// The supervisor is there and the member has given its gang a slot: it is told what to run, or taken over.
+    pub(super) fn supervisor_may_begin(&mut self, run: GangRun) {
+        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        if gang.slot.is_none() || gang.connection.is_none() || gang.launched.is_none() || gang.removal != Removal::None {
+            return;
+        }
+        let Some(hello) = gang.hello.as_ref() else { return };
+        let watchdog = self.bootstrap.settings.watchdog;
+        let (freezer, descriptor) = thaw_descriptor(run, gang);
+        if hello.configured {
+            let watchdog_milliseconds = u64::try_from(watchdog.as_millis()).unwrap_or(u64::MAX);
+            self.tell_with(run, ToSupervisor::Adopt { watchdog_milliseconds }, descriptor);
+            self.bring_up_to_date(run);
+        } else {
+            let key_space = format!("strobe-{:08x}-{run}", self.bootstrap.partition.0 as u32);
+            let configure = gang.launched.as_ref().and_then(|launched| launched.configure(self.own.node, key_space, freezer, watchdog));
+            let Some(configure) = configure else { return };
+            self.tell_with(run, ToSupervisor::Configure(configure), descriptor);
+        }
+    }
+
+    /// A supervisor that was taken over hears what it missed.
+    fn bring_up_to_date(&mut self, run: GangRun) {
+        let Some(gang) = self.gangs.get(&run) else { return };
+        let Some(hello) = gang.hello.clone() else { return };
+        let (released, held) = (gang.released.clone(), gang.held);
+        if let Some(table) = released.filter(|_| !hello.released) {
+            self.tell(run, ToSupervisor::Release(table));
+        }
+        match (held, hello.held) {
+            (true, false) => self.tell(run, ToSupervisor::Hold),
+            (false, true) if self.gangs.get(&run).is_some_and(|gang| gang.released.is_some()) => self.tell(run, ToSupervisor::Resume),
+            (true, true) | (false, _) => {}
+        }
+        if !hello.released && hello.ranks.iter().all(|rank| rank.phase == RankPhase::Accepted) && !hello.ranks.is_empty() {
+            self.supervisor_up(run);
+        }
+    }
+
+    /// Takes a stub (or a living rank, at an adoption) into the rank cgroup, checked before and after.
+    fn stub(&mut self, run: GangRun, report: RankReport, descriptor: Option<OwnedFd>) {
+        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        let rank = report.rank;
+        let Some(process) = descriptor else {
+            return self.tell(run, ToSupervisor::StubRefused { rank, explanation: "no pidfd came with the stub".into() });
+        };
+        let admitted = match &gang.cgroup {
+            Some(cgroup) => cgroup.admit(process.as_fd(), &CgroupPath::root()),
+            None => process_of(process.as_fd()),
+        };
+        match admitted {
+            Ok(pid) => {
+                gang.stubs.push(pid);
+                self.tell(run, ToSupervisor::StubAccepted { rank });
+            }
+            Err(error) => {
+                tracing::error!(%run, rank = rank.0, error = &error as &dyn std::error::Error, "a stub cannot be taken in");
+                self.tell(run, ToSupervisor::StubRefused { rank, explanation: error.to_string() });
+            }
+        }
+    }
+
+    fn supervisor_up(&mut self, run: GangRun) {
+        self.insert_signal_freezer(run);
+        match PeerEntry::at(self.bootstrap.address) {
+            Ok(entry) => self.member_hears(MemberInput::SupervisorUp { run, entry: entry.payload() }),
+            Err(error) => {
+                tracing::error!(%run, %error, "no port for the gang's rank 0");
+                self.member_hears(MemberInput::SupervisorLost(run));
+            }
+        }
+    }
+
+    fn launch_failed(&mut self, run: GangRun, failure: &LaunchFailure) {
+        let error_number = error_number(&failure.error);
+        let first = self.gangs.get(&run).and_then(|gang| gang.launched.as_ref()).and_then(|launched| {
+            launched.placement.iter().find(|placement| placement.node == self.own.node).map(|placement| placement.first_rank)
+        });
+        let rank = failure.rank.map(|rank| RankIndex(rank.0)).or(first).unwrap_or_default();
+        self.say(agent_message::Message::LaunchFailed(LaunchFailed {
+            run: Some(run.into()),
+            program: failure.program.clone(),
+            error_number: error_number.into(),
+            message: failure.to_string(),
+        }));
+        self.member_hears(MemberInput::RankEnded { run, rank, outcome: RankOutcome::NotStarted(error_number) });
+    }
+
+    pub(super) fn release_ranks(&mut self, run: GangRun, peers: &[Payload]) {
+        let Some(table) = peer_table(peers) else {
+            tracing::error!(%run, "the peer table is damaged: the gang cannot run");
+            return self.member_hears(MemberInput::SupervisorLost(run));
+        };
+        if let Some(gang) = self.gangs.get_mut(&run) {
+            gang.released = Some(table.clone());
+        }
+        self.tell(run, ToSupervisor::Release(table));
+    }
+
+    pub(super) fn announce_hold(&mut self, run: GangRun) {
+        if let Some(gang) = self.gangs.get_mut(&run) {
+            gang.held = true;
+        }
+        self.tell(run, ToSupervisor::Hold);
+    }
+
+    pub(super) fn announce_resume(&mut self, run: GangRun) {
+        if let Some(gang) = self.gangs.get_mut(&run) {
+            gang.held = false;
+        }
+        self.tell(run, ToSupervisor::Resume);
+    }
+
+    /// SIGTERM through the supervisor; the rank cgroup is killed when the grace is over, whatever became of it.
+    pub(super) fn terminate_ranks(&mut self, run: GangRun, grace: Duration) {
+        self.tell(run, ToSupervisor::Terminate { grace_milliseconds: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) });
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(grace + GRACE_MARGIN).await;
+            // The receiver is gone only when the agent ends.
+            let _agent_ends = events.send(super::event::Event::SupervisorEnded(run)).await;
+        });
+    }
+
+    /// The supervisor is gone, or must be: ranks that are left are killed, and the end is confirmed.
+    pub(super) fn supervisor_ended(&mut self, run: GangRun) {
+        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        gang.supervisor_ended = true;
+        gang.connection = None;
+        self.member_hears(MemberInput::SupervisorLost(run));
+        self.kill_ranks(run);
+    }
+
+    pub(super) fn ping_supervisors(&mut self) {
+        let runs: Vec<GangRun> = self.gangs.iter().filter(|(_, gang)| gang.connection.is_some()).map(|(run, _)| *run).collect();
+        for run in runs {
+            self.tell(run, ToSupervisor::Ping { number: 0 });
+        }
+    }
+}
+
+/// How the gang is stopped, and the descriptor with which its supervisor thaws it.
+fn thaw_descriptor(run: GangRun, gang: &Gang) -> (Freezer, Option<OwnedFd>) {
+    match gang.cgroup.as_ref().map(crate::cgroup::RankCgroup::open_thaw_descriptor) {
+        Some(Ok(descriptor)) => (Freezer::Cgroup, Some(descriptor)),
+        Some(Err(error)) => {
+            tracing::error!(%run, error = &error as &dyn std::error::Error, "the supervisor will not be able to thaw the gang");
+            (Freezer::Signal, None)
+        }
+        None => (Freezer::Signal, None),
+    }
+}
+
+/// The ranks that have ended, as the supervisor says.
+pub(super) fn ended_ranks(hello: &Hello) -> Vec<(RankIndex, RankOutcome)> {
+    let ended = |report: &RankReport| match report.phase {
+        RankPhase::Ended(end) => Some((RankIndex(report.rank.0), outcome_of(end))),
+        RankPhase::Stub | RankPhase::Accepted | RankPhase::Running => None,
+    };
+    hello.ranks.iter().filter_map(ended).collect()
+}
+
+const fn outcome_of(end: RankEnd) -> RankOutcome {
+    match end {
+        RankEnd::Exited(status) => RankOutcome::Exited(status),
+        RankEnd::Signalled(signal) => RankOutcome::Signalled(signal),
+    }
+}
+
+fn error_number(error: &LaunchError) -> u16 {
+    use rustix::io::Errno;
+    let number = match error {
+        LaunchError::NotFound => Errno::NOENT.raw_os_error(),
+        LaunchError::PermissionDenied => Errno::ACCESS.raw_os_error(),
+        LaunchError::NotExecutable => Errno::NOEXEC.raw_os_error(),
+        LaunchError::Other(number) => *number,
+    };
+    u16::try_from(number).unwrap_or(0)
+}

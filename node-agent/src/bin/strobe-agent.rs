@@ -1,0 +1,28 @@
+//! `strobe-agent`: the agent of a node. `kubectl strobe local` and, in a cluster, the DaemonSet start it; it reads what
+//! it has to know from its standard input.
+
+use clap::Parser;
+use strobe_node_agent::agent::{self, Bootstrap};
+use tracing_subscriber::EnvFilter;
+
+/// The agent of a node of a Strobe partition.
+///
+/// It reads one bootstrap document (JSON) from standard input, writes one line (JSON) with its ports to standard output
+/// once it listens, and its log to standard error.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// What is logged, as in `info` or `strobe_node_agent=debug`.
+    #[arg(long, env = "STROBE_LOG", default_value = "warn")]
+    log: String,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&arguments.log)?).with_writer(std::io::stderr).with_ansi(false).init();
+    let bootstrap = Bootstrap::from_standard_input()?;
+    // Two threads: one for the agent's own loop, one for TLS and gRPC. The strobe has a thread of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(agent::run(bootstrap))?;
+    Ok(())
+}
