@@ -110,7 +110,7 @@ impl World {
             Happening::Kill { node } => self.kill(node),
             Happening::Write => self.write(),
             Happening::Release { which } => {
-                self.advance(which, |life| life.phase == GangPhase::Launching, |life| life.phase = GangPhase::Released)
+                self.advance(which, |life| life.phase == GangPhase::Launching, |life| life.phase = GangPhase::Released);
             }
             Happening::Complete { which } => self.advance(which, Life::runs_everywhere, Life::complete),
             Happening::Fail { which } => self.advance(which, Life::runs, |life| life.phase = GangPhase::Ending(rank_failed(0))),
