@@ -4,6 +4,8 @@
 //! `STROBE_FUZZ_ROUNDS` says (default 2000), from the seed `STROBE_FUZZ_SEED` (default 1). An input that
 //! breaks an invariant is written to the corpus before the test fails: commit it with its fix.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},

@@ -1,5 +1,7 @@
 //! The PMI-1 server: the dialogue that MPICH was seen to lead, barriers over nodes, and hostile ranks.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use proptest::prelude::*;
 use strobe_node_agent::pmi::{BarrierError, LocalRank, PmiEffect, PmiServer, PmiSettings, block, limits};
 

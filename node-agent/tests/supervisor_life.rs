@@ -1,6 +1,8 @@
 //! The supervisor's decisions without any process: ranks' environment, output lines, and the rules of the
 //! life that real processes cannot be made to show at will.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{net::IpAddr, time::Duration};
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! `strobe-init` on real processes: launch, MPI wire-up over two nodes, adoption, thawing, ends, output.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
@@ -318,7 +320,7 @@ fn a_slow_reader_of_a_fifo_loses_nothing_and_sees_no_torn_line() {
     let directory = tempfile::tempdir().unwrap();
     let agent = FakeAgent::listen(directory.path());
     let (fifo, reader) = fifo(directory.path());
-    let script = "i=0; while [ $i -lt 3000 ]; do echo \"line $i of rank $RANK and some more text to fill the pipe\"; i=$((i+1)); done";
+    let script = "i=0; while [ $i -lt 8000 ]; do echo \"line $i of rank $RANK and some more text to fill the pipe\"; i=$((i+1)); done";
     let options = ["--output", fifo.to_str().unwrap(), "--log-directory", directory.path().to_str().unwrap()];
     let children: Vec<Child> = (0..2).map(|_| supervisor(&agent, &options, &["sh", "-c", script])).collect();
     let mut connections: Vec<Connection> = (0..2).map(|_| agent.accept()).collect();
@@ -330,7 +332,7 @@ fn a_slow_reader_of_a_fifo_loses_nothing_and_sees_no_torn_line() {
     let mut next = [0; 4];
     let mut reader = BufReader::new(reader);
     let mut line = String::new();
-    while next.iter().any(|&count| count < 3000) {
+    while next.iter().any(|&count| count < 8000) {
         line.clear();
         assert!(reader.read_line(&mut line).unwrap() > 0, "the output ended at {next:?}");
         let rank: usize = line["[test.".len()..].split(']').next().unwrap().parse().unwrap();
@@ -345,7 +347,7 @@ fn a_slow_reader_of_a_fifo_loses_nothing_and_sees_no_torn_line() {
         assert_eq!(finish(child).0, 0);
     }
     let log = std::fs::read_to_string(directory.path().join("rank-3.log")).unwrap();
-    assert_eq!(log.lines().count(), 3000);
+    assert_eq!(log.lines().count(), 8000);
     assert!(log.starts_with("line 0 of rank 3 and"), "the log is raw");
 }
 

@@ -1,6 +1,8 @@
 //! The protocol between agent and supervisor: every byte string is a message or an error, long messages and
 //! descriptors arrive whole, and the limits hold.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{fs::File, io::Write, os::fd::OwnedFd};
 
 use proptest::prelude::*;

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    io::Write,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     time::Instant,
@@ -93,11 +92,11 @@ pub fn run(arguments: RunArguments) -> Result<u8, SupervisorError> {
     loop {
         supervisor.try_connect();
         supervisor.work_off()?;
-        if let Some(code) = supervisor.ended()? {
+        if let Some(code) = supervisor.ended() {
             return Ok(code);
         }
         for source in supervisor.wait()? {
-            supervisor.ready(source)?;
+            supervisor.ready(source);
         }
         supervisor.inputs.push_back(Input::Tick);
     }
@@ -327,7 +326,7 @@ impl Supervisor {
         Timespec::try_from(duration).ok()
     }
 
-    fn ready(&mut self, source: Source) -> Result<(), SupervisorError> {
+    fn ready(&mut self, source: Source) {
         match source {
             Source::Signals => {
                 let signals = self.signals.take();
@@ -350,7 +349,6 @@ impl Supervisor {
             }
             Source::Pmi(rank) => self.pmi_ready(rank),
         }
-        Ok(())
     }
 
     fn agent_ready(&mut self) {
@@ -393,9 +391,15 @@ impl Supervisor {
         }
     }
 
-    /// Reaps every ended child: ranks, and orphans that came here because this is their subreaper.
-    fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+    /// Reaps every ended child: ranks, and orphans that came here because this is their subreaper. Whether
+    /// living children are left.
+    fn reap(&mut self) -> bool {
+        loop {
+            let (pid, status) = match wait(WaitOptions::NOHANG) {
+                Ok(Some(ended)) => ended,
+                Ok(None) => return true,
+                Err(_no_child) => return false,
+            };
             let Some(process) = self.ranks.iter_mut().find(|process| process.pid == pid && process.end.is_none()) else { continue };
             let end = rank_end(status);
             process.end = Some(end);
@@ -404,27 +408,26 @@ impl Supervisor {
     }
 
     /// The exit code once the last output is out and the last orphan is gone.
-    fn ended(&mut self) -> Result<Option<u8>, SupervisorError> {
+    fn ended(&mut self) -> Option<u8> {
         let now = self.now();
         let Some(ending) = self.ending else {
-            let Some(code) = self.life.exit_code(now) else { return Ok(None) };
+            let code = self.life.exit_code(now)?;
             self.ending = Some(Ending { code, give_up_at: now + LAST_OUTPUT });
             self.link.flush().unwrap_or_else(|error| eprintln!("strobe-init: the agent was not told the last: {error}"));
             return self.ended();
         };
         kill_orphans();
-        self.reap();
-        let drained = self.ranks.iter().all(RankProcess::is_drained) && !self.sink.wants_write();
+        let has_children = self.reap();
+        let drained = !has_children && self.ranks.iter().all(RankProcess::is_drained) && !self.sink.wants_write();
         if drained {
-            return Ok(Some(ending.code));
+            return Some(ending.code);
         }
         if now >= ending.give_up_at {
             self.sink.abandon();
-            eprintln!("strobe-init: the reader of the ranks' output did not take the last of it");
-            return Ok(Some(ending.code));
+            eprintln!("strobe-init: the last output was not taken, or what the ranks left behind does not die");
+            return Some(ending.code);
         }
-        std::io::stderr().flush().map_err(SupervisorError::io("flush"))?;
-        Ok(None)
+        None
     }
 }
 

@@ -1,5 +1,7 @@
 //! The agent's side of the protocol, as much as the tests need: real sockets, real supervisors.
 
+#![allow(clippy::needless_pass_by_value, reason = "a test reads better without references")]
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
@@ -19,31 +21,31 @@ use strobe_node_agent::supervisor_protocol::{
 };
 
 /// Longest wait for anything; reached only by a failing test.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A listening agent.
-pub struct FakeAgent {
+pub(crate) struct FakeAgent {
     listener: OwnedFd,
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
 }
 
 /// An agent's connection to one supervisor.
-pub struct Connection {
+pub(crate) struct Connection {
     endpoint: AgentEndpoint,
-    pub hello: Hello,
-    pub stubs: Vec<(RankReport, OwnedFd)>,
+    pub(crate) hello: Hello,
+    pub(crate) stubs: Vec<(RankReport, OwnedFd)>,
 }
 
 /// How a gang went.
 #[derive(Debug, Default)]
-pub struct Outcome {
-    pub ends: BTreeMap<u32, RankEnd>,
-    pub barriers: u64,
-    pub aborts: Vec<(u32, i32)>,
+pub(crate) struct Outcome {
+    pub(crate) ends: BTreeMap<u32, RankEnd>,
+    pub(crate) barriers: u64,
+    pub(crate) aborts: Vec<(u32, i32)>,
 }
 
 impl FakeAgent {
-    pub fn listen(directory: &Path) -> Self {
+    pub(crate) fn listen(directory: &Path) -> Self {
         let socket = directory.join("agent.sock");
         let _not_there = std::fs::remove_file(&socket);
         let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
@@ -53,7 +55,7 @@ impl FakeAgent {
     }
 
     /// Takes the next supervisor in and reads its Hello.
-    pub fn accept(&self) -> Connection {
+    pub(crate) fn accept(&self) -> Connection {
         wait_for(&self.listener, PollFlags::IN);
         let socket = accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap();
         let mut endpoint = AgentEndpoint::new(socket).unwrap();
@@ -66,11 +68,11 @@ impl FakeAgent {
 }
 
 impl Connection {
-    pub fn send(&mut self, message: ToSupervisor) {
+    pub(crate) fn send(&mut self, message: ToSupervisor) {
         self.send_with(message, None);
     }
 
-    pub fn send_with(&mut self, message: ToSupervisor, descriptor: Option<OwnedFd>) {
+    pub(crate) fn send_with(&mut self, message: ToSupervisor, descriptor: Option<OwnedFd>) {
         self.endpoint.queue(&message, descriptor).unwrap();
         while self.endpoint.wants_write() {
             self.endpoint.flush().unwrap();
@@ -80,12 +82,12 @@ impl Connection {
         }
     }
 
-    pub fn receive(&mut self) -> Received<ToAgent> {
+    pub(crate) fn receive(&mut self) -> Received<ToAgent> {
         next(&mut self.endpoint)
     }
 
     /// Reads until a message satisfies `wanted`; stubs that come by are kept.
-    pub fn until(&mut self, wanted: impl Fn(&ToAgent) -> bool) -> ToAgent {
+    pub(crate) fn until(&mut self, wanted: impl Fn(&ToAgent) -> bool) -> ToAgent {
         loop {
             let received = self.receive();
             if let (ToAgent::Stub(report), Some(pidfd)) = (&received.message, received.descriptor) {
@@ -98,7 +100,7 @@ impl Connection {
     }
 
     /// Configures, accepts every stub, waits for SupervisorUp.
-    pub fn bring_up(&mut self, configure: Configure, thaw: Option<OwnedFd>) {
+    pub(crate) fn bring_up(&mut self, configure: Configure, thaw: Option<OwnedFd>) {
         let count = configure.rank_count;
         self.send_with(ToSupervisor::Configure(configure), thaw);
         for _ in 0..count {
@@ -108,7 +110,7 @@ impl Connection {
         self.until(|message| *message == ToAgent::SupervisorUp);
     }
 
-    pub fn bring_up_and_release(&mut self, configure: Configure, thaw: Option<OwnedFd>) {
+    pub(crate) fn bring_up_and_release(&mut self, configure: Configure, thaw: Option<OwnedFd>) {
         let nodes = configure.nodes;
         self.bring_up(configure, thaw);
         self.send(ToSupervisor::Release(peers(nodes)));
@@ -116,7 +118,7 @@ impl Connection {
     }
 
     /// Acknowledges the ends of all ranks and gives them.
-    pub fn drain(&mut self, count: usize) -> BTreeMap<u32, RankEnd> {
+    pub(crate) fn drain(&mut self, count: usize) -> BTreeMap<u32, RankEnd> {
         let mut ends = BTreeMap::new();
         while ends.len() < count {
             if let ToAgent::RankExited { rank, end } = self.until(|message| matches!(message, ToAgent::RankExited { .. })) {
@@ -129,7 +131,7 @@ impl Connection {
 }
 
 /// Runs a released gang to its end: merges barriers of all nodes, acknowledges ends.
-pub fn run_gang(connections: &mut [Connection], ranks: usize) -> Outcome {
+pub(crate) fn run_gang(connections: &mut [Connection], ranks: usize) -> Outcome {
     let mut outcome = Outcome::default();
     let mut blocks: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
     while outcome.ends.len() < ranks {
@@ -182,18 +184,18 @@ fn next(endpoint: &mut AgentEndpoint) -> Received<ToAgent> {
 }
 
 /// Waits until the descriptor is ready.
-pub fn wait_for(descriptor: impl AsFd, flags: PollFlags) {
+pub(crate) fn wait_for(descriptor: impl AsFd, flags: PollFlags) {
     assert!(is_ready_within(descriptor, flags, PATIENCE), "nothing happened in {PATIENCE:?}");
 }
 
 /// Whether the descriptor becomes ready in that time.
-pub fn is_ready_within(descriptor: impl AsFd, flags: PollFlags, time: Duration) -> bool {
+pub(crate) fn is_ready_within(descriptor: impl AsFd, flags: PollFlags, time: Duration) -> bool {
     let time_out = Timespec::try_from(time).unwrap();
     poll(&mut [PollFd::new(&descriptor, flags)], Some(&time_out)).unwrap() > 0
 }
 
 /// `strobe-init run` as a child with captured output.
-pub fn supervisor(agent: &FakeAgent, options: &[&str], command: &[&str]) -> Child {
+pub(crate) fn supervisor(agent: &FakeAgent, options: &[&str], command: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_strobe-init"))
         .args(["run", "--gang", "test", "--incarnation", "7", "--socket"])
         .arg(&agent.socket)
@@ -207,7 +209,7 @@ pub fn supervisor(agent: &FakeAgent, options: &[&str], command: &[&str]) -> Chil
         .unwrap()
 }
 
-pub fn configure(node_index: u32, nodes: u32, ranks_per_node: u32) -> Configure {
+pub(crate) fn configure(node_index: u32, nodes: u32, ranks_per_node: u32) -> Configure {
     Configure {
         first_rank: Rank(node_index * ranks_per_node),
         rank_count: ranks_per_node,
@@ -223,7 +225,7 @@ pub fn configure(node_index: u32, nodes: u32, ranks_per_node: u32) -> Configure 
     }
 }
 
-pub fn peers(nodes: u32) -> PeerTable {
+pub(crate) fn peers(nodes: u32) -> PeerTable {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     PeerTable { addresses: vec![address; nodes as usize], master_address: address, master_port: 29500 }
 }
