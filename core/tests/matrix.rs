@@ -71,6 +71,15 @@ fn the_fullest_row_that_fits_is_taken_and_the_fullest_node_that_suffices() {
 }
 
 #[test]
+fn a_fuller_row_goes_before_a_lower_one() {
+    let mut matrix = matrix(3, 1, 4);
+    place(&mut matrix, &request(1, 1, 2));
+    place(&mut matrix, &request(2, 1, 3));
+    place(&mut matrix, &request(3, 1, 1));
+    assert_eq!(matrix.gang(run(3)).expect("it is there").home, RowIndex(1), "row 0 has 2 free slots, row 1 has one");
+}
+
+#[test]
 fn cpus_that_other_rows_use_least_are_taken_so_that_rows_unify() {
     let mut matrix = matrix(2, 1, 4);
     place(&mut matrix, &request(1, 1, 2));
