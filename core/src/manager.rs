@@ -46,7 +46,9 @@ impl Machine for Manager {
         match input {
             ManagerInput::Appointed { appointment, settings } => {
                 let newer = self.reign.as_ref().is_none_or(|reign| appointment.record.term > reign.term());
-                if newer {
+                if let Some(reign) = self.reign.as_mut().filter(|_| !newer) {
+                    reign.appointed_again(now, &appointment, out);
+                } else {
                     out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
                     self.reign = Some(Reign::begin(now, appointment, settings, out));
                 }

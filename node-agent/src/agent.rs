@@ -274,10 +274,10 @@ impl Agent {
     fn frame(&mut self, from: strobe_core::model::NodeIndex, payload: &[u8]) {
         match frames::AgentFrame::decode(payload) {
             Ok(frames::AgentFrame::ToMember(message)) => {
-                self.pending.push_back(Pending::Member(MemberInput::FromManager { from, message }))
+                self.pending.push_back(Pending::Member(MemberInput::FromManager { from, message }));
             }
             Ok(frames::AgentFrame::ToManager(message)) => {
-                self.pending.push_back(Pending::Manager(ManagerInput::FromMember { from, message }))
+                self.pending.push_back(Pending::Manager(ManagerInput::FromMember { from, message }));
             }
             Ok(frames::AgentFrame::BarrierBlock(block)) if block.node == from => self.block_put(block),
             Ok(frames::AgentFrame::BarrierBlock(_)) => tracing::warn!(%from, "a node puts another's block; refused"),
@@ -296,10 +296,11 @@ impl Agent {
             Event::Introduced(record) => self.pending.push_back(Pending::Member(MemberInput::Introduced(*record))),
             Event::Plan(plan) => self.pending.push_back(Pending::Manager(ManagerInput::Plan(plan))),
             Event::ProvenDead(nodes) => self.pending.push_back(Pending::Manager(ManagerInput::ProvenDead(nodes))),
-            Event::Launch(gang) => self.launch(*gang),
+            Event::Launch(gang) => self.launch(&gang),
             Event::Remove(run) => self.remove(run),
             Event::Supervisor(event) => self.supervisor_event(event),
             Event::SupervisorEnded(run) => self.supervisor_ended(run),
+            Event::GraceOver(run) => self.kill_ranks(run),
             Event::GangGone { run, cpu_seconds } => self.gang_gone(run, cpu_seconds),
             Event::Shutdown | Event::OwnerEnded => self.end_everything(),
         }

@@ -60,6 +60,8 @@ struct Reign {
     announcement: u64,
     /// None before the first rotation.
     timetable: Option<Timetable>,
+    /// A rotation that no strobe has announced: it is taken up when one can be sent, so that its instants lie ahead.
+    wanted: Option<Rotation>,
     next_announcement: Option<Instant>,
     /// When the last announcement was sent.
     announced: Option<Instant>,
@@ -99,7 +101,7 @@ impl Announcer {
         &self.counters
     }
 
-    fn obey(&mut self, now: Instant, command: AnnouncerCommand, out: &mut Outbox<AnnouncerEffect>) {
+    fn obey(&mut self, now: Instant, command: AnnouncerCommand) {
         match command {
             AnnouncerCommand::Start { fence, manager: _, record, view, heartbeat, suspicion, lead } => {
                 if self.reign.as_ref().is_none_or(|reign| reign.fence.partition != fence.partition || reign.fence.term < fence.term) {
@@ -116,7 +118,7 @@ impl Announcer {
             }
             AnnouncerCommand::Rotation { version, rows, quantum } => {
                 if let Some(reign) = &mut self.reign {
-                    reign.rotate(now, Rotation { version, rows, quantum }, out);
+                    reign.rotate(now, Rotation { version, rows, quantum });
                 }
             }
             AnnouncerCommand::Stop => self.reign = None,
@@ -142,7 +144,7 @@ impl Machine for Announcer {
             reign.excuse_own_stop(now);
         }
         match input {
-            AnnouncerInput::Command(command) => self.obey(now, command, out),
+            AnnouncerInput::Command(command) => self.obey(now, command),
             AnnouncerInput::Datagram { from, datagram } => self.receive(now, from, &datagram, out),
             AnnouncerInput::Timer => {}
         }
@@ -172,6 +174,7 @@ impl Reign {
             next_heartbeat: now,
             announcement: 0,
             timetable: None,
+            wanted: None,
             next_announcement: None,
             announced: None,
             reported: None,
@@ -192,7 +195,7 @@ impl Reign {
     /// Sends what is periodic at once.
     fn hurry(&mut self, now: Instant) {
         self.next_heartbeat = now;
-        self.next_announcement = self.timetable.as_ref().map(|_| now);
+        self.next_announcement = (self.timetable.is_some() || self.wanted.is_some()).then_some(now);
     }
 
     fn excuse_own_stop(&mut self, now: Instant) {
@@ -201,19 +204,11 @@ impl Reign {
         }
     }
 
-    fn rotate(&mut self, now: Instant, rotation: Rotation, out: &mut Outbox<AnnouncerEffect>) {
-        let changed = match &mut self.timetable {
-            Some(timetable) => timetable.change(now, rotation),
-            none @ None => {
-                *none = Some(Timetable::begin(now, self.lead, rotation));
-                true
-            }
-        };
-        if changed {
+    fn rotate(&mut self, now: Instant, rotation: Rotation) {
+        let announced = self.timetable.as_ref().is_some_and(|timetable| timetable.rotation() == rotation);
+        if !announced || self.wanted.is_some() {
+            self.wanted = Some(rotation);
             self.next_announcement = Some(now);
-            if let Some(until) = self.lease(now) {
-                self.report_lease(now, until, out);
-            }
         }
     }
 
@@ -264,11 +259,11 @@ impl Reign {
     }
 
     fn send_due(&mut self, now: Instant, counters: &mut AnnouncerCounters, out: &mut Outbox<AnnouncerEffect>) {
-        let lease = self.lease(now).is_some();
+        let lease = self.lease(now);
         if self.next_heartbeat <= now {
-            self.send_heartbeats(now, lease, out);
+            self.send_heartbeats(now, lease.is_some(), out);
             counters.heartbeats += 1;
-            let rides = lease && self.timetable.is_some() && self.announced.is_none_or(|last| now.since(last) >= self.heartbeat);
+            let rides = lease.is_some() && self.timetable.is_some() && self.announced.is_none_or(|last| now.since(last) >= self.heartbeat);
             self.next_announcement = if rides { Some(now) } else { self.next_announcement };
         }
         if self.next_announcement.is_some_and(|due| due <= now) {
@@ -285,16 +280,20 @@ impl Reign {
         }
     }
 
-    fn announce(&mut self, now: Instant, lease: bool, counters: &mut AnnouncerCounters, out: &mut Outbox<AnnouncerEffect>) {
-        let Some(timetable) = &mut self.timetable else {
+    fn announce(&mut self, now: Instant, lease: Option<Instant>, counters: &mut AnnouncerCounters, out: &mut Outbox<AnnouncerEffect>) {
+        if let Some(until) = lease {
+            self.take_up_wanted(now, until, out);
+        }
+        let (Some(timetable), true) = (&mut self.timetable, lease.is_some()) else {
+            self.next_announcement = self.timetable.as_mut().map(|timetable| {
+                timetable.advance(now);
+                timetable.next_announcement(now)
+            });
+            counters.withheld += 1;
             return;
         };
         timetable.advance(now);
         self.next_announcement = Some(timetable.next_announcement(now));
-        if !lease {
-            counters.withheld += 1;
-            return;
-        }
         counters.announcements += 1;
         self.announced = Some(now);
         self.announcement += 1;
@@ -302,5 +301,16 @@ impl Reign {
         for member in self.members.view() {
             out.push(AnnouncerEffect::Send { to: member.node, datagram: Datagram::Strobe(strobe.clone()) });
         }
+    }
+
+    fn take_up_wanted(&mut self, now: Instant, until: Instant, out: &mut Outbox<AnnouncerEffect>) {
+        let Some(rotation) = self.wanted.take() else {
+            return;
+        };
+        match &mut self.timetable {
+            Some(timetable) => timetable.change(now, rotation),
+            none @ None => *none = Some(Timetable::begin(now, self.lead, rotation)),
+        }
+        self.report_lease(now, until, out);
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     machine::Outbox,
     message::{AnnouncerReport, GangReport, PartitionReport, SealAnswer, ToManager},
     model::{
-        AgentIncarnation, Appointment, Fence, GangRun, Instant, MatrixVersion, NodeIndex, NodeSet, RowSet, Settings, Term, TermRecord, View,
+        AgentIncarnation, Appointment, Fence, GangRun, Instant, MatrixVersion, NodeIndex, NodeSet, Plan, RowSet, Settings, Term,
+        TermRecord, View,
     },
     primitives::{GangMemory, Memory, OperationId, Request},
 };
@@ -96,6 +97,21 @@ impl Reign {
         reign
     }
 
+    /// The authority repeats the appointment of this term, perhaps with a newer plan; an older term's is ignored.
+    pub(super) fn appointed_again(&mut self, now: Instant, appointment: &Appointment, out: &mut Outbox<ManagerEffect>) {
+        if appointment.record.term == self.term() {
+            self.take_plan(&appointment.plan);
+            self.dead = self.dead.union(appointment.dead);
+            self.advance(now, out);
+        }
+    }
+
+    fn take_plan(&mut self, plan: &Arc<Plan>) {
+        if plan.version > self.appointment.plan.version {
+            self.appointment.plan = Arc::clone(plan);
+        }
+    }
+
     pub(super) const fn term(&self) -> Term {
         self.fence.term
     }
@@ -114,11 +130,7 @@ impl Reign {
     pub(super) fn step(&mut self, now: Instant, input: ManagerInput, out: &mut Outbox<ManagerEffect>) -> Progress {
         match input {
             ManagerInput::Appointed { .. } => {}
-            ManagerInput::Plan(plan) => {
-                if plan.version > self.appointment.plan.version {
-                    self.appointment.plan = plan;
-                }
-            }
+            ManagerInput::Plan(plan) => self.take_plan(&plan),
             ManagerInput::ProvenDead(nodes) => self.dead = self.dead.union(nodes),
             ManagerInput::FromMember { message: ToManager::SealRefused { sealed }, .. } => {
                 if sealed > self.term() {

@@ -93,27 +93,31 @@ impl Agent {
                 self.kill_ranks(run);
                 continue;
             };
+            let hello = hello.clone();
             let entry = PeerEntry::at(self.bootstrap.address).map(PeerEntry::payload);
             inventory.push(AdoptedGang {
                 run,
                 entry: entry.unwrap_or_else(|_| strobe_core::primitives::Payload::new([])),
                 released: hello.released,
                 held: hello.held,
-                ended: super::supervision::ended_ranks(hello),
+                ended: super::supervision::ended_ranks(&hello),
             });
+            if let Some(gang) = self.gangs.get_mut(&run) {
+                gang.held = hello.held;
+            }
         }
         inventory
     }
 
     /// Starts the gang's supervisor here. A repetition changes nothing.
-    pub(super) fn launch(&mut self, gang: LocalGang) {
+    pub(super) fn launch(&mut self, gang: &LocalGang) {
         let Some(run) = gang.run.map(GangRun::from) else { return };
         let known = self.gangs.entry(run).or_default();
         if known.launched.is_some() || self.ending {
             return;
         }
         known.launched = launched(gang.clone());
-        match self.spawn(run, &gang) {
+        match self.spawn(run, gang) {
             Ok(process) => {
                 if let Some(gang) = self.gangs.get_mut(&run) {
                     gang.supervisor = Some(process);

@@ -247,11 +247,11 @@ impl Agent {
         tokio::spawn(async move {
             tokio::time::sleep(grace + GRACE_MARGIN).await;
             // The receiver is gone only when the agent ends.
-            let _agent_ends = events.send(super::event::Event::SupervisorEnded(run)).await;
+            let _agent_ends = events.send(super::event::Event::GraceOver(run)).await;
         });
     }
 
-    /// The supervisor is gone, or must be: ranks that are left are killed, and the end is confirmed.
+    /// The supervisor is gone: ranks that are left are killed, and the end is confirmed.
     pub(super) fn supervisor_ended(&mut self, run: GangRun) {
         let Some(gang) = self.gangs.get_mut(&run) else { return };
         gang.supervisor_ended = true;

@@ -62,13 +62,18 @@ impl Timetable {
         self.fill();
     }
 
-    /// Takes another rotation up from the first epoch on that begins `lead` after now or later; false when it is the same.
+    /// What is strobed.
+    pub(super) const fn rotation(&self) -> Rotation {
+        self.rotation
+    }
+
+    /// Takes another rotation up from the first epoch on that begins `lead` after now or later.
     ///
     /// That epoch is brought forward to `lead` from now when the one before it runs nothing that the new rotation knows,
     /// or when the quantum is another.
-    pub(super) fn change(&mut self, now: Instant, rotation: Rotation) -> bool {
+    pub(super) fn change(&mut self, now: Instant, rotation: Rotation) {
         if rotation == self.rotation {
-            return false;
+            return;
         }
         self.advance(now);
         let kept = self.epochs_kept(now);
@@ -85,7 +90,6 @@ impl Timetable {
         self.rotation = rotation;
         self.schedule.clear();
         self.fill();
-        true
     }
 
     /// The announcement of the whole schedule.
