@@ -78,6 +78,7 @@ struct Watched {
     /// By the effects: commanded thawed, held, state and the last epoch.
     thawed: GangSlots,
     held: GangSlots,
+    present: GangSlots,
     state: AgentState,
     last: (Term, Epoch),
     sealed: Term,
@@ -97,12 +98,13 @@ impl Watched {
             began: ms(0),
             thawed: GangSlots::EMPTY,
             held: GangSlots::EMPTY,
+            present: GangSlots::EMPTY,
             state: AgentState::Unsealed,
             last: (Term(0), Epoch(0)),
             sealed: Term(0),
         };
         for slot in 0..GANGS {
-            watched.step(SwitcherInput::Command(SwitcherCommand::Present { slot: GangSlot(slot), released: true }));
+            watched.appear(GangSlot(slot), true);
         }
         watched.step(table(1, &ROWS));
         watched.next_term();
@@ -141,7 +143,7 @@ impl Watched {
         assert!(self.thawed.intersection(self.held).is_empty(), "a held gang is thawed: {:?} of {:?}", self.thawed, self.held);
         let in_one_row = ROWS.iter().any(|row| self.thawed.is_subset(slots(row)));
         assert!(self.state != AgentState::Strobed || in_one_row, "gangs of two rows are thawed: {:?}", self.thawed);
-        let runnable = (0..GANGS).map(GangSlot).collect::<GangSlots>().difference(self.held);
+        let runnable = self.present.difference(self.held);
         assert!(self.state == AgentState::Strobed || self.thawed == runnable, "all but held gangs run free");
         assert!(self.switcher.next_deadline().is_none_or(|deadline| deadline > self.now), "what is due is done");
     }
@@ -168,8 +170,8 @@ impl Watched {
         from_manager(Datagram::Strobe(strobe(fence(self.term, self.view), 1, number, number, at, &rows)))
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
+    fn happen(&mut self, happening: &Happening) {
+        match *happening {
             Happening::Strobe { age } => {
                 let current = u64::try_from(self.now.since(self.began).as_millis() / 50).expect("a short run");
                 let strobe = self.announcement(current.saturating_sub(age).max(1));
@@ -202,6 +204,7 @@ impl Watched {
 
     /// The gang of a slot goes and another comes, in the same rows.
     fn appear(&mut self, slot: GangSlot, released: bool) {
+        self.present.insert(slot);
         self.thawed.remove(slot);
         self.held.remove(slot);
         if !released {
@@ -219,11 +222,11 @@ proptest! {
         let mut watched = Watched::new(node);
         for (pause, happening) in happenings {
             watched.run_until(watched.now + Duration::from_millis(pause));
-            watched.happen(happening);
+            watched.happen(&happening);
         }
         // Healed: an admission, a heartbeat and a strobe in time bring it back.
-        watched.happen(Happening::Admit);
-        watched.happen(Happening::Heartbeat { lease: true });
+        watched.happen(&Happening::Admit);
+        watched.happen(&Happening::Heartbeat { lease: true });
         let ahead = watched.announcement(u64::try_from(watched.now.since(watched.began).as_millis() / 50 + 1).expect("a short run"));
         watched.step(ahead);
         watched.run_until(watched.now + Duration::from_millis(110));
@@ -236,7 +239,7 @@ proptest! {
             let mut watched = Watched::new(0);
             for (pause, happening) in happenings.clone() {
                 watched.run_until(watched.now + Duration::from_millis(pause));
-                watched.happen(happening);
+                watched.happen(&happening);
             }
             watched.switcher
         };
