@@ -5,9 +5,9 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -349,6 +349,34 @@ fn a_slow_reader_of_a_fifo_loses_nothing_and_sees_no_torn_line() {
     let log = std::fs::read_to_string(directory.path().join("rank-3.log")).unwrap();
     assert_eq!(log.lines().count(), 8000);
     assert!(log.starts_with("line 0 of rank 3 and"), "the log is raw");
+}
+
+/// As in a pod: any user, no capability, standard output owned by somebody else. (A test run without
+/// privilege is such a user already.)
+#[test]
+fn a_supervisor_needs_no_privilege() {
+    const NOBODY: u32 = 65534;
+    let directory = tempfile::tempdir().unwrap();
+    let agent = FakeAgent::listen(directory.path());
+    let program = std::fs::read(env!("CARGO_BIN_EXE_strobe-init")).unwrap();
+    let copy = directory.path().join("strobe-init");
+    std::fs::write(&copy, program).unwrap();
+    for path in [directory.path(), &agent.socket, &copy] {
+        rustix::fs::chmod(path, Mode::from(0o777)).unwrap();
+    }
+    let script = "i=0; while [ $i -lt 3000 ]; do echo line $i of user $(id -u); i=$((i+1)); done | uniq";
+    let mut command = Command::new(&copy);
+    command.args(["run", "--gang", "test", "--incarnation", "7", "--socket"]).arg(&agent.socket);
+    command.args(["--", "sh", "-c", script]).stdout(Stdio::piped());
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let child = command.spawn().unwrap();
+    let mut connection = agent.accept();
+    connection.bring_up_and_release(configure(0, 1, 1), None);
+    connection.drain(1);
+    let (code, output) = finish(child);
+    assert_eq!((code, output.lines().count()), (0, 3000));
 }
 
 #[test]

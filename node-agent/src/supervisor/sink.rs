@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{FileType, Mode, OFlags},
     io::Errno,
 };
@@ -64,6 +65,9 @@ impl Sink {
     /// Writes what the reader takes now. A reader that is gone ends the writing, not the ranks.
     pub(super) fn flush(&mut self) {
         while let (Some(target), Some(chunk)) = (self.target.as_mut(), self.waiting.front_mut()) {
+            if !takes_a_chunk(target) {
+                return;
+            }
             match target.write(chunk) {
                 Ok(count) => {
                     self.waiting_bytes -= count;
@@ -94,8 +98,16 @@ fn open_nonblocking(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// Whether a chunk can be written without blocking: a pipe is ready when it has room for PIPE_BUF bytes.
+/// Asked also where O_NONBLOCK could not be had.
+fn takes_a_chunk(target: &File) -> bool {
+    let mut descriptors = [PollFd::new(target, PollFlags::OUT)];
+    poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 /// A pipe or terminal is opened anew, because O_NONBLOCK belongs to the open file that others share. A file
-/// is duplicated, because its position and O_APPEND do too; it never blocks for long.
+/// is duplicated, because its position and O_APPEND do too; it never blocks for long. So is a pipe that
+/// belongs to another user.
 fn standard_output() -> Result<OwnedFd, Errno> {
     let standard = std::io::stdout();
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&standard)?.st_mode);
