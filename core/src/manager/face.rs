@@ -20,7 +20,8 @@ pub enum ManagerInput {
     },
     /// The authority has a newer plan.
     Plan(Arc<Plan>),
-    /// The authority has proof that these nodes are dead (section 2 of the design): ended gangs need not wait for them.
+    /// The nodes of whose death the authority has proof (section 2 of the design), all of them: gangs on them are ended,
+    /// and an end does not wait for them. A later set replaces an earlier one.
     ProvenDead(NodeSet),
     /// A message of a member, over a link whose peer is that node.
     FromMember {

@@ -101,7 +101,7 @@ impl Reign {
     pub(super) fn appointed_again(&mut self, now: Instant, appointment: &Appointment, out: &mut Outbox<ManagerEffect>) {
         if appointment.record.term == self.term() {
             self.take_plan(&appointment.plan);
-            self.dead = self.dead.union(appointment.dead);
+            self.dead = appointment.dead;
             self.advance(now, out);
         }
     }
@@ -131,7 +131,7 @@ impl Reign {
         match input {
             ManagerInput::Appointed { .. } => {}
             ManagerInput::Plan(plan) => self.take_plan(&plan),
-            ManagerInput::ProvenDead(nodes) => self.dead = self.dead.union(nodes),
+            ManagerInput::ProvenDead(nodes) => self.dead = nodes,
             ManagerInput::FromMember { message: ToManager::SealRefused { sealed }, .. } => {
                 if sealed > self.term() {
                     self.report_refusal(sealed, out);
