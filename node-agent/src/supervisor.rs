@@ -17,6 +17,7 @@ pub mod stub;
 
 mod agent_link;
 mod event_loop;
+mod journal;
 mod pmi_service;
 mod rank_process;
 mod signals;

@@ -22,6 +22,7 @@ use super::{
     arguments::RunArguments,
     environment::{EnvironmentInput, rank_environment},
     error::SupervisorError,
+    journal::say,
     life::{Effect, Input, Life, Moment, PassedSignal},
     limits::LAST_OUTPUT,
     network::Tables,
@@ -188,7 +189,7 @@ impl Supervisor {
 
     fn lost(&mut self, error: &ProtocolError) {
         if !matches!(error, ProtocolError::Closed) {
-            eprintln!("strobe-init: connection to the agent dropped: {error}");
+            say(format_args!("connection to the agent dropped: {error}"));
         }
         self.disconnect();
     }
@@ -232,7 +233,7 @@ impl Supervisor {
     fn launch_failed(&mut self, rank: Option<Rank>, error: LaunchError) {
         let program = self.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let failure = LaunchFailure { rank, program, error };
-        eprintln!("strobe-init: {failure}");
+        say(format_args!("{failure}"));
         self.inputs.push_back(Input::LaunchFailed(failure));
     }
 
@@ -253,7 +254,7 @@ impl Supervisor {
                 if let Some(descriptor) = &self.thaw
                     && let Err(error) = rustix::io::write(descriptor, b"0")
                 {
-                    eprintln!("strobe-init: cannot thaw the rank cgroup: {error}");
+                    say(format_args!("cannot thaw the rank cgroup: {error}"));
                 }
             }
             Some(Freezer::Signal) => {
@@ -413,7 +414,7 @@ impl Supervisor {
         let Some(ending) = self.ending else {
             let code = self.life.exit_code(now)?;
             self.ending = Some(Ending { code, give_up_at: now + LAST_OUTPUT });
-            self.link.flush().unwrap_or_else(|error| eprintln!("strobe-init: the agent was not told the last: {error}"));
+            self.link.flush().unwrap_or_else(|error| say(format_args!("the agent was not told the last: {error}")));
             return self.ended();
         };
         kill_orphans();
@@ -424,7 +425,7 @@ impl Supervisor {
         }
         if now >= ending.give_up_at {
             self.sink.abandon();
-            eprintln!("strobe-init: the last output was not taken, or what the ranks left behind does not die");
+            say(format_args!("the last output was not taken, or what the ranks left behind does not die"));
             return Some(ending.code);
         }
         None
@@ -472,6 +473,6 @@ fn kernel_signal(signal: PassedSignal) -> Signal {
 
 fn log_refusal(result: Option<Result<(), crate::pmi::BarrierError>>) {
     if let Some(Err(error)) = result {
-        eprintln!("strobe-init: {error}");
+        say(format_args!("{error}"));
     }
 }

@@ -22,6 +22,7 @@ use rustix::{
 use super::{
     environment::EnvironmentChange,
     error::SupervisorError,
+    journal::say,
     limits::{PIECE_BYTES, READ_BYTES},
     output::LineCutter,
     sink::Sink,
@@ -171,7 +172,7 @@ impl Stream {
         if let Some(log) = &self.log
             && let Err(error) = (&log.file).write_all(bytes)
         {
-            eprintln!("strobe-init: {:?} cannot be written any more: {error}", log.path);
+            say(format_args!("{:?} cannot be written any more: {error}", log.path));
             self.log = None;
         }
     }

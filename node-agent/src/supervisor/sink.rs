@@ -16,6 +16,7 @@ use rustix::{
 
 use super::{
     error::SupervisorError,
+    journal::say,
     limits::{PIECE_BYTES, WAITING_OUTPUT_BYTES},
 };
 
@@ -79,7 +80,7 @@ impl Sink {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    eprintln!("strobe-init: the reader of the ranks' output is gone ({error}); it goes to the log files only");
+                    say(format_args!("the reader of the ranks' output is gone ({error}); it goes to the log files only"));
                     self.abandon();
                 }
             }
