@@ -24,7 +24,7 @@ use strobe_core::{
     node::{Switcher, SwitcherConfiguration, SwitcherEffect, SwitcherInput},
 };
 use strobe_fabric::{
-    datagram::{DATAGRAM_PAYLOAD_BYTES_MAX, DatagramSocket, ReceiveError},
+    datagram::{DATAGRAM_PAYLOAD_BYTES_MAX, DatagramSocket, ReceiveError, Received},
     transport::LinkId,
 };
 
@@ -135,6 +135,7 @@ impl Host {
 
     fn turn(&mut self, ready: Ready) {
         self.counts.turns += 1;
+        self.reports.flush();
         self.notice_suspension();
         self.settle();
         if ready.orders {
@@ -246,22 +247,21 @@ impl Host {
 
     /// Takes one datagram; false when there is none, or the socket is to be left alone.
     fn take_datagram(&mut self) -> bool {
-        let received = match self.socket.receive() {
-            Ok(None) => return false,
-            Ok(Some(received)) => Some((received.from, wire::decode(received.payload))),
-            Err(ReceiveError::Refused(_)) => None,
-            Err(ReceiveError::Receive(_)) => {
-                self.counts.receive_failures += 1;
-                self.allowance.use_up(monotonic_now());
-                return false;
-            }
-        };
+        let received = self.socket.receive();
         // Read after the datagram came: clock samples are taken from it.
         let now = monotonic_now();
         match received {
-            Some((from, Ok(datagram))) => self.hear(now, from, datagram),
-            Some((_, Err(_))) => self.counts.undecodable += 1,
-            None => {}
+            Ok(None) => return false,
+            Ok(Some(Received { from, payload })) => match wire::decode(payload) {
+                Ok(datagram) => self.hear(now, from, datagram),
+                Err(_) => self.counts.undecodable += 1,
+            },
+            Err(ReceiveError::Refused(_)) => {}
+            Err(ReceiveError::Receive(_)) => {
+                self.counts.receive_failures += 1;
+                self.allowance.use_up(now);
+                return false;
+            }
         }
         let goes_on = self.allowance.take(now);
         self.counts.floods += u64::from(!goes_on);

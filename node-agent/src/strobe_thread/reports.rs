@@ -29,7 +29,6 @@ use crate::{executor::SwitchOutcome, freezer::Freezer};
 
 /// Strobe thread → agent.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "taken out of a ring one by one")]
 pub enum StrobeReport {
     /// Of the switcher. Never lost; order is kept.
     Switcher(SwitcherReport),

@@ -3,7 +3,7 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use strobe_core::{
     message::{SwitcherCommand, SwitcherReport},
-    model::Term,
+    model::{GangSlot, Term},
 };
 use strobe_node_agent::strobe_thread::{
     StrobeCommand,
@@ -77,4 +77,14 @@ fn the_agent_is_woken_once_for_what_it_has_not_looked_at() {
     }
     node.thread.take().unwrap().stop();
     assert!(is_awake(&node, 0) && node.reports.is_over(), "its end is news too");
+}
+
+#[test]
+fn the_agent_is_woken_when_the_thread_breaks() {
+    let mut node = Node::new(MANAGER);
+    assert!(!node.thread().has_ended() && !node.reports.is_over());
+    // No node has such a slot: the core asserts it.
+    node.switcher(SwitcherCommand::Present { slot: GangSlot(u8::MAX), released: true });
+    assert!(is_awake(&node, 10));
+    assert!(node.thread().has_ended() && node.reports.is_over());
 }
