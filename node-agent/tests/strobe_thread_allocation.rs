@@ -18,13 +18,13 @@ use std::{
 
 use rustix::thread::gettid;
 use strobe_core::{
-    message::{Hold, HoldChange, SwitcherCommand},
-    model::{GangSlot, Instant, NodeIndex},
+    message::{AnnouncerCommand, Hold, HoldChange, SwitcherCommand},
+    model::{Fence, GangSlot, Instant, NodeIndex, View},
 };
 use strobe_node_agent::strobe_thread::StrobeCommand;
 
 use crate::{
-    node::{MANAGER, Node, TERM, until_synchronised},
+    node::{MANAGER, Node, TERM, fence, life, until_synchronised},
     support::{Scratch, eventually},
 };
 
@@ -133,8 +133,13 @@ fn strobing_and_every_recurring_command_allocate_and_free_nothing() {
     CALLS.store(0, Ordering::Relaxed);
     watch(&threads);
     busy_life(&mut nodes, &scratch);
-    watch(&[]);
     assert_eq!(CALLS.load(Ordering::Relaxed), 0);
+
+    // The exception that the module names, which shows that the right threads are watched.
+    let view = [MANAGER, NodeIndex(1)].map(life).to_vec();
+    nodes[0].announcer(AnnouncerCommand::View { fence: Fence { view: View(2), ..fence() }, view });
+    eventually("the list of a raised view is freed", || CALLS.load(Ordering::Relaxed) > 0);
+    watch(&[]);
     eventually("all freezers come back", || {
         nodes.iter_mut().all(|node| {
             node.drain();

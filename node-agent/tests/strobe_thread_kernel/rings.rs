@@ -4,10 +4,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use strobe_core::{
     message::{SwitcherCommand, SwitcherReport},
     model::{GangSlot, Term},
+    node::SwitchCause,
 };
 use strobe_node_agent::strobe_thread::{
     StrobeCommand,
-    limits::{COMMANDS_MAX, REPORTS_MAX},
+    limits::{COMMANDS_MAX, REPORTS_MAX, SAMPLES_MAX},
 };
 
 use crate::{
@@ -60,6 +61,23 @@ fn no_report_is_lost_while_the_agent_takes_none() {
         node.drain();
         node.heard.len() as u64 == end
     });
+}
+
+#[test]
+fn samples_beyond_the_ring_are_dropped_and_counted() {
+    const SURPLUS: usize = 100;
+    let mut node = Node::new(MANAGER);
+    let slot = GangSlot(0);
+    for _ in 0..SAMPLES_MAX + SURPLUS {
+        // A gang that appears is thawed, which is a switch; without a freezer it is one that touches nothing.
+        for command in [SwitcherCommand::Present { slot, released: true }, SwitcherCommand::Absent { slot }] {
+            eventually("there is room for a command", || node.thread().command(StrobeCommand::Switcher(command)).is_ok());
+        }
+    }
+    eventually("the rest is dropped", || node.reports.dropped() == SURPLUS as u64);
+    node.drain();
+    assert_eq!(node.records.len(), SAMPLES_MAX);
+    assert!(node.records.iter().all(|record| record.cause == SwitchCause::Presence && record.thawed.is_empty()));
 }
 
 #[test]
