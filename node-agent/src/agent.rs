@@ -198,6 +198,9 @@ impl Agent {
                 while let Some(report) = guard.get_inner_mut().pop() {
                     self.strobe_reported(report);
                 }
+                if guard.get_inner().is_over() {
+                    return Err(AgentError::StrobeEnded);
+                }
             }
             delivery = sources.control.next() => self.delivered(delivery.ok_or(AgentError::FabricEnded)?),
             event = sources.events.recv() => self.happened(event.ok_or(AgentError::FabricEnded)?),

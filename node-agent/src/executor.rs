@@ -166,12 +166,14 @@ impl Executor {
     }
 
     /// The gangs of `slots`, all commanded frozen by this executor, that somebody else has commanded thawed since (a
-    /// supervisor, while the agent was silent), or that execute though signals stopped them. One read a gang.
+    /// supervisor, while the agent was silent), or that execute though signals stopped them. One read a gang. A straggler
+    /// that signals stop still executes by nature: nothing can be told of it.
     #[must_use]
     pub fn observed_thawed(&self, slots: GangSlots) -> GangSlots {
         let mut thawed = GangSlots::EMPTY;
-        for slot in slots.difference(self.straggling).iter() {
-            if matches!(self.freezers.is_commanded_thawed(slot), Ok(true)) {
+        for slot in slots.iter() {
+            let readable = self.freezers.keeps_command(slot) || !self.straggling.contains(slot);
+            if readable && matches!(self.freezers.is_commanded_thawed(slot), Ok(true)) {
                 thawed.insert(slot);
             }
         }

@@ -27,6 +27,9 @@ pub enum AgentError {
     /// supervisors thaw them.
     #[error("the strobe thread does not take its commands")]
     StrobeStuck(#[from] CommandsFull),
+    /// The strobe thread has ended: nobody would freeze or thaw gangs, so the agent ends and its supervisors thaw them.
+    #[error("the strobe thread has ended")]
+    StrobeEnded,
     /// The owner's process cannot be watched.
     #[error("the owner's process cannot be watched")]
     Owner(#[source] io::Error),

@@ -49,6 +49,11 @@ impl FreezerTable {
         self.get(slot).map_or(Ok(false), Freezer::is_commanded_thawed)
     }
 
+    /// True when the command itself can be read back, whatever the gang does.
+    pub(super) fn keeps_command(&self, slot: GangSlot) -> bool {
+        matches!(self.get(slot), Some(Freezer::Cgroup(_)))
+    }
+
     fn get(&self, slot: GangSlot) -> Option<&Freezer> {
         self.freezers[usize::from(slot.0)].as_ref()
     }
