@@ -47,7 +47,7 @@ struct Agent {
     session: mpsc::Sender<AuthorityMessage>,
 }
 
-/// A gang on the first CPU of its nodes, in row 0.
+/// A gang in row 0, on another CPU on each node where the machine has so many.
 pub(crate) fn gang(run: GangRun, nodes: u16, desire: Desire) -> PlannedGang {
     let placement = placement(nodes);
     PlannedGang { run, desire, rows: [RowIndex(0)].into_iter().collect(), placement }
@@ -59,9 +59,10 @@ pub(crate) fn in_row(gang: PlannedGang, row: u8) -> PlannedGang {
 }
 
 fn placement(nodes: u16) -> Vec<NodePlacement> {
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| u16::try_from(cpus.get()).unwrap_or(u16::MAX));
     let on = |node: u16| NodePlacement {
         node: NodeIndex(node),
-        cpus: [CpuIndex(0)].into_iter().collect(),
+        cpus: [CpuIndex(node % cpus)].into_iter().collect(),
         first_rank: RankIndex(node.into()),
         ranks: 1,
     };
@@ -119,13 +120,26 @@ impl Nodes {
 
     /// Starts a shell script as every rank of the gang.
     pub(crate) async fn launch(&mut self, run: GangRun, nodes: u16, script: &str) {
+        self.launch_program(run, nodes, "env", &["/bin/sh", "-c", script]).await;
+    }
+
+    /// Compiles an MPI program and starts it as every rank of the gang.
+    pub(crate) async fn launch_mpi(&mut self, run: GangRun, nodes: u16, source: &str) {
+        let program = self.folder.path().join("program");
+        let status = Command::new("mpicc").arg("-O2").arg("-o").arg(&program).arg(source).status();
+        let status = status.expect("this test needs mpicc: install the packages mpich and libmpich-dev");
+        assert!(status.success(), "mpicc failed");
+        self.launch_program(run, nodes, "pmi1", &[&program.display().to_string()]).await;
+    }
+
+    async fn launch_program(&mut self, run: GangRun, nodes: u16, protocol: &str, command: &[&str]) {
         let gang = agent::LocalGang {
             run: Some(run.into()),
             name: "job".into(),
-            command: ["/bin/sh", "-c", script].map(String::from).to_vec(),
+            command: command.iter().map(ToString::to_string).collect(),
             environment: vec![agent::EnvironmentVariable { name: "PATH".into(), value: "/usr/bin:/bin".into() }],
             working_directory: "/".into(),
-            protocol: "env".into(),
+            protocol: protocol.into(),
             placement: placement(nodes).iter().map(Into::into).collect(),
             cpus_per_rank: 1,
             ..agent::LocalGang::default()

@@ -52,6 +52,17 @@ async fn two_gangs_share_one_cpu_in_turns() {
     nodes.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mpi_ranks_of_two_nodes_meet_without_mpiexec() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.command(1, &[gang(RUN, 2, Desire::Run)]).await;
+    nodes.launch_mpi(RUN, 2, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/ring.c")).await;
+    let phase = nodes.wait_for(PATIENCE, |report| ended(report, RUN)).await;
+    assert_eq!(phase, GangPhase::Ended(EndCause::Completed));
+    assert_eq!(nodes.output_lines(), ["[job.0] ring of 2: 1000"]);
+    nodes.stop().await;
+}
+
 fn ended(report: &strobe_core::message::PartitionReport, run: GangRun) -> Option<GangPhase> {
     let phase = report.gangs.iter().find(|gang| gang.run == run)?.phase;
     matches!(phase, GangPhase::Ended(_)).then_some(phase)
