@@ -12,8 +12,8 @@ use std::{
 use strobe_core::{
     message::PartitionReport,
     model::{
-        AgentIncarnation, Appointment, CpuIndex, Desire, GangRun, MatrixVersion, NodeIncarnation, NodeIndex, NodePlacement, NodeSet,
-        PartitionUid, Plan, PlannedGang, RankIndex, RowIndex, RowSet, Settings, Term, TermRecord,
+        AgentIncarnation, Appointment, CpuIndex, Desire, EndCause, GangRun, MatrixVersion, NodeIncarnation, NodeIndex, NodePlacement,
+        NodeSet, PartitionUid, Plan, PlannedGang, RankIndex, RowIndex, RowSet, Settings, Term, TermRecord,
     },
     primitives::GangPhase,
 };
@@ -33,18 +33,83 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
+use crate::observe::{PATIENCE, Ranks, eventually, processes_naming};
+
+/// Plans of one term at most: a later term's are newer than all of them.
+const PLANS_OF_A_TERM: u64 = 100;
+
 /// The agents of one test and what they say.
 pub(crate) struct Nodes {
     partition: PartitionUid,
+    authority: LocalAuthority,
+    options: Options,
     agents: Vec<Agent>,
+    addresses: BTreeMap<NodeIndex, agent::NodeAddress>,
+    record: Option<TermRecord>,
     said: mpsc::Receiver<(NodeIndex, FromAgent)>,
-    switches: u64,
+    said_sender: mpsc::Sender<(NodeIndex, FromAgent)>,
+    heard: Heard,
     folder: tempfile::TempDir,
+}
+
+/// What a test may want otherwise.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Times and policy.
+    pub(crate) settings: Settings,
+    /// The process whose end is the end of the run.
+    pub(crate) owner: u32,
+}
+
+/// What the agents have said so far.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// The newest report.
+    pub(crate) report: Option<PartitionReport>,
+    /// The newest figures of each node, and how many came.
+    pub(crate) figures: BTreeMap<u16, (u64, agent::Figures)>,
+    /// Switches that thawed a gang.
+    switches: u64,
 }
 
 struct Agent {
     process: Child,
+    incarnation: AgentIncarnation,
     session: mpsc::Sender<AuthorityMessage>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { settings: Settings { quantum: Duration::from_millis(5), ..Settings::default() }, owner: std::process::id() }
+    }
+}
+
+impl Heard {
+    /// The phase of a gang in the newest report.
+    pub(crate) fn phase(&self, run: GangRun) -> Option<GangPhase> {
+        self.report.as_ref()?.gangs.iter().find(|gang| gang.run == run).map(|gang| gang.phase)
+    }
+
+    /// How a gang has ended.
+    pub(crate) fn ended(&self, run: GangRun) -> Option<EndCause> {
+        match self.phase(run)? {
+            GangPhase::Ended(cause) => Some(cause),
+            GangPhase::Launching | GangPhase::Released | GangPhase::Ending(_) => None,
+        }
+    }
+
+    fn take(&mut self, node: NodeIndex, message: FromAgent) {
+        match message {
+            FromAgent::Report(report) => self.report = Some(PartitionReport::try_from(report).expect("a report can be read")),
+            FromAgent::Figures(figures) => {
+                self.switches += figures.samples.iter().filter(|sample| !sample.thaw.is_empty()).count() as u64;
+                let count = self.figures.get(&node.0).map_or(0, |(count, _)| *count);
+                self.figures.insert(node.0, (count + 1, figures));
+            }
+            FromAgent::Hello(_) => {}
+            FromAgent::LaunchFailed(failure) => panic!("launch failed: {failure:?}"),
+        }
+    }
 }
 
 /// A gang in row 0, on another CPU on each node where the machine has so many.
@@ -71,23 +136,59 @@ fn placement(nodes: u16) -> Vec<NodePlacement> {
 
 impl Nodes {
     pub(crate) async fn start(nodes: u16) -> Self {
+        Self::start_with(nodes, Options::default()).await
+    }
+
+    pub(crate) async fn start_with(nodes: u16, options: Options) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let partition = PartitionUid(u128::from(std::process::id()) << 64 | u128::from(rand_seed(&folder)));
         let authority = LocalAuthority::new(partition).expect("a certificate authority can be made");
         let (said_sender, said) = mpsc::channel(1024);
-        let mut agents = Vec::new();
+        let mut started = Self {
+            partition,
+            authority,
+            options,
+            agents: Vec::new(),
+            addresses: BTreeMap::new(),
+            record: None,
+            said,
+            said_sender,
+            heard: Heard::default(),
+            folder,
+        };
         for node in 0..nodes {
-            agents.push(Agent::start(NodeIndex(node), partition, &authority, &folder, said_sender.clone()).await);
+            let agent = started.start_agent(NodeIndex(node), AgentIncarnation(1)).await;
+            started.agents.push(agent);
         }
-        let mut nodes = Self { partition, agents, said, switches: 0, folder };
-        nodes.introduce_addresses().await;
-        nodes
+        started.introduce_addresses(usize::from(nodes)).await;
+        started
     }
 
-    /// Tells every agent where the others are.
-    async fn introduce_addresses(&mut self) {
-        let mut book = BTreeMap::new();
-        while book.len() < self.agents.len() {
+    async fn start_agent(&self, node: NodeIndex, incarnation: AgentIncarnation) -> Agent {
+        let bundle = self.authority.issue_node(node).expect("a certificate can be issued");
+        let bootstrap = Bootstrap {
+            partition: self.partition,
+            node,
+            incarnation,
+            settings: self.options.settings.clone(),
+            address: [127, 0, 0, 1].into(),
+            directory: self.folder.path().join(format!("node-{node}")),
+            cgroup: Some(cgroup_path(self.partition, node)),
+            supervisor: env!("CARGO_BIN_EXE_strobe-init").into(),
+            owner: i32::try_from(self.options.owner).ok(),
+            certificate_pem: bundle.certificate_pem,
+            key_pem: bundle.key_pem,
+            roots_pem: bundle.roots_pem,
+        };
+        let (process, listening) = start_process(&bootstrap);
+        let session = open_session(node, self.partition, &self.authority, listening, self.said_sender.clone()).await;
+        Agent { process, incarnation, session }
+    }
+
+    /// Tells every agent where the others are, once so many have said so.
+    async fn introduce_addresses(&mut self, hellos: usize) {
+        let mut said_hello = 0;
+        while said_hello < hellos {
             let (node, message) = self.said.recv().await.expect("agents speak");
             if let FromAgent::Hello(hello) = message {
                 let address = agent::NodeAddress {
@@ -95,27 +196,91 @@ impl Nodes {
                     stream_address: hello.stream_address,
                     datagram_address: hello.datagram_address,
                 };
-                book.insert(node, address);
+                self.addresses.insert(node, address);
+                said_hello += 1;
             }
         }
-        self.say_to_all(&Message::Addresses(agent::AddressBook { nodes: book.into_values().collect() })).await;
+        let book = agent::AddressBook { nodes: self.addresses.values().cloned().collect() };
+        self.say_to_living(&Message::Addresses(book)).await;
     }
 
     /// Appoints the first agent for the term, with a plan of these gangs.
     pub(crate) async fn command(&mut self, term: u64, gangs: &[PlannedGang]) {
-        let member = |node: usize| NodeIncarnation { node: NodeIndex(u16::try_from(node).expect("few nodes")), incarnation: AgentIncarnation(1) };
+        let member = |(node, agent): (usize, &Agent)| NodeIncarnation {
+            node: NodeIndex(u16::try_from(node).expect("few nodes")),
+            incarnation: agent.incarnation,
+        };
+        let members: Vec<NodeIncarnation> = self.agents.iter().enumerate().map(member).collect();
+        let (established, since) = match &self.record {
+            Some(before) => (Some(before.membership()), Vec::new()),
+            None => (None, Vec::new()),
+        };
         let record = TermRecord {
             partition: self.partition,
             term: Term(term),
-            manager: member(0),
-            members: (0..self.agents.len()).map(member).collect(),
-            established: None,
-            since: Vec::new(),
+            manager: members[0],
+            members: members.into_iter().collect(),
+            established,
+            since,
         };
-        self.say_to_all(&Message::Introduction((&record).into())).await;
-        let plan = Arc::new(Plan { version: MatrixVersion(1), gangs: gangs.to_vec() });
-        let appointment = Appointment { record, dead: NodeSet::EMPTY, plan };
+        self.say_to_living(&Message::Introduction((&record).into())).await;
+        let plan = Arc::new(Plan { version: MatrixVersion(term * PLANS_OF_A_TERM), gangs: gangs.to_vec() });
+        let appointment = Appointment { record: record.clone(), dead: NodeSet::EMPTY, plan };
+        self.record = Some(record);
         self.agents[0].say(Message::Appointment((&appointment).into())).await;
+    }
+
+    /// Sends the manager the plan of that number after the term's first.
+    pub(crate) async fn plan(&mut self, number: u64, gangs: &[PlannedGang]) {
+        let term = self.record.as_ref().expect("a term was begun").term.0;
+        let plan = Plan { version: MatrixVersion(term * PLANS_OF_A_TERM + number), gangs: gangs.to_vec() };
+        self.agents[0].say(Message::Plan((&plan).into())).await;
+    }
+
+    /// The process of a node's agent.
+    pub(crate) fn agent_process(&self, node: u16) -> u32 {
+        self.agents[usize::from(node)].process.id()
+    }
+
+    /// Kills a node's agent as -9 does.
+    pub(crate) fn kill_agent(&mut self, node: u16) {
+        let process = &mut self.agents[usize::from(node)].process;
+        process.kill().expect("an own child can be killed");
+        process.wait().expect("a killed child can be waited for");
+    }
+
+    /// Waits for an agent that leaves by itself.
+    pub(crate) fn wait_for_agent(&mut self, node: u16) -> std::process::ExitStatus {
+        self.agents[usize::from(node)].process.wait().expect("an agent can be waited for")
+    }
+
+    /// Starts the next life of a node's agent in the same folder, and tells it of the newest term.
+    pub(crate) async fn restart_agent(&mut self, node: u16) {
+        let incarnation = AgentIncarnation(self.agents[usize::from(node)].incarnation.0 + 1);
+        let agent = self.start_agent(NodeIndex(node), incarnation).await;
+        self.agents[usize::from(node)] = agent;
+        self.introduce_addresses(1).await;
+        if let Some(record) = &self.record {
+            self.agents[usize::from(node)].say(Message::Introduction(record.into())).await;
+        }
+    }
+
+    /// A folder of the test's own.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// The rank cgroup of a gang on a node.
+    pub(crate) fn ranks(&self, run: GangRun, node: u16) -> Ranks {
+        Ranks::of(&format!("{}/gang-{run}", cgroup_path(self.partition, NodeIndex(node))))
+    }
+
+    /// Fails unless nothing of the run is left: no supervisor and no cgroup.
+    pub(crate) async fn assert_nothing_left(&self) {
+        let folder = self.folder.path().to_owned();
+        eventually("no process of the run is left", || processes_naming(&folder).is_empty()).await;
+        let cgroups: Vec<_> = (0..self.agents.len()).map(|node| format!("/strobe-test-{:x}/node-{node}", self.partition.0)).collect();
+        eventually("no cgroup of the run is left", || cgroups.iter().all(|path| !Ranks::of(path).exists())).await;
     }
 
     /// Starts a shell script as every rank of the gang.
@@ -168,111 +333,86 @@ impl Nodes {
         lines
     }
 
-    /// Waits until a report gives an answer.
-    pub(crate) async fn wait_for(&mut self, patience: Duration, answer: impl Fn(&PartitionReport) -> Option<GangPhase>) -> GangPhase {
-        let mut last = None;
+    /// Waits until what the agents have said gives an answer.
+    pub(crate) async fn wait_for<T>(&mut self, what: &str, answer: impl Fn(&Heard) -> Option<T>) -> T {
         let waiting = async {
             loop {
-                let (_, message) = self.said.recv().await.expect("agents speak");
-                self.count_switches(&message);
-                match message {
-                    FromAgent::Report(report) => {
-                        let report = PartitionReport::try_from(report).expect("a report can be read");
-                        if let Some(phase) = answer(&report) {
-                            return phase;
-                        }
-                        last = Some(report);
-                    }
-                    FromAgent::Figures(_) | FromAgent::Hello(_) => {}
-                    FromAgent::LaunchFailed(failure) => panic!("launch failed: {failure:?}"),
+                if let Some(answer) = answer(&self.heard) {
+                    return answer;
                 }
+                let (node, message) = self.said.recv().await.expect("agents speak");
+                self.heard.take(node, message);
             }
         };
-        match tokio::time::timeout(patience, waiting).await {
-            Ok(phase) => phase,
-            Err(_) => panic!("not in {patience:?}; the last report was {last:#?}"),
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(answer) => answer,
+            Err(_) => panic!("{what}: not in {PATIENCE:?}; heard so far: {:#?}", self.heard.report),
         }
     }
 
     /// Waits until the agents have told of so many switches that thawed a gang.
-    pub(crate) async fn wait_for_switches(&mut self, patience: Duration, least: u64) {
-        let waiting = async {
-            while self.switches < least {
-                let (_, message) = self.said.recv().await.expect("agents speak");
-                self.count_switches(&message);
-            }
-        };
-        tokio::time::timeout(patience, waiting).await.expect("the gangs are switched");
+    pub(crate) async fn wait_for_switches(&mut self, least: u64) {
+        self.wait_for("the gangs are switched", |heard| (heard.switches >= least).then_some(())).await;
     }
 
-    fn count_switches(&mut self, message: &FromAgent) {
-        if let FromAgent::Figures(figures) = message {
-            self.switches += figures.samples.iter().filter(|sample| !sample.thaw.is_empty()).count() as u64;
+    /// Waits until an agent has sent so many figures after all that came until now: it has lived on for a while.
+    pub(crate) async fn wait_for_figures(&mut self, node: u16, count: u64) -> agent::Figures {
+        while let Ok((from, message)) = self.said.try_recv() {
+            self.heard.take(from, message);
         }
+        let before = self.heard.figures.get(&node).map_or(0, |(count, _)| *count);
+        let newer = |heard: &Heard| heard.figures.get(&node).filter(|(now, _)| *now >= before + count).map(|(_, figures)| figures.clone());
+        self.wait_for("the agent sends figures", newer).await
     }
 
-    async fn say_to_all(&self, message: &Message) {
+    /// Says it to every agent that lives.
+    async fn say_to_living(&self, message: &Message) {
         for agent in &self.agents {
-            agent.say(message.clone()).await;
+            // A killed agent's session is over; its next life is told anew.
+            let _session_over = agent.session.send(AuthorityMessage { message: Some(message.clone()) }).await;
         }
     }
 
-    /// Ends the agents; each must leave by itself.
+    /// Ends the agents; each must leave by itself, and nothing may be left.
     pub(crate) async fn stop(mut self) {
-        self.say_to_all(&Message::Shutdown(agent::Shutdown {})).await;
-        for agent in self.agents.iter_mut() {
-            let status = agent.process.wait().expect("an agent can be waited for");
+        self.say_to_living(&Message::Shutdown(agent::Shutdown {})).await;
+        for node in 0..self.agents.len() {
+            let status = self.wait_for_agent(u16::try_from(node).expect("few nodes"));
             assert!(status.success(), "an agent left with {status}");
         }
+        self.assert_nothing_left().await;
     }
 }
 
 impl Agent {
-    async fn start(
-        node: NodeIndex,
-        partition: PartitionUid,
-        authority: &LocalAuthority,
-        folder: &tempfile::TempDir,
-        said: mpsc::Sender<(NodeIndex, FromAgent)>,
-    ) -> Self {
-        let bundle = authority.issue_node(node).expect("a certificate can be issued");
-        let bootstrap = Bootstrap {
-            partition,
-            node,
-            incarnation: AgentIncarnation(1),
-            settings: Settings { quantum: Duration::from_millis(5), ..Settings::default() },
-            address: [127, 0, 0, 1].into(),
-            directory: folder.path().join(format!("node-{node}")),
-            cgroup: Some(cgroup_path(partition, node)),
-            supervisor: env!("CARGO_BIN_EXE_strobe-init").into(),
-            owner: i32::try_from(std::process::id()).ok(),
-            certificate_pem: bundle.certificate_pem,
-            key_pem: bundle.key_pem,
-            roots_pem: bundle.roots_pem,
-        };
-        let mut process = Command::new(env!("CARGO_BIN_EXE_strobe-agent"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the agent's program can be started");
-        let document = serde_json::to_vec(&bootstrap).expect("a bootstrap document is JSON");
-        process.stdin.take().expect("it was piped").write_all(&document).expect("the agent reads its document");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("it was piped")).read_line(&mut line).expect("the agent says where it listens");
-        let listening: Listening = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is no listening line: {error}"));
-        let session = open_session(node, partition, authority, listening, said).await;
-        Self { process, session }
-    }
-
     async fn say(&self, message: Message) {
         self.session.send(AuthorityMessage { message: Some(message) }).await.expect("the session is open");
     }
+}
+
+/// Starts an agent and hears where it listens.
+fn start_process(bootstrap: &Bootstrap) -> (Child, Listening) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_strobe-agent"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the agent's program can be started");
+    let document = serde_json::to_vec(bootstrap).expect("a bootstrap document is JSON");
+    process.stdin.take().expect("it was piped").write_all(&document).expect("the agent reads its document");
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().expect("it was piped")).read_line(&mut line).expect("the agent says where it listens");
+    let listening = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is no listening line: {error}"));
+    (process, listening)
 }
 
 impl Drop for Nodes {
     /// A failed test leaves no cgroup.
     fn drop(&mut self) {
         let agents = self.agents.drain(..).count();
+        for process in processes_naming(self.folder.path()) {
+            // It may have ended since it was looked for.
+            let _gone = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
         let Ok(tree) = CgroupTree::find() else { return };
         for node in 0..u16::try_from(agents).expect("few nodes") {
             let parent = CgroupPath::parse(&cgroup_path(self.partition, NodeIndex(node))).expect("a path of our own");
