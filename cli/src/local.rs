@@ -1,0 +1,148 @@
+//! The local mode: one machine as a partition, and this process as its authority.
+
+mod agent_process;
+mod agents;
+mod authority_shell;
+mod cgroup;
+mod clock;
+mod event;
+mod histogram;
+mod jobs;
+mod launches;
+mod leftovers;
+mod limits;
+mod machine;
+mod manifests;
+mod output;
+mod processes;
+mod record;
+mod report;
+mod run;
+mod run_folder;
+mod screen;
+mod session;
+mod skew;
+mod statistics;
+mod trace;
+mod view;
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::arguments::{OutputFormat, RunArguments};
+use agent_process::{Programs, ProgramsError};
+use manifests::{PrepareError, Prepared};
+use report::Report;
+use run::{Ending, RunError, RunOptions};
+use run_folder::{FolderError, Keep, RunFolder};
+use screen::Mode;
+
+/// What the shell is told: every job has completed.
+const COMPLETED: u8 = 0;
+/// A job has failed.
+const FAILED: u8 = 1;
+/// The user ended the run.
+const INTERRUPTED: u8 = 130;
+
+/// Why a run did not happen, or did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LocalError {
+    /// The input.
+    #[error(transparent)]
+    Input(#[from] PrepareError),
+    /// The programs.
+    #[error(transparent)]
+    Programs(#[from] ProgramsError),
+    /// The run's folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A file that the user asked for.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The report cannot be written as YAML.
+    #[error("the report cannot be written as YAML")]
+    Yaml(#[source] serde_saphyr::ser_error::Error),
+    /// No runtime.
+    #[error("cannot start waiting for events")]
+    Runtime(#[source] io::Error),
+    /// The run itself.
+    #[error("the run was given up")]
+    Run(#[source] RunError),
+}
+
+impl LocalError {
+    /// True when the user has to change what was asked.
+    pub(crate) const fn is_input(&self) -> bool {
+        matches!(self, Self::Input(_) | Self::Folder(FolderError::TooLong { .. }))
+    }
+}
+
+/// Runs the jobs of the manifests to their end. Gives what the shell is told.
+///
+/// # Errors
+/// See [`LocalError`]. Nothing is left behind but logs.
+pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
+    let prepared = manifests::prepare(arguments)?;
+    let programs = Programs::find()?;
+    if let Some(report) = &arguments.report {
+        // Told now, not after an hour's run.
+        File::create(report).map_err(|source| LocalError::Write { path: report.clone(), source })?;
+    }
+    let parent = run_folder::parent(arguments.run_directory.as_deref());
+    for line in leftovers::clean(&parent) {
+        eprintln!("note: {line}");
+    }
+    for warning in &prepared.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let folder = RunFolder::make(&parent, arguments.logs.as_deref())?;
+    let ended = execute(arguments, &prepared, programs, &folder);
+    let clean = ended.as_ref().is_ok_and(|ending| !ending.failed);
+    let keep = if clean { Keep::Nothing } else { Keep::Logs };
+    if let Some(logs) = folder.remove(keep).filter(|_| !clean) {
+        eprintln!("note: the logs are in {}", logs.display());
+    }
+    let ending = ended?;
+    tell(arguments, &ending.report)?;
+    Ok(match (ending.report.interrupted, ending.failed) {
+        (true, _) => INTERRUPTED,
+        (false, true) => FAILED,
+        (false, false) => COMPLETED,
+    })
+}
+
+fn execute(arguments: &RunArguments, prepared: &Prepared, programs: Programs, folder: &RunFolder) -> Result<Ending, LocalError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LocalError::Runtime)?;
+    let options = RunOptions {
+        prepared,
+        programs,
+        folder,
+        trace: arguments.trace.as_deref(),
+        down: arguments.no_restart_node.iter().copied().collect(),
+        mode: Mode::suitable(arguments.output.is_some()),
+    };
+    runtime.block_on(run::execute(&options)).map_err(LocalError::Run)
+}
+
+fn tell(arguments: &RunArguments, report: &Report) -> Result<(), LocalError> {
+    let json = || serde_json::to_string_pretty(report).expect("a report of texts and numbers is JSON") + "\n";
+    if let Some(path) = &arguments.report {
+        fs::write(path, json()).map_err(|source| LocalError::Write { path: path.clone(), source })?;
+    }
+    let text = match arguments.output {
+        None => view::summary(report),
+        Some(OutputFormat::Json) => json(),
+        Some(OutputFormat::Yaml) => serde_saphyr::to_string(report).map_err(LocalError::Yaml)?,
+    };
+    let write = |source| LocalError::Write { path: Path::new("standard output").to_owned(), source };
+    io::stdout().lock().write_all(text.as_bytes()).map_err(write)
+}

@@ -1,0 +1,297 @@
+//! What is known of each job: its state as the authority says it, and what its agents measure.
+
+use std::collections::BTreeMap;
+
+use strobe_core::{
+    authority::{JobPlacement, JobSpecification, JobStatus, LaunchFailure, RestartPolicy, StateReason},
+    model::{EndCause, GangId, GangIncarnation, GangRun, GangState, Instant, NodeIndex, RankOutcome},
+    primitives::GangPhase,
+};
+use strobe_crds::{
+    parallel_job::RestartCause,
+    validate::ValidJob,
+};
+
+use super::limits::FAILURES;
+
+/// Every job of a run, in the order of the files.
+#[derive(Debug, Default)]
+pub(super) struct Jobs(Vec<Job>);
+
+/// One job.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Its gang.
+    pub gang: GangId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: GangState,
+    /// Why.
+    pub reason: StateReason,
+    /// How often it was run again.
+    pub restarts: u32,
+    /// The newest life of its gang.
+    pub incarnation: GangIncarnation,
+    /// False while it runs free on a node.
+    pub synchronised: bool,
+    /// Its place in the matrix.
+    pub placement: Option<JobPlacement>,
+    /// How far it says that it is, in percent.
+    pub progress: Option<u8>,
+    /// When it was submitted.
+    pub submitted: Option<Instant>,
+    /// When its ranks were released first.
+    pub released: Option<Instant>,
+    /// When it ended.
+    pub ended: Option<Instant>,
+    /// What the operating system said of a program that could not be started.
+    pub launch_problem: Option<String>,
+    /// Why earlier lives ended badly, the first ones.
+    failures: BTreeMap<GangIncarnation, EndCause>,
+    /// CPU seconds of its ranks, of each life on each node.
+    cpu_seconds: BTreeMap<(GangIncarnation, NodeIndex), f64>,
+}
+
+/// A reason for machines, and for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Explanation {
+    /// One word.
+    pub reason: String,
+    /// What it means here; empty when there is nothing to say.
+    pub message: String,
+}
+
+impl Jobs {
+    /// Jobs of these names, none submitted.
+    pub(super) fn new<'a>(jobs: impl Iterator<Item = &'a ValidJob>) -> Self {
+        let job = |(index, job): (usize, &ValidJob)| Job {
+            gang: gang(index),
+            name: job.name.clone(),
+            state: GangState::Queued,
+            reason: StateReason::None,
+            restarts: 0,
+            incarnation: GangIncarnation(0),
+            synchronised: true,
+            placement: None,
+            progress: None,
+            submitted: None,
+            released: None,
+            ended: None,
+            launch_problem: None,
+            failures: BTreeMap::new(),
+            cpu_seconds: BTreeMap::new(),
+        };
+        Self(jobs.enumerate().map(job).collect())
+    }
+
+    /// The jobs.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.0.iter()
+    }
+
+    /// One job by its gang.
+    pub(super) fn get_mut(&mut self, gang: GangId) -> Option<&mut Job> {
+        self.0.iter_mut().find(|job| job.gang == gang)
+    }
+
+    /// One job by its gang.
+    pub(super) fn get(&self, gang: GangId) -> Option<&Job> {
+        self.0.iter().find(|job| job.gang == gang)
+    }
+
+    /// True when no job will change any more: each has ended, or is suspended or paused, which nobody can change here.
+    pub(super) fn at_rest(&self) -> bool {
+        self.0.iter().all(|job| job.state.is_terminal() || matches!(job.state, GangState::Suspended | GangState::Paused))
+    }
+
+    /// True when one failed.
+    pub(super) fn any_failed(&self) -> bool {
+        self.0.iter().any(|job| job.state == GangState::Failed)
+    }
+
+    /// What a manager reports of a gang: how its lives fail is remembered, a restart would hide it.
+    pub(super) fn reported(&mut self, run: GangRun, phase: GangPhase) {
+        let (GangPhase::Ending(cause) | GangPhase::Ended(cause)) = phase else { return };
+        let Some(job) = self.get_mut(run.gang) else { return };
+        let failed = !matches!(cause, EndCause::Completed | EndCause::Terminated);
+        if failed && (job.failures.len() < FAILURES || job.failures.contains_key(&run.incarnation)) {
+            job.failures.entry(run.incarnation).or_insert(cause);
+        }
+    }
+
+    /// What an agent measures of a gang.
+    pub(super) fn measured(&mut self, run: GangRun, node: NodeIndex, cpu_seconds: f64, released: Option<Instant>) {
+        let Some(job) = self.get_mut(run.gang) else { return };
+        let known = job.cpu_seconds.entry((run.incarnation, node)).or_default();
+        *known = known.max(cpu_seconds);
+        job.released = [job.released, released].into_iter().flatten().min();
+    }
+}
+
+impl Job {
+    /// Takes over what the authority says; true when the state has changed.
+    pub(super) fn update(&mut self, status: JobStatus, now: Instant) -> bool {
+        let changed = self.state != status.state || self.restarts != status.restarts;
+        if self.incarnation != status.incarnation {
+            self.progress = None;
+        }
+        (self.state, self.reason, self.restarts) = (status.state, status.reason, status.restarts);
+        (self.incarnation, self.synchronised, self.placement) = (status.incarnation, status.synchronised, status.placement);
+        if self.state.is_terminal() {
+            self.ended.get_or_insert(now);
+        }
+        changed
+    }
+
+    /// CPU seconds of all its lives.
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        self.cpu_seconds.values().sum()
+    }
+
+    /// Why its lives ended badly, the first ones.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (GangIncarnation, Explanation)> {
+        self.failures.iter().map(|(incarnation, cause)| {
+            let (reason, message) = explain_end(*cause);
+            (*incarnation, Explanation { reason: reason.to_owned(), message })
+        })
+    }
+
+    /// Why it is where it is.
+    pub(super) fn explanation(&self) -> Explanation {
+        let (reason, message) = explain(&self.reason);
+        let message = match (&self.launch_problem, &self.reason) {
+            (Some(problem), StateReason::LaunchFailed { .. } | StateReason::Ended(EndCause::RankFailed { outcome: RankOutcome::NotStarted(_), .. })) => {
+                format!("{message}: {problem}")
+            }
+            _ => message,
+        };
+        Explanation { reason: reason.to_owned(), message }
+    }
+}
+
+/// The gang of the job at that place.
+pub(super) fn gang(index: usize) -> GangId {
+    GangId(index as u64 + 1)
+}
+
+/// A job as the authority takes it.
+pub(super) fn specification(index: usize, job: &ValidJob) -> JobSpecification {
+    let restarts = |cause| job.restart_on.contains(&cause);
+    JobSpecification {
+        gang: gang(index),
+        // Local mode knows no priority classes.
+        priority: 0,
+        submitted: index as u64,
+        nodes: u16::try_from(job.nodes.get()).expect("it fits the partition"),
+        ranks_per_node: job.ranks_per_node.get(),
+        cpus_per_rank: u16::try_from(job.cpus_per_rank.get()).expect("it fits a node"),
+        memory_bytes: 0,
+        restart: RestartPolicy {
+            limit: job.restart_limit,
+            on_rank_failure: restarts(RestartCause::RankFailure),
+            on_node_lost: restarts(RestartCause::NodeLost),
+        },
+        suspended: job.suspend,
+        paused: job.paused,
+        active_deadline: job.active_deadline,
+        grace: job.termination_grace,
+    }
+}
+
+fn explain(reason: &StateReason) -> (&'static str, String) {
+    let waits = |position: &usize| format!("place {position} in the queue");
+    match reason {
+        StateReason::None => ("", String::new()),
+        StateReason::NoTerm { position } => ("NoTerm", waits(position)),
+        StateReason::NoPlacement { position, shortage } => ("NoPlacement", format!("{}: {shortage}", waits(position))),
+        StateReason::Behind { position } => ("Behind", waits(position)),
+        StateReason::Suspended => ("Suspended", "its manifest says so".to_owned()),
+        StateReason::Paused => ("Paused", "its manifest says so".to_owned()),
+        StateReason::Cancelled => ("Cancelled", "it was interrupted".to_owned()),
+        StateReason::DeadlineExceeded => ("DeadlineExceeded", "it ran longer than activeDeadlineSeconds".to_owned()),
+        StateReason::Ended(cause) => explain_end(*cause),
+        StateReason::LaunchFailed { node, failure } => ("LaunchFailed", explain_launch(*node, *failure)),
+        StateReason::NodeUnreachable { nodes } => {
+            let nodes: Vec<String> = nodes.iter().map(|node| node.to_string()).collect();
+            ("NodeUnreachable", format!("no answer from node {}", nodes.join(", ")))
+        }
+        StateReason::TooManyJobs => ("TooManyJobs", "there are more jobs than one partition takes".to_owned()),
+    }
+}
+
+fn explain_end(cause: EndCause) -> (&'static str, String) {
+    match cause {
+        EndCause::Completed => ("Completed", String::new()),
+        EndCause::RankFailed { node, rank, outcome } => match outcome {
+            RankOutcome::Exited(status) => ("RankExited", format!("rank {rank} on node {node} exited with status {status}")),
+            RankOutcome::Signalled(signal) => ("RankKilled", format!("rank {rank} on node {node} was killed by signal {signal}")),
+            RankOutcome::NotStarted(number) => ("ProgramNotStarted", format!("rank {rank} on node {node}: {}", system_error(number))),
+        },
+        EndCause::SupervisorLost { node } => ("SupervisorLost", format!("the supervisor on node {node} ended before its ranks")),
+        EndCause::NodeLost { node } => ("NodeLost", format!("node {node} was lost")),
+        EndCause::Terminated => ("Cancelled", "it was ended".to_owned()),
+    }
+}
+
+fn explain_launch(node: NodeIndex, failure: LaunchFailure) -> String {
+    match failure {
+        LaunchFailure::NotStarted(number) => format!("node {node}: {}", system_error(number)),
+        LaunchFailure::TimedOut => format!("node {node} took too long"),
+        LaunchFailure::Forbidden => format!("node {node} may not run it"),
+    }
+}
+
+fn system_error(number: u16) -> String {
+    std::io::Error::from_raw_os_error(number.into()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use strobe_core::model::RankIndex;
+
+    use super::*;
+
+    fn jobs() -> Jobs {
+        let job = serde_json::json!({
+            "apiVersion": strobe_crds::API_VERSION, "kind": "ParallelJob", "metadata": { "name": "sor" },
+            "spec": { "partition": "p", "template": { "spec": { "containers": [{ "name": "r", "command": ["a"] }] } } },
+        });
+        let job = strobe_crds::validate::parallel_job(&serde_json::from_value(job).unwrap()).unwrap();
+        Jobs::new([job].iter())
+    }
+
+    fn status(state: GangState, reason: StateReason) -> JobStatus {
+        let incarnation = GangIncarnation(1);
+        JobStatus { gang: GangId(1), incarnation, state, reason, restarts: 0, synchronised: true, placement: None }
+    }
+
+    #[test]
+    fn a_job_ends_once_and_says_why() {
+        let mut jobs = jobs();
+        let at = Instant::from_nanoseconds;
+        let failed = StateReason::Ended(EndCause::RankFailed { node: NodeIndex(1), rank: RankIndex(3), outcome: RankOutcome::Exited(7) });
+        let job = jobs.get_mut(GangId(1)).unwrap();
+        assert!(job.update(status(GangState::Running, StateReason::None), at(1)));
+        assert!(!job.update(status(GangState::Running, StateReason::None), at(2)));
+        assert!(job.update(status(GangState::Failed, failed.clone()), at(3)));
+        assert!(!job.update(status(GangState::Failed, failed), at(4)));
+        assert_eq!(job.ended, Some(at(3)));
+        let explanation = Explanation { reason: "RankExited".to_owned(), message: "rank 3 on node 1 exited with status 7".to_owned() };
+        assert_eq!(job.explanation(), explanation);
+        assert!(jobs.at_rest() && jobs.any_failed());
+    }
+
+    #[test]
+    fn cpu_time_is_summed_over_nodes_and_lives_and_the_first_release_counts() {
+        let mut jobs = jobs();
+        let run = |incarnation| GangRun { gang: GangId(1), incarnation: GangIncarnation(incarnation) };
+        let at = Instant::from_nanoseconds;
+        for (incarnation, node, seconds, released) in [(1, 0, 1.0, None), (1, 0, 2.0, Some(at(9))), (1, 1, 4.0, Some(at(8))), (2, 0, 8.0, Some(at(20)))] {
+            jobs.measured(run(incarnation), NodeIndex(node), seconds, released);
+        }
+        let job = jobs.get_mut(GangId(1)).unwrap();
+        assert!((job.cpu_seconds() - 14.0).abs() < 1e-9);
+        assert_eq!(job.released, Some(at(8)));
+    }
+}

@@ -1,0 +1,77 @@
+//! The state of a run as it is shown.
+
+use strobe_core::model::{GangState, Instant, NodeIndex, Policy};
+
+use super::{Phase, Run};
+use crate::local::{
+    jobs::Job,
+    view::{JobLine, NodeColumn, Snapshot},
+};
+
+impl Run<'_> {
+    pub(super) fn draw(&self, now: Instant) {
+        let shown = matches!(self.phase, Phase::Starting | Phase::Running);
+        if shown {
+            self.screen.draw(self.snapshot(now));
+        }
+    }
+
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        let prepared = self.options.prepared;
+        let reached = self.agents.reached();
+        let settings = &prepared.settings;
+        let policy = match settings.policy {
+            Policy::Gang => format!("quantum {:?}", settings.quantum),
+            Policy::Kernel => "kernel policy".to_owned(),
+        };
+        let skew = self.statistics.skew().begin();
+        let switch = self.statistics.switch();
+        Snapshot {
+            title: format!("{} · {policy}", prepared.partition),
+            nodes: prepared.nodes.iter().map(|node| self.column(node.node, reached.contains(&node.node))).collect(),
+            rows: settings.rows.into(),
+            jobs: self.jobs.iter().map(|job| job_line(job, now)).collect(),
+            skew_micros: (skew.count() > 0).then(|| (skew.figures().p50, skew.figures().p99)),
+            switch_micros: (switch.count() > 0).then(|| switch.figures().p50),
+            term: self.shell.term().map(|(term, manager)| (term, manager.0)),
+        }
+    }
+
+    fn column(&self, node: NodeIndex, reached: bool) -> NodeColumn {
+        let cpus: Vec<u16> = self.options.prepared.nodes[usize::from(node.0)].cpus.iter().map(|cpu| cpu.0).collect();
+        let row = self.statistics.nodes().get(&node).and_then(|known| known.row);
+        let slot = |row: u8, cpu: u16| {
+            self.jobs.iter().position(|job| {
+                job.placement.as_ref().is_some_and(|place| {
+                    place.rows.contains(strobe_core::model::RowIndex(row))
+                        && place.nodes.iter().any(|part| part.node == node && part.cpus.contains(strobe_core::model::CpuIndex(cpu)))
+                })
+            })
+        };
+        let rows = 0..self.options.prepared.settings.rows;
+        NodeColumn {
+            reached,
+            active: row.and_then(|row| usize::try_from(row).ok()),
+            slots: rows.map(|row| cpus.iter().map(|cpu| slot(row, *cpu)).collect()).collect(),
+            cpus,
+        }
+    }
+}
+
+fn job_line(job: &Job, now: Instant) -> JobLine {
+    let why = job.explanation();
+    let mut note = if why.message.is_empty() { why.reason } else { why.message };
+    if job.state == GangState::Complete {
+        note.clear();
+    }
+    if !job.synchronised {
+        note.push_str(" (not synchronised)");
+    }
+    JobLine {
+        name: job.name.clone(),
+        state: format!("{:?}", job.state),
+        progress: job.progress,
+        seconds: job.released.map_or(0.0, |released| job.ended.unwrap_or(now).since(released).as_secs_f64()),
+        note,
+    }
+}

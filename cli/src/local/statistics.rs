@@ -1,0 +1,178 @@
+//! What the agents measure, added up over nodes and over the lives of their agents.
+
+use std::collections::BTreeMap;
+
+use strobe_core::model::{AgentIncarnation, NodeIncarnation, NodeIndex};
+use strobe_proto::agent::{AgentHello, Counters, Figures, SwitchSample};
+
+use super::{
+    histogram::Histogram,
+    skew::{Act, Skew},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Statistics {
+    nodes: BTreeMap<NodeIndex, NodeStatistics>,
+    skew: Skew,
+    switch: Histogram,
+}
+
+/// One node.
+#[derive(Debug, Default)]
+pub(super) struct NodeStatistics {
+    /// The newest life of its agent.
+    pub agent: AgentIncarnation,
+    /// How its gangs are stopped.
+    pub freezer: String,
+    /// How its strobe thread is scheduled.
+    pub scheduler: String,
+    /// Its agent's state.
+    pub state: String,
+    /// The row that it switched to last; none when idle.
+    pub row: Option<u32>,
+    /// Largest error bound of its clock estimate, in nanoseconds.
+    pub clock_bound: u64,
+    /// Largest resident size of its agent.
+    pub resident_bytes: u64,
+    /// Samples that its agent had no room for.
+    pub samples_dropped: u64,
+    /// Of the newest life.
+    counters: Counters,
+    cpu_seconds: f64,
+    /// Of earlier lives together.
+    earlier: Counters,
+    earlier_cpu_seconds: f64,
+}
+
+impl Statistics {
+    /// For that many nodes.
+    pub(super) fn new(nodes: usize) -> Self {
+        let indices = (0..nodes).filter_map(|index| u16::try_from(index).ok()).map(NodeIndex);
+        Self { nodes: indices.map(|node| (node, NodeStatistics::default())).collect(), skew: Skew::new(nodes), switch: Histogram::default() }
+    }
+
+    /// An agent has said who it is.
+    pub(super) fn hello(&mut self, agent: NodeIncarnation, hello: &AgentHello) {
+        let node = self.nodes.entry(agent.node).or_default();
+        if node.agent != agent.incarnation {
+            add(&mut node.earlier, &std::mem::take(&mut node.counters));
+            node.earlier_cpu_seconds += std::mem::take(&mut node.cpu_seconds);
+            node.agent = agent.incarnation;
+        }
+        (node.freezer, node.scheduler) = (hello.freezer.clone(), hello.scheduler.clone());
+    }
+
+    /// An agent's figures.
+    pub(super) fn take(&mut self, agent: NodeIncarnation, figures: &Figures) {
+        let node = self.nodes.entry(agent.node).or_default();
+        node.counters = figures.counters.unwrap_or_default();
+        node.cpu_seconds = figures.agent_cpu_seconds;
+        node.state.clone_from(&figures.state);
+        node.clock_bound = node.clock_bound.max(figures.clock_bound_nanoseconds);
+        node.resident_bytes = node.resident_bytes.max(figures.agent_resident_bytes);
+        node.samples_dropped += figures.samples_dropped;
+        if let Some(last) = figures.samples.last() {
+            node.row = last.row;
+        }
+        figures.samples.iter().for_each(|sample| self.take_sample(sample));
+    }
+
+    fn take_sample(&mut self, sample: &SwitchSample) {
+        self.skew.take(Act { epoch: (sample.term, sample.epoch), begin: sample.acted, end: sample.thawed });
+        if !sample.freeze.is_empty() || !sample.thaw.is_empty() {
+            self.switch.record(sample.thawed.saturating_sub(sample.acted));
+        }
+    }
+
+    /// Nothing more will come.
+    pub(super) fn finish(&mut self) {
+        self.skew.finish();
+    }
+
+    /// The nodes.
+    pub(super) const fn nodes(&self) -> &BTreeMap<NodeIndex, NodeStatistics> {
+        &self.nodes
+    }
+
+    /// How far apart nodes act.
+    pub(super) const fn skew(&self) -> &Skew {
+        &self.skew
+    }
+
+    /// How long switches take, from the act to the last thaw.
+    pub(super) const fn switch(&self) -> &Histogram {
+        &self.switch
+    }
+
+    /// The counters of all nodes together.
+    pub(super) fn counters(&self) -> Counters {
+        let mut all = Counters::default();
+        self.nodes.values().for_each(|node| add(&mut all, &node.counters()));
+        all
+    }
+}
+
+impl NodeStatistics {
+    /// Of all lives of its agent together.
+    pub(super) fn counters(&self) -> Counters {
+        let mut all = self.earlier;
+        add(&mut all, &self.counters);
+        all
+    }
+
+    /// CPU seconds of all lives of its agent together.
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        self.earlier_cpu_seconds + self.cpu_seconds
+    }
+}
+
+const fn add(sum: &mut Counters, more: &Counters) {
+    sum.strobes += more.strobes;
+    sum.late += more.late;
+    sum.missed += more.missed;
+    sum.stragglers += more.stragglers;
+    sum.version_missing += more.version_missing;
+    sum.unsynchronised += more.unsynchronised;
+    sum.refused += more.refused;
+    sum.watchdog_expiries += more.watchdog_expiries;
+}
+
+#[cfg(test)]
+mod tests {
+    use strobe_proto::agent::GangRun;
+
+    use super::*;
+
+    fn agent(incarnation: u64) -> NodeIncarnation {
+        NodeIncarnation { node: NodeIndex(0), incarnation: AgentIncarnation(incarnation) }
+    }
+
+    fn figures(strobes: u64, samples: Vec<SwitchSample>) -> Figures {
+        Figures { counters: Some(Counters { strobes, ..Counters::default() }), samples, agent_cpu_seconds: 1.0, ..Figures::default() }
+    }
+
+    #[test]
+    fn counters_of_one_life_replace_each_other_and_those_of_two_add_up() {
+        let mut statistics = Statistics::new(1);
+        statistics.hello(agent(1), &AgentHello::default());
+        statistics.take(agent(1), &figures(3, Vec::new()));
+        statistics.take(agent(1), &figures(5, Vec::new()));
+        statistics.hello(agent(1), &AgentHello::default());
+        assert_eq!(statistics.counters().strobes, 5);
+        statistics.hello(agent(2), &AgentHello::default());
+        statistics.take(agent(2), &figures(2, Vec::new()));
+        assert_eq!(statistics.counters().strobes, 7);
+        assert!((statistics.nodes()[&NodeIndex(0)].cpu_seconds() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn only_epochs_that_changed_something_are_switches() {
+        let mut statistics = Statistics::new(1);
+        let sample = |epoch, thaw| SwitchSample { term: 1, epoch, acted: 1_000, thawed: 51_000, thaw, ..SwitchSample::default() };
+        let run = GangRun { gang: 1, incarnation: 1 };
+        statistics.take(agent(1), &figures(2, vec![sample(1, vec![run]), sample(2, Vec::new())]));
+        assert_eq!((statistics.switch().count(), statistics.skew().epochs()), (1, 2));
+        assert!((statistics.switch().figures().max - 50.0).abs() < 0.2);
+    }
+}

@@ -1,0 +1,200 @@
+//! A trace of every switch on every node, in Chrome's trace-event format, which Perfetto opens.
+//!
+//! A node is a process of the trace, a gang a track in it. It is written as it comes: what is kept is one instant for each
+//! gang and node. A trace that is cut off is still read, for the format needs no closing bracket.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use strobe_core::model::{GangRun, NodeIndex};
+use strobe_proto::agent::SwitchSample;
+
+/// The track of a node's strobes; gangs' are their own numbers, from 1.
+const STROBES: u64 = 0;
+
+/// A trace that is being written.
+#[derive(Debug)]
+pub(super) struct Trace<Output: Write = BufWriter<File>> {
+    output: Output,
+    begun: bool,
+    /// Since when gangs run, in nanoseconds.
+    running: BTreeMap<(NodeIndex, GangRun), u64>,
+    named: BTreeSet<(NodeIndex, u64)>,
+}
+
+/// The trace cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the trace, {path}")]
+pub(super) struct TraceError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl TraceError {
+    pub(super) fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
+}
+
+impl Trace {
+    /// A trace in a new file.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn create(path: &Path) -> Result<Self, TraceError> {
+        File::create(path).map(|file| Self::new(BufWriter::new(file))).map_err(|source| TraceError::new(path, source))
+    }
+}
+
+impl<Output: Write> Trace<Output> {
+    const fn new(output: Output) -> Self {
+        Self { output, begun: false, running: BTreeMap::new(), named: BTreeSet::new() }
+    }
+
+    /// Writes what a node did in one epoch; `name` gives the name of a gang.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn take(&mut self, node: NodeIndex, sample: &SwitchSample, name: impl Fn(GangRun) -> String) -> io::Result<()> {
+        for run in sample.freeze.iter().copied().map(GangRun::from) {
+            self.stop(node, run, sample.frozen, &name)?;
+        }
+        for run in sample.thaw.iter().copied().map(GangRun::from) {
+            self.running.entry((node, run)).or_insert(sample.thawed);
+        }
+        self.name(node, STROBES, "strobes")?;
+        let row = sample.row.map_or_else(|| "idle".to_owned(), |row| format!("row {row}"));
+        let duration = micros(sample.thawed.saturating_sub(sample.acted));
+        self.write(&json!({
+            "name": row, "ph": "X", "pid": process(node), "tid": STROBES, "ts": micros(sample.acted), "dur": duration,
+            "args": {
+                "term": sample.term, "epoch": sample.epoch, "late": sample.late, "missed": sample.missed, "stragglers": sample.stragglers,
+                "afterInstantMicros": sample.due.map(|due| micros(sample.acted.saturating_sub(due))),
+            },
+        }))?;
+        if sample.late || sample.stragglers > 0 {
+            let what = if sample.stragglers > 0 { "straggler" } else { "late" };
+            self.write(&json!({ "name": what, "ph": "i", "s": "p", "pid": process(node), "tid": STROBES, "ts": micros(sample.acted) }))?;
+        }
+        self.write(&json!({ "name": "switch µs", "ph": "C", "pid": process(node), "ts": micros(sample.acted), "args": { "switch": duration } }))
+    }
+
+    /// A gang's life is over: what still ran has ended.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn ended(&mut self, run: GangRun, now: u64, name: impl Fn(GangRun) -> String) -> io::Result<()> {
+        let nodes: Vec<NodeIndex> = self.running.keys().filter(|(_, running)| *running == run).map(|(node, _)| *node).collect();
+        nodes.into_iter().try_for_each(|node| self.stop(node, run, now, &name))
+    }
+
+    /// Writes the end.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.output.write_all(if self.begun { b"\n]\n" } else { b"[]\n" })?;
+        self.output.flush()
+    }
+
+    fn stop(&mut self, node: NodeIndex, run: GangRun, until: u64, name: impl Fn(GangRun) -> String) -> io::Result<()> {
+        let Some(since) = self.running.remove(&(node, run)) else { return Ok(()) };
+        let name = name(run);
+        self.name(node, run.gang.0, &name)?;
+        self.write(&json!({
+            "name": name, "ph": "X", "pid": process(node), "tid": run.gang.0, "ts": micros(since), "dur": micros(until.saturating_sub(since)),
+            "args": { "incarnation": run.incarnation.0 },
+        }))
+    }
+
+    /// Names a node and a track of it, once.
+    fn name(&mut self, node: NodeIndex, track: u64, name: &str) -> io::Result<()> {
+        if !self.named.insert((node, track)) {
+            return Ok(());
+        }
+        if track == STROBES {
+            let args = json!({ "name": format!("node {node}") });
+            self.write(&json!({ "name": "process_name", "ph": "M", "pid": process(node), "args": args }))?;
+        }
+        self.write(&json!({ "name": "thread_name", "ph": "M", "pid": process(node), "tid": track, "args": { "name": name } }))
+    }
+
+    fn write(&mut self, event: &Value) -> io::Result<()> {
+        self.output.write_all(if self.begun { b",\n" } else { b"[\n" })?;
+        self.begun = true;
+        serde_json::to_writer(&mut self.output, event).map_err(io::Error::from)
+    }
+}
+
+/// Perfetto takes process 0 for the idle one.
+const fn process(node: NodeIndex) -> u32 {
+    node.0 as u32 + 1
+}
+
+/// Microseconds, as the format wants them.
+fn micros(nanoseconds: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a clock has fewer than 2^53 nanoseconds for 104 days; then a trace is coarser by nanoseconds")]
+    let nanoseconds = nanoseconds as f64;
+    nanoseconds / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use strobe_core::model::{GangId, GangIncarnation};
+
+    use super::*;
+
+    fn sample(epoch: u64, instant: u64, freeze: &[u64], thaw: &[u64]) -> SwitchSample {
+        let runs = |gangs: &[u64]| gangs.iter().map(|gang| strobe_proto::agent::GangRun { gang: *gang, incarnation: 1 }).collect();
+        SwitchSample {
+            term: 1,
+            epoch,
+            row: Some(0),
+            acted: instant,
+            frozen: instant + 10_000,
+            thawed: instant + 20_000,
+            freeze: runs(freeze),
+            thaw: runs(thaw),
+            ..SwitchSample::default()
+        }
+    }
+
+    fn named(run: GangRun) -> String {
+        format!("gang {}", run.gang)
+    }
+
+    fn written(trace: Trace<&mut Vec<u8>>) {
+        trace.finish().unwrap();
+    }
+
+    #[test]
+    fn a_gang_runs_from_its_thaw_to_its_freeze_or_its_end() {
+        let mut bytes = Vec::new();
+        let mut trace = Trace::new(&mut bytes);
+        trace.take(NodeIndex(0), &sample(1, 1_000_000, &[], &[1]), named).unwrap();
+        trace.take(NodeIndex(0), &sample(2, 2_000_000, &[1], &[2]), named).unwrap();
+        trace.ended(GangRun { gang: GangId(2), incarnation: GangIncarnation(1) }, 3_000_000, named).unwrap();
+        written(trace);
+        let events: Vec<Value> = serde_json::from_slice(&bytes).unwrap();
+        let intervals: Vec<(&Value, f64, f64)> = events
+            .iter()
+            .filter(|event| event["ph"] == "X" && event["tid"] != STROBES)
+            .map(|event| (&event["name"], event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap()))
+            .collect();
+        assert_eq!(intervals, [(&json!("gang 1"), 1_020.0, 990.0), (&json!("gang 2"), 2_020.0, 980.0)]);
+        assert!(events.iter().any(|event| event["name"] == "process_name" && event["args"]["name"] == "node 0"));
+    }
+
+    #[test]
+    fn an_empty_trace_is_valid() {
+        let mut bytes = Vec::new();
+        written(Trace::new(&mut bytes));
+        assert_eq!(serde_json::from_slice::<Vec<Value>>(&bytes).unwrap(), Vec::<Value>::new());
+    }
+}

@@ -1,0 +1,99 @@
+//! The live view on a terminal: the ranks' lines scroll above, the picture stays below and is drawn over.
+//!
+//! No alternate screen and no raw mode: what scrolled by can be read afterwards, and the interrupt key stays the
+//! terminal's own.
+
+use std::io::{self, Write};
+
+use crossterm::{
+    cursor::{Hide, MoveToColumn, MoveUp, Show},
+    queue,
+    terminal::{self, BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate},
+};
+
+use super::{Snapshot, picture};
+
+/// What is assumed of a terminal that does not tell its size.
+const SIZE: (u16, u16) = (80, 24);
+
+/// The picture on the terminal. Dropping it gives the terminal back, also while the thread panics.
+#[derive(Debug)]
+pub(in crate::local) struct Live {
+    /// Lines that the picture holds now; the cursor stands below them.
+    drawn: u16,
+    last: Option<Snapshot>,
+}
+
+impl Live {
+    /// Nothing is drawn yet.
+    pub(in crate::local) const fn new() -> Self {
+        Self { drawn: 0, last: None }
+    }
+
+    /// Prints a line above the picture.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub(in crate::local) fn print(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut output = Vec::new();
+        self.erase(&mut output)?;
+        output.extend_from_slice(line);
+        output.extend_from_slice(b"\n");
+        self.put(&mut output)?;
+        show(output)
+    }
+
+    /// Draws the picture anew.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub(in crate::local) fn draw(&mut self, snapshot: Snapshot) -> io::Result<()> {
+        let mut output = Vec::new();
+        self.erase(&mut output)?;
+        self.last = Some(snapshot);
+        self.put(&mut output)?;
+        show(output)
+    }
+
+    fn erase(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
+        queue!(output, BeginSynchronizedUpdate, MoveToColumn(0))?;
+        if self.drawn > 0 {
+            queue!(output, MoveUp(self.drawn))?;
+        }
+        self.drawn = 0;
+        queue!(output, Clear(ClearType::FromCursorDown))
+    }
+
+    fn put(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(snapshot) = &self.last {
+            let (width, height) = terminal::size().unwrap_or(SIZE);
+            let lines = picture::lines(snapshot, width.into(), height.saturating_sub(1).into());
+            queue!(output, Hide, DisableLineWrap)?;
+            for line in &lines {
+                let text: String = line.iter().map(picture::styled).collect();
+                writeln!(output, "{text}")?;
+            }
+            self.drawn = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+            queue!(output, EnableLineWrap, Show)?;
+        }
+        queue!(output, EndSynchronizedUpdate)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let mut output = Vec::new();
+        // The last picture is erased: the summary takes its place.
+        let _terminal_is_gone = self.erase(&mut output).and_then(|()| {
+            queue!(output, EnableLineWrap, Show, EndSynchronizedUpdate)?;
+            show(output)
+        });
+    }
+}
+
+fn show(output: Vec<u8>) -> io::Result<()> {
+    let mut terminal = io::stdout().lock();
+    terminal.write_all(&output)?;
+    drop(output);
+    terminal.flush()
+}

@@ -1,0 +1,295 @@
+//! What goes wrong, and what users do: everything that comes from outside the machines.
+
+use std::time::Duration;
+
+use strobe_core::{
+    authority::{AuthorityInput, JobSpecification, RestartPolicy},
+    machine::Outbox,
+    model::{AgentIncarnation, GangId, GangRun, NodeIndex, NodeSet},
+    node::{MemberInput, SwitcherInput},
+    primitives::{Cell, Comparison, Compare, Payload, RegionName, Request, Write, Xfer},
+};
+
+use crate::{
+    mutations::Mutation,
+    node::{Agent, AgentInput},
+    scenario::Happening,
+    world::{Event, World},
+};
+
+/// How long a connection survives the process at its other end.
+const RESET: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(3));
+/// How long a session over a silent path lives.
+const SILENCE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(300));
+/// How long supervisors take to see that their agent's socket closed.
+const SOCKET_CLOSED: Duration = Duration::from_micros(300);
+/// Ordered cells that callers write.
+const CELLS: u64 = 4;
+
+impl World {
+    pub(crate) fn happen_outside(&mut self, event: Event) {
+        match event {
+            Event::AgentStarts { node } => self.agent_starts(node),
+            Event::Submit { job } => self.submit(job),
+            Event::Happens(index) => self.happens(index),
+            Event::Continue { node, life, stops, asleep } => self.agent_continues(node, life, stops, asleep),
+            Event::Boots { node } => self.boots(node),
+            Event::Proof { node, deaths } => self.proof(node, deaths),
+            Event::OperatorBack => self.operator_takes_over(),
+            Event::Join { partitions } => {
+                if self.network.partitions == partitions {
+                    self.network.join();
+                }
+            }
+            Event::Heal => self.heal(),
+            Event::Look => self.look(),
+            _ => unreachable!("the caller passes on what comes from outside"),
+        }
+    }
+
+    fn happens(&mut self, index: usize) {
+        let what = self.scenario.events[index].what;
+        self.trace.note(self.now, &index, || format!("{what:?}"));
+        let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
+        match what {
+            Happening::Pause { job, paused } => self.tell_operator_outside(AuthorityInput::SetPaused { gang: GangId(job), paused }),
+            Happening::Suspend { job, suspended } => {
+                self.tell_operator_outside(AuthorityInput::SetSuspended { gang: GangId(job), suspended });
+            }
+            Happening::Cancel { job } => self.tell_operator_outside(AuthorityInput::Cancel { gang: GangId(job) }),
+            Happening::Operate { node, set, compare } => self.operate(index, usize::from(node), set, compare),
+            fault => {
+                self.counters.faults += 1;
+                match fault {
+                    Happening::Partition { second_side, operator_there, milliseconds: count } => {
+                        self.part(second_side, operator_there, milliseconds(count));
+                    }
+                    Happening::CutLinks { node, other } => self.cut_links(|key| key.has(NodeIndex(node)) && key.has(NodeIndex(other))),
+                    Happening::CutSession { node } => self.lose_session(usize::from(node), RESET),
+                    Happening::CrashAgent { node, milliseconds: count } => self.crash_agent(usize::from(node), milliseconds(count)),
+                    Happening::KillNode { node, proof_milliseconds, milliseconds: count } => {
+                        self.kill_node(usize::from(node), milliseconds(proof_milliseconds), milliseconds(count));
+                    }
+                    Happening::PauseAgent { node, milliseconds: count } => self.stop_agent(usize::from(node), milliseconds(count), false),
+                    Happening::Sleep { node, milliseconds: count } => self.stop_agent(usize::from(node), milliseconds(count), true),
+                    Happening::KillSupervisor { node } => self.kill_supervisor(usize::from(node)),
+                    Happening::CrashOperator { milliseconds: count } => self.crash_operator(milliseconds(count)),
+                    Happening::Drift { node, per_million } => {
+                        let now = self.now;
+                        self.nodes[usize::from(node)].clock.set_rate(now, i64::from(per_million) * 1_000);
+                        self.arm_anew(usize::from(node));
+                    }
+                    Happening::Jump { node, milliseconds: count } => {
+                        let now = self.now;
+                        self.nodes[usize::from(node)].clock.jump(now, milliseconds(count));
+                        self.arm_anew(usize::from(node));
+                    }
+                    Happening::Pause { .. } | Happening::Suspend { .. } | Happening::Cancel { .. } | Happening::Operate { .. } => {}
+                }
+            }
+        }
+    }
+
+    // === users ===
+
+    fn submit(&mut self, job: u64) {
+        let plan = self.scenario.jobs[usize::try_from(job).expect("few jobs")];
+        let specification = JobSpecification {
+            gang: GangId(job),
+            priority: plan.priority,
+            submitted: job,
+            nodes: plan.nodes,
+            ranks_per_node: plan.ranks_per_node,
+            cpus_per_rank: 1,
+            memory_bytes: 1,
+            restart: RestartPolicy { limit: plan.restarts, on_rank_failure: true, on_node_lost: true },
+            suspended: false,
+            paused: false,
+            active_deadline: None,
+            grace: Duration::from_millis(u64::from(plan.grace_milliseconds)),
+        };
+        self.tell_operator_outside(AuthorityInput::Submit(specification));
+    }
+
+    fn operate(&mut self, index: usize, node: usize, set: u8, compare: bool) {
+        let set = NodeSet::from_bits(u64::from(set));
+        let value = index as u64 + 1;
+        let request = if compare {
+            let cell = u32::try_from(value % CELLS).expect("few cells");
+            let write = Some(Write { cell, value });
+            Request::CompareAndWrite(Compare { set, cell: Cell::Ordered(cell), comparison: Comparison::Less, value, write })
+        } else {
+            let Some(run) = self.operator.pods.first().copied() else { return };
+            Request::Xfer(Xfer { region: RegionName { run, number: 0 }, set, payload: Payload::new(value.to_le_bytes()) })
+        };
+        if self.nodes[node].agent.as_ref().is_some_and(|agent| !agent.is_stopped()) {
+            self.give(node, AgentInput::Member(MemberInput::Submit(request)));
+        }
+    }
+
+    // === the network ===
+
+    fn part(&mut self, second_side: u8, operator_there: bool, lasts: Duration) {
+        self.network.part(second_side, operator_there);
+        let partitions = self.network.partitions;
+        self.after(lasts, Event::Join { partitions });
+        let network = self.network.clone();
+        self.cut_links(|key| !network.reaches(key.lower, key.upper));
+        for node in 0..self.nodes.len() {
+            if !self.network.operator_reaches(self.nodes[node].index) {
+                self.lose_session(node, SILENCE);
+            }
+        }
+    }
+
+    // === agents ===
+
+    fn agent_starts(&mut self, node: usize) {
+        let home = &mut self.nodes[node];
+        if home.agent.is_some() || !home.booted {
+            return;
+        }
+        home.life = AgentIncarnation(home.life.0 + 1);
+        let life = home.life;
+        let forgets = self.mutator.is(Mutation::SealForgotten) && life.0 > 1;
+        if forgets {
+            home.seal_file = None;
+        }
+        let mut out = Outbox::default();
+        let mut agent = Agent::new(home.index, life, home.seal_file, &self.settings, &mut out);
+        if forgets {
+            agent.floor = Some(strobe_core::model::Term(0));
+        }
+        home.agent = Some(agent);
+        self.member_effects(node, out.drain());
+        let inventory = self.inventory(node, life);
+        for adopted in &inventory {
+            if let Some(agent) = self.nodes[node].agent.as_mut() {
+                agent.gangs.entry(adopted.run).or_default().told_up = true;
+            }
+        }
+        self.give(node, AgentInput::Member(MemberInput::Inventory(inventory)));
+        self.session_wanted(node);
+    }
+
+    fn crash_agent(&mut self, node: usize, gone_for: Duration) {
+        if self.agent_dies(node, RESET) {
+            self.after(gone_for, Event::AgentStarts { node });
+        }
+    }
+
+    /// The agent is no more; false when there was none.
+    fn agent_dies(&mut self, node: usize, noticed: (Duration, Duration)) -> bool {
+        let home = &mut self.nodes[node];
+        let Some(agent) = home.agent.take() else { return false };
+        let now = self.now;
+        home.clock.go_on(now);
+        let held_by_supervisors = |run: &GangRun| home.supervisors.get(run).is_some_and(|supervisor| supervisor.held);
+        home.held.retain(held_by_supervisors);
+        let index = home.index;
+        self.cut_links(|key| key.has(index));
+        self.lose_session(node, noticed);
+        self.after(SOCKET_CLOSED, Event::AgentMissed { node, life: agent.life, stops: None });
+        true
+    }
+
+    fn stop_agent(&mut self, node: usize, lasts: Duration, asleep: bool) {
+        let now = self.now;
+        let home = &mut self.nodes[node];
+        let Some(agent) = home.agent.as_mut().filter(|agent| !agent.is_stopped()) else { return };
+        agent.stops += 1;
+        let (life, stops) = (agent.life, agent.stops);
+        if asleep {
+            home.clock.stop(now);
+        } else {
+            self.after(self.settings.watchdog, Event::AgentMissed { node, life, stops: Some(stops) });
+        }
+        self.after(lasts, Event::Continue { node, life, stops, asleep: asleep.then_some(lasts) });
+        if lasts > SILENCE.1 {
+            self.lose_session(node, SILENCE);
+        }
+    }
+
+    /// What came meanwhile comes now, in its order; the timers before it or after it.
+    fn agent_continues(&mut self, node: usize, life: AgentIncarnation, stops: u64, asleep: Option<Duration>) {
+        let now = self.now;
+        let home = &mut self.nodes[node];
+        let Some(agent) = home.agent.as_mut().filter(|agent| agent.life == life && agent.stops == stops) else { return };
+        agent.stops += 1;
+        let mut backlog = std::mem::take(&mut agent.backlog);
+        if asleep.is_some() {
+            home.clock.go_on(now);
+        }
+        if self.random.chance(500_000) {
+            backlog.sort_by_key(|event| matches!(event, Event::Timer { .. }));
+        }
+        if let Some(asleep) = asleep {
+            self.give(node, AgentInput::Switcher(SwitcherInput::ClockDisturbed { asleep }));
+        }
+        for (place, event) in (1..).zip(backlog) {
+            self.after(Duration::from_micros(2 * place), event);
+        }
+        self.find_thawed(node);
+        self.arm_anew(node);
+    }
+
+    /// The clock has changed: every timer is set again.
+    fn arm_anew(&mut self, node: usize) {
+        if let Some(agent) = self.nodes[node].agent.as_mut() {
+            agent.armed = [None; 4];
+            self.arm(node);
+        }
+    }
+
+    // === nodes ===
+
+    fn kill_node(&mut self, node: usize, proof: Duration, lasts: Duration) {
+        if !self.nodes[node].booted {
+            return;
+        }
+        self.agent_dies(node, SILENCE);
+        let home = &mut self.nodes[node];
+        (home.booted, home.seal_file) = (false, None);
+        home.deaths += 1;
+        let deaths = home.deaths;
+        home.lost.extend(std::mem::take(&mut home.supervisors).into_keys());
+        home.frozen.clear();
+        home.held.clear();
+        self.after(proof, Event::Proof { node, deaths });
+        self.after(lasts, Event::Boots { node });
+    }
+
+    fn proof(&mut self, node: usize, deaths: u64) {
+        let home = &self.nodes[node];
+        if home.deaths == deaths && !home.booted {
+            let node = home.index;
+            self.tell_operator_outside(AuthorityInput::NodeProvenDead { node });
+        }
+    }
+
+    fn boots(&mut self, node: usize) {
+        self.nodes[node].booted = true;
+        if self.random.chance(300_000) {
+            let index = self.nodes[node].index;
+            self.tell_operator_outside(AuthorityInput::NodeReturned { node: index });
+        }
+        let after = self.random.time(Duration::from_millis(1), Duration::from_millis(30));
+        self.after(after, Event::AgentStarts { node });
+    }
+
+    fn kill_supervisor(&mut self, node: usize) {
+        let living = self.nodes[node].supervisors.values().find(|supervisor| supervisor.has_living_rank()).map(|supervisor| supervisor.run);
+        if let Some(run) = living {
+            self.supervisor_dies(node, run);
+        }
+    }
+
+    // === the operator ===
+
+    fn crash_operator(&mut self, lasts: Duration) {
+        if self.operator.alive {
+            self.operator_dies();
+            self.after(lasts, Event::OperatorBack);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What must hold after every step, by name, and what has to be remembered to see it.
+//!
+//! | name | holds |
+//! |---|---|
+//! | `one row` | on one node, of two gangs that share a CPU the agent never has both commanded thawed while Strobed |
+//! | `no stale fence` | after its node answered a seal an agent executes, holds, applies and answers nothing of a lower term |
+//! | `old links are closed` | after its node answered a seal an agent gets no frame of a lower term's link |
+//! | `one manager strobes` | once a higher term has strobed, a lower one strobes for `suspicion` at most |
+//! | `epochs grow` | epochs are executed in growing (term, epoch) order |
+//! | `released when all are up` | no rank is let go before every supervisor of its gang has been up |
+//! | `one life of a gang` | no process of a gang's life begins while one of another life lives |
+//! | `known dead` | a run that is taken for dead has no living rank |
+//! | `held gangs stay frozen` | a gang whose hold is in effect does not run |
+//! | `one end` | a job that has ended stays so, and is complete only when every rank exited with 0 |
+//! | `one order` | records and memories agree by number within a generation, and what was applied stays applied |
+//! | `one outcome` | an operation's outcome never changes, and it takes effect once |
+//! | `progress` | once everything is healed every job ends and every agent follows the strobe |
+//! | `no panic` | no machine panics |
+
+mod commands;
+mod gangs;
+mod order;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use strobe_core::{
+    model::{AgentIncarnation, Epoch, GangId, GangRun, GangState, NodeIndex, RankIndex, RecordNumber, Term},
+    primitives::{OperationId, Outcome, Record},
+};
+
+use crate::clock::Moment;
+
+pub(crate) use gangs::share_no_cpu;
+
+/// An invariant that is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Its name.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub detail: String,
+    /// When, in virtual time.
+    pub at: Moment,
+}
+
+/// What was seen of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// The highest seal that each node's agents have answered.
+    answered: Vec<Term>,
+    /// The last epoch that each node executed, in which life.
+    executed: Vec<Option<(AgentIncarnation, Term, Epoch)>>,
+    /// When each term strobed first.
+    strobed: BTreeMap<Term, Moment>,
+    /// Records that each node's member was sent in its present term.
+    appended: Vec<BTreeMap<RecordNumber, Arc<Record>>>,
+    /// Hashes of memory, by generation and number.
+    memories: BTreeMap<(u64, RecordNumber), u64>,
+    /// Applied records, by generation and number.
+    records: BTreeMap<(u64, RecordNumber), Arc<Record>>,
+    /// Where each operation took effect.
+    effects: BTreeMap<OperationId, (u64, RecordNumber)>,
+    outcomes: BTreeMap<OperationId, Outcome>,
+    up: BTreeSet<(GangRun, NodeIndex)>,
+    exited: BTreeSet<(GangRun, RankIndex)>,
+    ended: BTreeMap<GangId, GangState>,
+}
+
+impl Violation {
+    pub(crate) fn new(invariant: &'static str, detail: String) -> Self {
+        Self { invariant, detail, at: Moment::default() }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self {
+            answered: vec![Term(0); nodes],
+            executed: vec![None; nodes],
+            appended: vec![BTreeMap::new(); nodes],
+            ..Self::default()
+        }
+    }
+}

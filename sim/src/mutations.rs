@@ -1,0 +1,116 @@
+//! Bugs that are put in on purpose, between a machine and the world, to see that the checker finds them. None of this can
+//! be reached from production code.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use strobe_core::{
+    message::{AnnouncerCommand, Strobe},
+    model::{GangSlots, MatrixVersion, NodeIncarnation, NodeIndex, RowIndex, Term},
+    node::SwitchCause,
+};
+
+use crate::limits::NODES_MAX;
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mutation {
+    /// A switch freezes what the row before ran, instead of everything thawed that is not in the new row.
+    FreezeOldRow,
+    /// The watchdog thaws paused gangs too.
+    WatchdogThawsPaused,
+    /// Now and then an epoch is executed after the one that follows it.
+    EpochsOutOfOrder,
+    /// A node releases its ranks when its own supervisor is up.
+    ReleaseBeforeAllUp,
+    /// A restarted agent does not find its seal file.
+    SealForgotten,
+    /// Half of the members make the lease.
+    LeaseWithHalf,
+    /// The links of older terms are closed a moment after the seal was answered.
+    AnsweredBeforeClosed,
+    /// A node that lost a strobe gets no later one in that term.
+    StrobeNeverRepaired,
+}
+
+/// What a mutation has to remember.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mutator {
+    mutation: Option<Mutation>,
+    /// What the last epoch thawed, for each node.
+    old_row: [GangSlots; NODES_MAX as usize],
+    /// Nodes that lost a strobe, with the term.
+    deaf: BTreeSet<(Term, NodeIndex)>,
+    switches: u64,
+}
+
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Self; 8] = [
+        Self::FreezeOldRow,
+        Self::WatchdogThawsPaused,
+        Self::EpochsOutOfOrder,
+        Self::ReleaseBeforeAllUp,
+        Self::SealForgotten,
+        Self::LeaseWithHalf,
+        Self::AnsweredBeforeClosed,
+        Self::StrobeNeverRepaired,
+    ];
+}
+
+impl Mutator {
+    pub(crate) fn new(mutation: Option<Mutation>) -> Self {
+        Self { mutation, ..Self::default() }
+    }
+
+    pub(crate) fn is(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// Alters what a switcher wants frozen and thawed.
+    pub(crate) fn switch(&mut self, node: usize, cause: SwitchCause, held: GangSlots, (freeze, thaw): (GangSlots, GangSlots)) -> (GangSlots, GangSlots) {
+        match self.mutation {
+            Some(Mutation::FreezeOldRow) if matches!(cause, SwitchCause::Epoch { .. } | SwitchCause::Receipt { .. }) => {
+                let old = std::mem::replace(&mut self.old_row[node], thaw);
+                (freeze.intersection(old), thaw)
+            }
+            Some(Mutation::WatchdogThawsPaused) if cause == SwitchCause::Watchdog => (freeze, thaw.union(held)),
+            _ => (freeze, thaw),
+        }
+    }
+
+    /// True when this epoch is to be carried out after the next one.
+    pub(crate) fn delays_epoch(&mut self) -> bool {
+        self.switches += 1;
+        self.is(Mutation::EpochsOutOfOrder) && self.switches.is_multiple_of(7)
+    }
+
+    /// Alters what an announcer is commanded.
+    pub(crate) fn announcer(&self, command: &mut AnnouncerCommand) {
+        if let AnnouncerCommand::Start { record, manager, .. } = command
+            && self.is(Mutation::LeaseWithHalf)
+            && record.len().is_multiple_of(2)
+            && let Some(other) = record.iter().position(|member: &NodeIncarnation| member.node != *manager)
+        {
+            record.remove(other);
+        }
+    }
+
+    /// The network lost a strobe.
+    pub(crate) fn strobe_lost(&mut self, strobe: &Strobe, to: NodeIndex) {
+        if self.is(Mutation::StrobeNeverRepaired) {
+            self.deaf.insert((strobe.fence.term, to));
+        }
+    }
+
+    /// True when a strobe is not sent.
+    pub(crate) fn withholds(&self, strobe: &Strobe, to: NodeIndex) -> bool {
+        self.deaf.contains(&(strobe.fence.term, to))
+    }
+}
+
+/// What a strobe announces first; for traces.
+pub(crate) fn first_row(strobe: &Strobe) -> (MatrixVersion, Option<RowIndex>) {
+    (strobe.version, strobe.schedule.first().copied().flatten())
+}

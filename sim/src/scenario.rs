@@ -1,0 +1,295 @@
+//! What is simulated: a partition, its network, its jobs, and what goes wrong when. All of it follows from a seed, and all
+//! of it can be written down and replayed.
+
+mod draw;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use strobe_core::model::{Policy, Settings};
+
+pub use draw::Options;
+
+use crate::{limits::NODES_MAX, mutations::Mutation};
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scenario {
+    /// What the delays, losses and rates of the run are drawn from.
+    pub seed: u64,
+    /// Nodes of the partition.
+    pub nodes: u16,
+    /// CPUs of each node.
+    pub cpus: u16,
+    /// Times and rows.
+    pub times: Times,
+    /// How the network behaves until everything is healed.
+    pub network: NetworkProfile,
+    /// The jobs; a job's number is its gang.
+    pub jobs: Vec<JobPlan>,
+    /// What happens, sorted by time.
+    pub events: Vec<Planned>,
+    /// When the last fault is over and everything is healed.
+    pub heal_at_milliseconds: u64,
+    /// A bug that is put in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutation: Option<Mutation>,
+}
+
+/// Times and rows of the partition, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Times {
+    /// Time between two row switches.
+    pub quantum: u32,
+    /// Rows of the matrix.
+    pub rows: u8,
+    /// Period of heartbeats.
+    pub heartbeat: u32,
+    /// Length of the lease.
+    pub suspicion: u32,
+    /// Time without a renewal after which gangs are thawed.
+    pub watchdog: u32,
+    /// Time after which a node that is proven dead is lost.
+    pub node_lost: u32,
+}
+
+/// How the network behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkProfile {
+    /// Datagrams of a million that are lost.
+    pub lost: u32,
+    /// Datagrams of a million that come twice.
+    pub doubled: u32,
+    /// Messages of a million that take up to the longest time.
+    pub slow: u32,
+    /// The usual time of a message, at most, in microseconds.
+    pub usual_microseconds: u32,
+    /// The longest time of a message, in milliseconds.
+    pub longest_milliseconds: u32,
+    /// True when a link of a term is accepted by a node that knows nothing of the term and has sealed no higher one.
+    /// Today's fabric asks that both ends know the term; safety must not rest on it.
+    pub accepts_unknown_terms: bool,
+}
+
+/// One job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobPlan {
+    /// When it is submitted.
+    pub submit_at_milliseconds: u64,
+    /// Its nodes.
+    pub nodes: u16,
+    /// Its ranks on each.
+    pub ranks_per_node: u32,
+    /// What each rank has to compute.
+    pub work_milliseconds: u32,
+    /// The first run's rank 0 fails after half of its work.
+    pub fails_once: bool,
+    /// How often it is run again.
+    pub restarts: u32,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace_milliseconds: u32,
+    /// Its ranks take no notice of SIGTERM.
+    pub stubborn: bool,
+    /// Higher goes first.
+    pub priority: i32,
+}
+
+/// Something that happens at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Planned {
+    /// When.
+    pub at_milliseconds: u64,
+    /// What.
+    pub what: Happening,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Happening {
+    /// The user pauses a job, or lets it go on.
+    Pause {
+        /// The job.
+        job: u64,
+        /// Which of the two.
+        paused: bool,
+    },
+    /// The user suspends a job, or queues it again.
+    Suspend {
+        /// The job.
+        job: u64,
+        /// Which of the two.
+        suspended: bool,
+    },
+    /// The user cancels a job.
+    Cancel {
+        /// The job.
+        job: u64,
+    },
+    /// A node's own caller asks for an operation.
+    Operate {
+        /// The node.
+        node: u16,
+        /// Its set, as bits.
+        set: u8,
+        /// True for a COMPARE-AND-WRITE, false for an XFER.
+        compare: bool,
+    },
+    /// The network falls apart.
+    Partition {
+        /// The nodes of the second side, as bits.
+        second_side: u8,
+        /// True when the operator is on the second side.
+        operator_there: bool,
+        /// For how long.
+        milliseconds: u32,
+    },
+    /// The links between two nodes are cut, and come up again.
+    CutLinks {
+        /// One of them.
+        node: u16,
+        /// The other.
+        other: u16,
+    },
+    /// The operator's session with an agent breaks.
+    CutSession {
+        /// The agent's node.
+        node: u16,
+    },
+    /// An agent is killed and started again.
+    CrashAgent {
+        /// Its node.
+        node: u16,
+        /// How long it is gone.
+        milliseconds: u32,
+    },
+    /// A whole node dies: agent, supervisors and ranks. It boots again, without its seal file.
+    KillNode {
+        /// The node.
+        node: u16,
+        /// When the operator has the proof, unless the node is back before.
+        proof_milliseconds: u32,
+        /// When it is back.
+        milliseconds: u32,
+    },
+    /// An agent is stopped, and continued.
+    PauseAgent {
+        /// Its node.
+        node: u16,
+        /// How long it is stopped.
+        milliseconds: u32,
+    },
+    /// A supervisor is killed: its ranks die with it.
+    KillSupervisor {
+        /// The node.
+        node: u16,
+    },
+    /// The operator is killed; another takes over.
+    CrashOperator {
+        /// How long there is none.
+        milliseconds: u32,
+    },
+    /// A node's clock runs at another rate.
+    Drift {
+        /// The node.
+        node: u16,
+        /// Parts per million too fast.
+        per_million: i16,
+    },
+    /// A node's clock jumps forward.
+    Jump {
+        /// The node.
+        node: u16,
+        /// How far.
+        milliseconds: u32,
+    },
+    /// A node sleeps: nothing runs, and its clock stands still.
+    Sleep {
+        /// The node.
+        node: u16,
+        /// How long.
+        milliseconds: u32,
+    },
+}
+
+/// Why a scenario is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioError {
+    /// There is no node, or there are too many.
+    #[error("nodes must be from 1 to {NODES_MAX}")]
+    Nodes,
+    /// The times do not agree with each other.
+    #[error("the times do not agree")]
+    Times(#[source] strobe_core::model::SettingsError),
+    /// Something happens to a node or a job that is not there.
+    #[error("the event at {at_milliseconds} ms names a node or a job that is not there")]
+    Event {
+        /// The event's time.
+        at_milliseconds: u64,
+    },
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    /// The scenario of a seed.
+    #[must_use]
+    pub fn of_seed(seed: u64, options: Options) -> Self {
+        draw::scenario(seed, options)
+    }
+
+    /// The scenario, if it can be run.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn validated(self) -> Result<Self, ScenarioError> {
+        if !(1..=NODES_MAX).contains(&self.nodes) {
+            return Err(ScenarioError::Nodes);
+        }
+        self.times.settings().validated().map_err(ScenarioError::Times)?;
+        match self.events.iter().find(|planned| !self.names_what_is_there(planned.what)) {
+            Some(planned) => Err(ScenarioError::Event { at_milliseconds: planned.at_milliseconds }),
+            None => Ok(self),
+        }
+    }
+
+    fn names_what_is_there(&self, what: Happening) -> bool {
+        match what {
+            Happening::Pause { job, .. } | Happening::Suspend { job, .. } | Happening::Cancel { job } => job < self.jobs.len() as u64,
+            Happening::Partition { .. } | Happening::CrashOperator { .. } => true,
+            Happening::CutLinks { node, other } => node < self.nodes && other < self.nodes && node != other,
+            Happening::Operate { node, .. }
+            | Happening::CutSession { node }
+            | Happening::CrashAgent { node, .. }
+            | Happening::KillNode { node, .. }
+            | Happening::PauseAgent { node, .. }
+            | Happening::KillSupervisor { node }
+            | Happening::Drift { node, .. }
+            | Happening::Jump { node, .. }
+            | Happening::Sleep { node, .. } => node < self.nodes,
+        }
+    }
+}
+
+impl Times {
+    /// The settings of the partition.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
+        Settings {
+            quantum: milliseconds(self.quantum),
+            rows: self.rows,
+            policy: Policy::Gang,
+            heartbeat: milliseconds(self.heartbeat),
+            suspicion: milliseconds(self.suspicion),
+            watchdog: milliseconds(self.watchdog),
+            node_lost: milliseconds(self.node_lost),
+            ..Settings::default()
+        }
+    }
+}

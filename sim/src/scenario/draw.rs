@@ -1,0 +1,162 @@
+//! Scenarios from seeds.
+
+use super::{Happening, JobPlan, NetworkProfile, Planned, Scenario, Times};
+use crate::{mutations::Mutation, random::Random};
+
+/// The last fault begins before this time.
+const FAULTS_END_MILLISECONDS: u64 = 2_500;
+
+/// Set apart from the stream that the run itself draws from.
+const STREAM: u64 = 0x5ce4_a210;
+
+/// What is not left to the seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Nodes; drawn when none.
+    pub nodes: Option<u16>,
+    /// A bug that is put in.
+    pub mutation: Option<Mutation>,
+}
+
+pub(super) fn scenario(seed: u64, options: Options) -> Scenario {
+    let mut random = Random::new(seed ^ STREAM);
+    let nodes = options.nodes.unwrap_or(*random.pick(&[1, 2, 3, 3, 3, 4]));
+    let cpus = *random.pick(&[1, 1, 2, 3]);
+    let times = times(&mut random);
+    let network = network(&mut random);
+    let jobs: Vec<JobPlan> = (0..random.between(1, 5)).map(|_| job(&mut random, nodes, cpus)).collect();
+    let mut events = Vec::new();
+    users(&mut random, nodes, &jobs, &mut events);
+    for _ in 0..random.below(7) {
+        let at_milliseconds = random.below(FAULTS_END_MILLISECONDS);
+        events.push(Planned { at_milliseconds, what: fault(&mut random, nodes, times) });
+    }
+    events.sort_by_key(|planned| planned.at_milliseconds);
+    let heal_at_milliseconds = events.iter().map(end).max().unwrap_or_default().max(1_000);
+    Scenario { seed, nodes, cpus, times, network, jobs, events, heal_at_milliseconds, mutation: options.mutation }
+}
+
+fn times(random: &mut Random) -> Times {
+    let suspicion = *random.pick(&[200, 300]);
+    Times {
+        quantum: *random.pick(&[10, 20, 50]),
+        rows: u8::try_from(random.between(1, 4)).expect("at most four"),
+        heartbeat: 50,
+        suspicion,
+        watchdog: suspicion + 150,
+        node_lost: *random.pick(&[400, 800]),
+    }
+}
+
+fn network(random: &mut Random) -> NetworkProfile {
+    let kind = random.below(4);
+    NetworkProfile {
+        lost: if kind == 0 { 0 } else { *random.pick(&[1_000, 20_000, 100_000]) },
+        doubled: if kind == 0 { 0 } else { *random.pick(&[0, 10_000, 50_000]) },
+        slow: if kind == 0 { 0 } else { *random.pick(&[0, 5_000, 30_000]) },
+        usual_microseconds: *random.pick(&[60, 200, 400]),
+        longest_milliseconds: *random.pick(&[5, 20, 60]),
+        accepts_unknown_terms: random.chance(500_000),
+    }
+}
+
+fn job(random: &mut Random, nodes: u16, cpus: u16) -> JobPlan {
+    JobPlan {
+        submit_at_milliseconds: random.below(600),
+        nodes: u16::try_from(random.between(1, u64::from(nodes))).expect("at most the nodes"),
+        ranks_per_node: u32::try_from(random.between(1, u64::from(cpus))).expect("at most the CPUs"),
+        work_milliseconds: u32::try_from(random.between(20, 600)).expect("less than a second"),
+        fails_once: random.chance(150_000),
+        restarts: u32::try_from(random.below(3)).expect("at most two"),
+        grace_milliseconds: *random.pick(&[0, 30, 100]),
+        stubborn: random.chance(200_000),
+        priority: i32::try_from(random.below(2)).expect("at most one"),
+    }
+}
+
+/// What users do to their jobs, and callers on the nodes.
+fn users(random: &mut Random, nodes: u16, jobs: &[JobPlan], events: &mut Vec<Planned>) {
+    for (job, _) in (0..).zip(jobs) {
+        let at_milliseconds = random.between(50, FAULTS_END_MILLISECONDS);
+        let mut happens = |after: u64, what| events.push(Planned { at_milliseconds: at_milliseconds + after, what });
+        match random.below(8) {
+            0 => happens(0, Happening::Cancel { job }),
+            1 | 2 => {
+                happens(0, Happening::Pause { job, paused: true });
+                if !random.chance(200_000) {
+                    happens(random.between(1, 900), Happening::Pause { job, paused: false });
+                }
+            }
+            3 => {
+                happens(0, Happening::Suspend { job, suspended: true });
+                if !random.chance(200_000) {
+                    happens(random.between(1, 900), Happening::Suspend { job, suspended: false });
+                }
+            }
+            _ => {}
+        }
+    }
+    for _ in 0..random.below(12) {
+        let at_milliseconds = random.between(100, FAULTS_END_MILLISECONDS);
+        let set = u8::try_from(random.between(1, (1 << nodes) - 1)).expect("at most eight nodes");
+        events.push(Planned { at_milliseconds, what: Happening::Operate { node: node(random, nodes), set, compare: random.chance(500_000) } });
+    }
+}
+
+fn node(random: &mut Random, nodes: u16) -> u16 {
+    u16::try_from(random.below(u64::from(nodes))).expect("below the nodes")
+}
+
+fn fault(random: &mut Random, nodes: u16, times: Times) -> Happening {
+    let suspicion = u64::from(times.suspicion);
+    let short = u32::try_from(random.between(1, suspicion)).expect("less than a second");
+    let long = u32::try_from(random.between(suspicion, 4 * suspicion)).expect("about a second");
+    let some = if random.chance(400_000) { short } else { long };
+    let node = node(random, nodes);
+    match random.below(16) {
+        0..=2 => Happening::Partition {
+            second_side: u8::try_from(random.below(1 << nodes)).expect("at most eight nodes"),
+            operator_there: random.chance(500_000),
+            milliseconds: some,
+        },
+        3 if nodes > 1 => {
+            Happening::CutLinks { node, other: (node + 1 + u16::try_from(random.below(u64::from(nodes) - 1)).expect("few nodes")) % nodes }
+        }
+        3 | 4 => Happening::CutSession { node },
+        5..=7 => Happening::CrashAgent { node, milliseconds: some },
+        8 | 9 => {
+            let proof_milliseconds = u32::try_from(random.between(20, 600)).expect("less than a second");
+            Happening::KillNode { node, proof_milliseconds, milliseconds: long }
+        }
+        10 | 11 => Happening::PauseAgent { node, milliseconds: some },
+        12 => Happening::KillSupervisor { node },
+        13 => Happening::CrashOperator { milliseconds: some },
+        14 if random.chance(500_000) => {
+            Happening::Drift { node, per_million: i16::try_from(random.below(1_001)).expect("at most a thousand") - 500 }
+        }
+        14 => Happening::Jump { node, milliseconds: short },
+        _ => Happening::Sleep { node, milliseconds: some },
+    }
+}
+
+/// When a happening is over.
+fn end(planned: &Planned) -> u64 {
+    let lasts = match planned.what {
+        Happening::Partition { milliseconds, .. }
+        | Happening::CrashAgent { milliseconds, .. }
+        | Happening::KillNode { milliseconds, .. }
+        | Happening::PauseAgent { milliseconds, .. }
+        | Happening::CrashOperator { milliseconds }
+        | Happening::Sleep { milliseconds, .. } => milliseconds,
+        Happening::Pause { .. }
+        | Happening::Suspend { .. }
+        | Happening::Cancel { .. }
+        | Happening::Operate { .. }
+        | Happening::CutLinks { .. }
+        | Happening::CutSession { .. }
+        | Happening::KillSupervisor { .. }
+        | Happening::Drift { .. }
+        | Happening::Jump { .. } => 0,
+    };
+    planned.at_milliseconds + u64::from(lasts)
+}

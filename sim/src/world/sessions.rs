@@ -1,0 +1,245 @@
+//! The operator: its authority's steps, its sessions with the agents, its store.
+
+use std::time::Duration;
+
+use strobe_core::{
+    authority::{AuthorityEffect, AuthorityInput, LaunchFailure},
+    machine::Machine,
+    manager::ManagerInput,
+    model::{GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, TermRecord},
+    node::MemberInput,
+};
+
+use super::{Event, World};
+use crate::{
+    clock::Moment,
+    node::{AgentInput, soon},
+};
+
+/// How long a message of a session takes.
+const MESSAGE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(4));
+/// How long the store takes.
+const STORE: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(15));
+/// How long a pod takes to start.
+const POD: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
+/// How often a session is tried.
+const DIAL: Duration = Duration::from_millis(15);
+/// Launches of a million that fail.
+const LAUNCHES_FAIL: u32 = 10_000;
+
+impl World {
+    // === the authority ===
+
+    fn operator_now(&self) -> Instant {
+        Instant::from_nanoseconds(self.now.0 + 1)
+    }
+
+    pub(crate) fn step_authority(&mut self, input: AuthorityInput) {
+        self.trace.note(self.now, &input, || format!("operator {input:?}"));
+        let mut out = std::mem::take(&mut self.outboxes.authority);
+        let now = self.operator_now();
+        self.operator.authority.step(now, input, &mut out);
+        for effect in out.drain() {
+            self.authority_effect(effect);
+        }
+        self.outboxes.authority = out;
+        self.arm_operator();
+    }
+
+    fn arm_operator(&mut self) {
+        let Some(deadline) = self.operator.authority.next_deadline() else { return };
+        let at = soon(self.now, Moment(deadline.as_nanoseconds()));
+        if self.operator.armed.is_none_or(|armed| armed > at) {
+            self.operator.armed = Some(at);
+            self.queue.push(at, Event::OperatorTimer { at });
+        }
+    }
+
+    pub(super) fn operator_timer(&mut self, at: Moment) {
+        if self.operator.armed != Some(at) {
+            return;
+        }
+        self.operator.armed = None;
+        if self.operator.alive {
+            self.step_authority(AuthorityInput::Timer);
+        }
+    }
+
+    fn authority_effect(&mut self, effect: AuthorityEffect) {
+        self.trace.say(self.now, || format!("operator wants {effect:?}"));
+        match effect {
+            AuthorityEffect::State(status) => {
+                let verdict = self.ledger.job_said(&status, &self.operator.placements);
+                self.judge(verdict);
+            }
+            _ if !self.operator.alive => {}
+            AuthorityEffect::WriteRecord(record) => {
+                let delay = self.random.time(STORE.0, STORE.1);
+                self.after(delay, Event::Stored { record: Box::new(record), life: self.operator.life });
+            }
+            AuthorityEffect::Appoint { manager, appointment } => {
+                let input = ManagerInput::Appointed { appointment, settings: self.settings.clone() };
+                self.send_to_agent(manager.node, AgentInput::Manager(input));
+            }
+            AuthorityEffect::Introduce { node, record } => self.send_to_agent(node, AgentInput::Member(MemberInput::Introduced(record))),
+            AuthorityEffect::SendPlan { manager, plan } => self.send_to_agent(manager, AgentInput::Manager(ManagerInput::Plan(plan))),
+            AuthorityEffect::SendProvenDead { manager, nodes } => {
+                self.send_to_agent(manager, AgentInput::Manager(ManagerInput::ProvenDead(nodes)));
+            }
+            AuthorityEffect::Launch { run, placement } => self.launch(run, placement),
+            AuthorityEffect::Remove { run } => self.remove_pods(run),
+        }
+    }
+
+    fn launch(&mut self, run: GangRun, placement: Vec<NodePlacement>) {
+        self.operator.pods.insert(run);
+        for part in &placement {
+            if !self.healed && self.random.chance(LAUNCHES_FAIL) {
+                let failed = AuthorityInput::LaunchFailed { run, node: part.node, failure: LaunchFailure::NotStarted(2) };
+                self.tell_operator_outside(failed);
+                continue;
+            }
+            let delay = self.random.time(POD.0, POD.1);
+            self.after(delay, Event::PodStarts { node: usize::from(part.node.0), run });
+        }
+        self.operator.placements.insert(run, placement);
+    }
+
+    pub(super) fn stored(&mut self, record: Box<TermRecord>, life: u64) {
+        if self.operator.life != life || !self.operator.alive {
+            // The operator died meanwhile: the write had left it, or not.
+            if self.random.chance(500_000) {
+                return;
+            }
+            self.operator.store = Some(*record);
+            return;
+        }
+        let term = record.term;
+        self.counters.terms += u64::from(self.operator.store.as_ref().is_none_or(|stored| stored.term < term));
+        self.operator.store = Some(*record);
+        self.step_authority(AuthorityInput::RecordWritten { term });
+    }
+
+    // === what users and the cluster say ===
+
+    /// Something that the API server tells whatever operator there is.
+    pub(crate) fn tell_operator_outside(&mut self, input: AuthorityInput) {
+        if self.operator.alive {
+            let life = self.operator.life;
+            let delay = self.random.time(MESSAGE.0, MESSAGE.1);
+            self.after(delay, Event::ToOperator { life, input: Box::new(input) });
+        } else {
+            self.operator.waiting.push(input);
+        }
+    }
+
+    // === sessions ===
+
+    /// A message to the operator over a node's session: it comes after the node's earlier ones.
+    fn send_to_operator(&mut self, node: usize, input: AuthorityInput) {
+        let delay = self.random.time(MESSAGE.0, MESSAGE.1);
+        let arrival = &mut self.operator.arrivals.entry(self.nodes[node].index).or_default()[0];
+        *arrival = (self.now + delay).max(*arrival + Duration::from_nanos(1));
+        let at = *arrival;
+        self.queue.push(at, Event::ToOperator { life: self.operator.life, input: Box::new(input) });
+    }
+
+    fn send_to_agent(&mut self, node: NodeIndex, input: AgentInput) {
+        let home = usize::from(node.0);
+        let Some(life) = self.life_of(home).filter(|life| self.operator.reached.get(&node) == Some(life)) else { return };
+        if self.nodes[home].session.is_none() || !self.network.operator_reaches(node) {
+            return;
+        }
+        let delay = self.random.time(MESSAGE.0, MESSAGE.1);
+        let arrival = &mut self.operator.arrivals.entry(node).or_default()[1];
+        *arrival = (self.now + delay).max(*arrival + Duration::from_nanos(1));
+        let at = *arrival;
+        self.queue.push(at, Event::ToAgent { node: home, life, input: Box::new(input) });
+    }
+
+    /// The manager's newest report, while it has a session.
+    pub(crate) fn send_report(&mut self, node: usize) {
+        let home = &self.nodes[node];
+        let report = home.agent.as_ref().and_then(|agent| agent.report.clone());
+        if let (Some(report), Some(_), true) = (report, home.session, self.network.operator_reaches(home.index)) {
+            self.send_to_operator(node, AuthorityInput::Report(report));
+        }
+    }
+
+    pub(crate) fn session_wanted(&mut self, node: usize) {
+        if !std::mem::replace(&mut self.nodes[node].session_dialling, true) {
+            self.after(DIAL, Event::SessionDial { node });
+        }
+    }
+
+    pub(super) fn session_dial(&mut self, node: usize) {
+        self.nodes[node].session_dialling = false;
+        let home = &self.nodes[node];
+        let running = home.agent.as_ref().filter(|agent| !agent.is_stopped()).map(|agent| agent.life);
+        let Some(life) = running.filter(|_| self.operator.alive && home.session.is_none() && self.network.operator_reaches(home.index)) else {
+            if home.session.is_none() {
+                self.session_wanted(node);
+            }
+            return;
+        };
+        self.operator.sessions += 1;
+        self.nodes[node].session = Some(self.operator.sessions);
+        let index = self.nodes[node].index;
+        self.operator.reached.insert(index, life);
+        let agent = NodeIncarnation { node: index, incarnation: life };
+        self.send_to_operator(node, AuthorityInput::AgentReachable { agent, sealed: self.nodes[node].seal_file });
+        self.send_report(node);
+    }
+
+    /// A session breaks when it is still the one that was meant.
+    pub(super) fn session_lost(&mut self, node: usize, session: u64) {
+        let home = &mut self.nodes[node];
+        if home.session != Some(session) {
+            return;
+        }
+        home.session = None;
+        let index = home.index;
+        if let Some(incarnation) = self.operator.reached.remove(&index) {
+            let agent = NodeIncarnation { node: index, incarnation };
+            self.send_to_operator(node, AuthorityInput::AgentUnreachable { agent });
+        }
+        self.session_wanted(node);
+    }
+
+    /// The session breaks after a time drawn between these.
+    pub(crate) fn lose_session(&mut self, node: usize, (first, last): (Duration, Duration)) {
+        if let Some(session) = self.nodes[node].session {
+            let delay = self.random.time(first, last);
+            self.after(delay, Event::SessionLost { node, session });
+        }
+    }
+
+    /// The operator dies; what it was about to say is lost.
+    pub(crate) fn operator_dies(&mut self) {
+        self.operator.alive = false;
+        self.operator.life += 1;
+        for node in 0..self.nodes.len() {
+            self.nodes[node].session = None;
+        }
+        for (node, incarnation) in std::mem::take(&mut self.operator.reached) {
+            self.step_authority(AuthorityInput::AgentUnreachable { agent: NodeIncarnation { node, incarnation } });
+        }
+    }
+
+    /// Another operator takes over. What it knows of jobs and runs is what the API server holds, which here is what the
+    /// authority knew; the record of terms it reads; agents it has to reach anew.
+    pub(crate) fn operator_takes_over(&mut self) {
+        if self.operator.alive {
+            return;
+        }
+        self.operator.alive = true;
+        let found = self.operator.store.clone();
+        self.step_authority(AuthorityInput::Recovered(found));
+        for input in std::mem::take(&mut self.operator.waiting) {
+            self.step_authority(input);
+        }
+        for node in 0..self.nodes.len() {
+            self.session_wanted(node);
+        }
+    }
+}
