@@ -38,7 +38,7 @@ pub(super) struct Programs {
 
 /// Why the programs cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProgramsError {
+pub(crate) enum ProgramsError {
     /// This program's own path is not known.
     #[error("cannot find out where kubectl-strobe is, and so not where its agent is; name it in STROBE_AGENT and STROBE_INIT")]
     Own(#[source] io::Error),
@@ -88,7 +88,7 @@ pub(super) struct Listening {
 
 /// Why an agent did not begin.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AgentStartError {
+pub(crate) enum AgentStartError {
     /// It could not be started.
     #[error("{program} cannot be started")]
     Spawn {

@@ -7,10 +7,7 @@ use strobe_core::{
     model::{EndCause, GangId, GangIncarnation, GangRun, GangState, Instant, NodeIndex, RankOutcome},
     primitives::GangPhase,
 };
-use strobe_crds::{
-    parallel_job::RestartCause,
-    validate::ValidJob,
-};
+use strobe_crds::{parallel_job::RestartCause, validate::ValidJob};
 
 use super::limits::FAILURES;
 
@@ -161,7 +158,10 @@ impl Job {
     pub(super) fn explanation(&self) -> Explanation {
         let (reason, message) = explain(&self.reason);
         let message = match (&self.launch_problem, &self.reason) {
-            (Some(problem), StateReason::LaunchFailed { .. } | StateReason::Ended(EndCause::RankFailed { outcome: RankOutcome::NotStarted(_), .. })) => {
+            (
+                Some(problem),
+                StateReason::LaunchFailed { .. } | StateReason::Ended(EndCause::RankFailed { outcome: RankOutcome::NotStarted(_), .. }),
+            ) => {
                 format!("{message}: {problem}")
             }
             _ => message,
@@ -287,7 +287,9 @@ mod tests {
         let mut jobs = jobs();
         let run = |incarnation| GangRun { gang: GangId(1), incarnation: GangIncarnation(incarnation) };
         let at = Instant::from_nanoseconds;
-        for (incarnation, node, seconds, released) in [(1, 0, 1.0, None), (1, 0, 2.0, Some(at(9))), (1, 1, 4.0, Some(at(8))), (2, 0, 8.0, Some(at(20)))] {
+        for (incarnation, node, seconds, released) in
+            [(1, 0, 1.0, None), (1, 0, 2.0, Some(at(9))), (1, 1, 4.0, Some(at(8))), (2, 0, 8.0, Some(at(20)))]
+        {
             jobs.measured(run(incarnation), NodeIndex(node), seconds, released);
         }
         let job = jobs.get_mut(GangId(1)).unwrap();

@@ -51,7 +51,7 @@ pub(super) struct PreparedJob {
 
 /// Why nothing is run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PrepareError {
+pub(crate) enum PrepareError {
     /// The manifests, or what they ask of this machine.
     #[error("{0}")]
     Manifests(ManifestError),
@@ -105,7 +105,7 @@ fn read_all(files: &[impl AsRef<Path>]) -> Result<Vec<Document>, ManifestError> 
     let (mut documents, mut problems, mut more) = (Vec::new(), Vec::new(), 0);
     for file in files.iter().map(AsRef::as_ref) {
         let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-        match read(file, &name).map_err(ManifestError::from).and_then(|text| manifest::parse(&name, &text)) {
+        match read(file, &name).and_then(|text| manifest::parse(&name, &text)) {
             Ok(found) => documents.extend(found),
             Err(error) => {
                 problems.extend(error.problems);
@@ -116,18 +116,17 @@ fn read_all(files: &[impl AsRef<Path>]) -> Result<Vec<Document>, ManifestError> 
     if problems.is_empty() { Ok(documents) } else { Err(cut(problems, more)) }
 }
 
-fn read(file: &Path, name: &str) -> Result<String, Problem> {
+fn read(file: &Path, name: &str) -> Result<String, ManifestError> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
         std::io::stdin().lock().read_to_string(&mut text).map(drop)
     } else {
         fs::read_to_string(file).map(|whole| text = whole)
     };
-    let problem = |error: std::io::Error| Problem {
-        origin: Origin { file: name.to_owned(), document: 0, line: None, object: None },
-        path: String::new(),
-        what: format!("cannot be read ({error})"),
-        right: "be a readable file of YAML documents".to_owned(),
+    let problem = |error: std::io::Error| {
+        let origin = Origin { file: name.to_owned(), document: 0, line: None, object: None };
+        let (what, right) = (format!("cannot be read ({error})"), "be a readable file of YAML documents".to_owned());
+        ManifestError::from(Problem { origin, path: String::new(), what, right })
     };
     read.map(|()| text).map_err(problem)
 }

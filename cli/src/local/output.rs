@@ -99,7 +99,7 @@ async fn pass_on(pipe: Receiver, run: GangRun, events: &mpsc::Sender<Event>, scr
             show(line, run, events, screen).await;
         }
     }
-    for line in lines.finish() {
+    if let Some(line) = lines.finish() {
         show(line, run, events, screen).await;
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct RecordFile {
 /// The record could not be written: no term may begin.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the record of terms, {path}")]
-pub(super) struct RecordError {
+pub(crate) struct RecordError {
     path: PathBuf,
     #[source]
     source: io::Error,
@@ -76,8 +76,7 @@ mod tests {
     #[test]
     fn a_record_that_cannot_be_written_is_an_error() {
         let manager = NodeIncarnation { node: NodeIndex(0), incarnation: AgentIncarnation(1) };
-        let record =
-            TermRecord { partition: PartitionUid(1), term: Term(1), manager, members: vec![], established: None, since: vec![] };
+        let record = TermRecord { partition: PartitionUid(1), term: Term(1), manager, members: vec![], established: None, since: vec![] };
         assert!(RecordFile::new("/nowhere/record.json".into()).write(&record).is_err());
     }
 }

@@ -274,9 +274,23 @@ mod tests {
         };
         let report = serde_json::to_value(Report::new(&facts, &Jobs::default(), &Statistics::new(1))).unwrap();
         for path in [
-            "/jobs", "/makespanSeconds", "/strobes/count", "/strobes/late", "/strobes/missed", "/strobes/stragglers", "/strobes/skewMicros/p50",
-            "/strobes/skewMicros/p99", "/strobes/skewMicros/max", "/strobes/switchMicros/p50", "/strobes/switchMicros/p99",
-            "/strobes/switchMicros/max", "/strobes/clockBoundMicros", "/freezer", "/scheduler", "/terms", "/nodes/0/agentCpuSeconds",
+            "/jobs",
+            "/makespanSeconds",
+            "/strobes/count",
+            "/strobes/late",
+            "/strobes/missed",
+            "/strobes/stragglers",
+            "/strobes/skewMicros/p50",
+            "/strobes/skewMicros/p99",
+            "/strobes/skewMicros/max",
+            "/strobes/switchMicros/p50",
+            "/strobes/switchMicros/p99",
+            "/strobes/switchMicros/max",
+            "/strobes/clockBoundMicros",
+            "/freezer",
+            "/scheduler",
+            "/terms",
+            "/nodes/0/agentCpuSeconds",
             "/nodes/0/agentResidentBytes",
         ] {
             assert!(report.pointer(path).is_some(), "{path} in {report:#}");

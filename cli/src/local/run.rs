@@ -70,7 +70,7 @@ pub(super) struct Ending {
 
 /// Why a run was given up.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
+pub(crate) enum RunError {
     /// Certificates.
     #[error("no certificates could be made")]
     Certificates(#[from] AuthorityError),

@@ -25,7 +25,7 @@ pub(super) struct RunFolder {
 
 /// Why there is no folder.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FolderError {
+pub(crate) enum FolderError {
     /// Something could not be made.
     #[error("cannot make {path}")]
     Make {
@@ -141,7 +141,11 @@ pub(super) fn parent(stated: Option<&Path>) -> PathBuf {
     let is_root = rustix::process::geteuid().is_root();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir());
     let system = (is_root && Path::new("/run").is_dir()).then(|| PathBuf::from("/run"));
-    stated.map(|stated| std::path::absolute(stated).unwrap_or_else(|_| stated.to_owned())).or(runtime).or(system).unwrap_or_else(std::env::temp_dir)
+    stated
+        .map(|stated| std::path::absolute(stated).unwrap_or_else(|_| stated.to_owned()))
+        .or(runtime)
+        .or(system)
+        .unwrap_or_else(std::env::temp_dir)
 }
 
 /// The owner of a folder that looks like a run's; none when it is no run's, or only keeps logs.

@@ -56,7 +56,9 @@ impl Skew {
         let whole = spread.told == self.nodes;
         if whole && let Some(spread) = self.open.remove(&act.epoch) {
             self.count(spread);
-        } else if self.open.len() > OPEN_EPOCHS && let Some((_, oldest)) = self.open.pop_first() {
+        } else if self.open.len() > OPEN_EPOCHS
+            && let Some((_, oldest)) = self.open.pop_first()
+        {
             self.count(oldest);
         }
     }

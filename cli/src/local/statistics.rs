@@ -49,7 +49,11 @@ impl Statistics {
     /// For that many nodes.
     pub(super) fn new(nodes: usize) -> Self {
         let indices = (0..nodes).filter_map(|index| u16::try_from(index).ok()).map(NodeIndex);
-        Self { nodes: indices.map(|node| (node, NodeStatistics::default())).collect(), skew: Skew::new(nodes), switch: Histogram::default() }
+        Self {
+            nodes: indices.map(|node| (node, NodeStatistics::default())).collect(),
+            skew: Skew::new(nodes),
+            switch: Histogram::default(),
+        }
     }
 
     /// An agent has said who it is.

@@ -30,7 +30,7 @@ pub(super) struct Trace<Output: Write = BufWriter<File>> {
 /// The trace cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the trace, {path}")]
-pub(super) struct TraceError {
+pub(crate) struct TraceError {
     path: PathBuf,
     #[source]
     source: io::Error,
@@ -82,7 +82,9 @@ impl<Output: Write> Trace<Output> {
             let what = if sample.stragglers > 0 { "straggler" } else { "late" };
             self.write(&json!({ "name": what, "ph": "i", "s": "p", "pid": process(node), "tid": STROBES, "ts": micros(sample.acted) }))?;
         }
-        self.write(&json!({ "name": "switch µs", "ph": "C", "pid": process(node), "ts": micros(sample.acted), "args": { "switch": duration } }))
+        self.write(
+            &json!({ "name": "switch µs", "ph": "C", "pid": process(node), "ts": micros(sample.acted), "args": { "switch": duration } }),
+        )
     }
 
     /// A gang's life is over: what still ran has ended.
@@ -139,7 +141,10 @@ const fn process(node: NodeIndex) -> u32 {
 
 /// Microseconds, as the format wants them.
 fn micros(nanoseconds: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a clock has fewer than 2^53 nanoseconds for 104 days; then a trace is coarser by nanoseconds")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a clock has fewer than 2^53 nanoseconds for 104 days; then a trace is coarser by nanoseconds"
+    )]
     let nanoseconds = nanoseconds as f64;
     nanoseconds / 1_000.0
 }

@@ -8,9 +8,7 @@ use strobe_core::{
 use strobe_proto::agent::{AgentHello, AgentMessage, Figures, LaunchFailed, agent_message, authority_message::Message};
 
 use super::{Phase, Run, RunError};
-use crate::local::{
-    authority_shell::Command, clock, event::Event, launches::Order, session::SessionId, trace::TraceError,
-};
+use crate::local::{authority_shell::Command, clock, event::Event, launches::Order, session::SessionId, trace::TraceError};
 
 impl Run<'_> {
     pub(super) fn happened(&mut self, event: Event) -> Result<(), RunError> {

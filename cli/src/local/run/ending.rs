@@ -8,7 +8,7 @@ use crate::local::{
     limits::{KILLED, LAST_FIGURES, LAST_OUTPUT, LEAVING},
     processes,
     report::{Report, RunFacts},
-    trace::TraceError,
+    trace::{Trace, TraceError},
 };
 
 impl Run<'_> {
@@ -57,12 +57,12 @@ impl Run<'_> {
             self.agents.kill();
         }
         if !self.kill_the_rest() {
-            self.screen.say(format!("warning: not everything of the run could be ended; the next run will try again"));
+            self.screen.say("warning: not everything of the run could be ended; the next run will try again".to_owned());
         }
         self.statistics.finish();
         let report = self.report();
         let failed = self.jobs.any_failed() || self.cut_off;
-        let traced = self.trace.take().map_or(Ok(()), |trace| trace.finish());
+        let traced = self.trace.take().map_or(Ok(()), Trace::finish);
         drop(self.outputs);
         drop(self.agents);
         let screen = self.screen;
