@@ -21,7 +21,7 @@ pub(super) struct Node {
     pub(super) known_from: Term,
     /// Since when it is silent, while it is.
     pub(super) silent_since: Instant,
-    /// The last term in which this life of the agent was named as member or introduced.
+    /// The last term that this life of the agent was told of.
     pub(super) introduced: Option<Term>,
     /// The newest life of its agent that a record had as member.
     pub(super) tried: Option<AgentIncarnation>,

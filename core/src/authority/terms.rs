@@ -103,7 +103,6 @@ impl Terms {
             for member in &record.members {
                 if let Some(known) = nodes.get_mut(member.node) {
                     known.tried = known.tried.max(Some(member.incarnation));
-                    known.introduced = known.agent.filter(|agent| *agent == member.incarnation).map_or(known.introduced, |_| Some(term));
                 }
             }
         }
@@ -266,7 +265,8 @@ impl Terms {
         }
     }
 
-    /// Tells the reigning manager, and the agents that are to join its term, what they do not know yet.
+    /// Tells the reigning manager, and the other agents, what they do not know yet. A member hears of its term here too and
+    /// not from its manager alone: a link of a term stands only when both its ends know the term.
     pub(super) fn command(&mut self, plan: &Arc<Plan>, nodes: &mut Nodes, out: &mut Outbox<AuthorityEffect>) {
         let Some(record) = self.reigning.clone() else { return };
         if nodes.reaches(record.manager) {

@@ -176,6 +176,19 @@ fn the_loss_or_restart_of_the_managers_agent_costs_one_term() {
 }
 
 #[test]
+fn every_member_is_told_of_its_term_once_it_is_written() {
+    let mut bench = Bench::bare(3, 1);
+    for node in 0..3 {
+        bench.reach(agent(node, 1), None);
+    }
+    assert_eq!(bench.introduced(), [], "nobody may know of a term that is not on record");
+    bench.write();
+    assert_eq!(bench.introduced(), [(1, 1), (2, 1)], "the manager knows by its appointment");
+    bench.establish();
+    assert_eq!(bench.introduced().len(), 2, "once");
+}
+
+#[test]
 fn the_restart_of_another_agent_costs_no_term_but_an_introduction() {
     let mut bench = Bench::established(2, 1);
     bench.miss(agent(1, 1));
