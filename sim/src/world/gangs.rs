@@ -168,7 +168,7 @@ impl World {
                 self.rank_done_at(node, run, done, change);
                 let verdict = self.ledger.released(run, &self.operator.placements);
                 self.judge(verdict);
-                self.look_at_hold(node, run);
+                self.look_at_holds(node);
             }
             Order::Release => {}
             Order::Hold => {
@@ -277,7 +277,6 @@ impl World {
             self.rank_done_at(node, run, Some(done), change);
         }
         if thaw {
-            self.look_at_hold(node, run);
             if self.nodes[node].supervisors.get(&run).is_some_and(|supervisor| supervisor.terminating) {
                 self.sigterm_later(node, run);
             }
@@ -302,6 +301,7 @@ impl World {
                 supervisor.thawed_alone = stops.is_some();
             }
         }
+        self.look_at_holds(node);
     }
 
     /// The agent goes on and finds what its supervisors thawed.
@@ -329,10 +329,12 @@ impl World {
 
     // === what must hold ===
 
-    /// A gang whose hold is in effect does not run.
-    pub(super) fn look_at_hold(&mut self, node: usize, run: GangRun) {
+    /// A gang whose hold is in effect does not run. Looked at when a step is over: the switcher reports a resume after the
+    /// switch that carries it out.
+    pub(super) fn look_at_holds(&mut self, node: usize) {
         let home = &self.nodes[node];
-        if home.held.contains(&run) && home.supervisors.get(&run).is_some_and(Supervisor::runs) {
+        let running = |run: &&GangRun| home.supervisors.get(run).is_some_and(Supervisor::runs);
+        if let Some(&run) = home.held.iter().find(running) {
             self.fail("held gangs stay frozen", format!("run {run} is held on node {node}, and its ranks run"));
         }
     }

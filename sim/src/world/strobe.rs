@@ -66,6 +66,7 @@ impl World {
             agent.slots.remove(&slot);
         }
         self.look_at_commands(node);
+        self.look_at_holds(node);
     }
 
     fn switcher_effect(&mut self, node: usize, effect: SwitcherEffect, late: bool) {
@@ -112,6 +113,7 @@ impl World {
         if self.lives(node, life) {
             self.carry_out(node, switch, false);
             self.look_at_commands(node);
+            self.look_at_holds(node);
         }
     }
 
@@ -144,7 +146,6 @@ impl World {
                 home.held.remove(&run);
             }
         }
-        self.look_at_hold(node, run);
     }
 
     /// Of two gangs that share a CPU never both are commanded thawed while the agent is `Strobed`.
