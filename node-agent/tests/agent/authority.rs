@@ -12,8 +12,8 @@ use std::{
 use strobe_core::{
     message::PartitionReport,
     model::{
-        AgentIncarnation, Appointment, CpuIndex, Desire, EndCause, GangRun, MatrixVersion, NodeIncarnation, NodeIndex, NodePlacement,
-        NodeSet, PartitionUid, Plan, PlannedGang, RankIndex, RowIndex, RowSet, Settings, Term, TermRecord,
+        AgentIncarnation, Appointment, CpuIndex, Desire, EndCause, EstablishedTerm, GangRun, MatrixVersion, NodeIncarnation, NodeIndex,
+        NodePlacement, NodeSet, PartitionUid, Plan, PlannedGang, RankIndex, RowIndex, RowSet, Settings, Term, TermRecord,
     },
     primitives::GangPhase,
 };
@@ -211,18 +211,9 @@ impl Nodes {
             incarnation: agent.incarnation,
         };
         let members: Vec<NodeIncarnation> = self.agents.iter().enumerate().map(member).collect();
-        let (established, since) = match &self.record {
-            Some(before) => (Some(before.membership()), Vec::new()),
-            None => (None, Vec::new()),
-        };
-        let record = TermRecord {
-            partition: self.partition,
-            term: Term(term),
-            manager: members[0],
-            members: members.into_iter().collect(),
-            established,
-            since,
-        };
+        let established = self.record.as_ref().map(|before| EstablishedTerm { term: before.term, members: before.member_nodes() });
+        let record =
+            TermRecord { partition: self.partition, term: Term(term), manager: members[0], members, established, since: Vec::new() };
         self.say_to_living(&Message::Introduction((&record).into())).await;
         let plan = Arc::new(Plan { version: MatrixVersion(term * PLANS_OF_A_TERM), gangs: gangs.to_vec() });
         let appointment = Appointment { record: record.clone(), dead: NodeSet::EMPTY, plan };
@@ -279,7 +270,7 @@ impl Nodes {
     pub(crate) async fn assert_nothing_left(&self) {
         let folder = self.folder.path().to_owned();
         eventually("no process of the run is left", || processes_naming(&folder).is_empty()).await;
-        let cgroups: Vec<_> = (0..self.agents.len()).map(|node| format!("/strobe-test-{:x}/node-{node}", self.partition.0)).collect();
+        let cgroups: Vec<_> = (0..self.agents.len()).map(|node| format!("{}/node-{node}", run_cgroup(self.partition))).collect();
         eventually("no cgroup of the run is left", || cgroups.iter().all(|path| !Ranks::of(path).exists())).await;
     }
 
@@ -425,7 +416,11 @@ impl Drop for Nodes {
 }
 
 fn cgroup_path(partition: PartitionUid, node: NodeIndex) -> String {
-    format!("/strobe-test-{:x}/node-{node}", partition.0)
+    format!("{}/node-{node}", run_cgroup(partition))
+}
+
+fn run_cgroup(partition: PartitionUid) -> String {
+    format!("/strobe-test-{:x}", partition.0)
 }
 
 impl Drop for Agent {

@@ -1,0 +1,261 @@
+//! What happens when ranks, supervisors, agents and the owner of a run die or stop.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use strobe_core::{
+    model::{Desire, EndCause, GangId, GangIncarnation, GangRun, NodeIndex, RankOutcome, Settings},
+    primitives::GangPhase,
+};
+
+use crate::{
+    RUN,
+    authority::{Heard, Nodes, Options, gang, in_row},
+    observe::{Ranks, eventually, processes_naming},
+};
+
+const OTHER: GangRun = GangRun { gang: GangId(2), incarnation: GangIncarnation(1) };
+
+/// Longer than any test is patient: what happens within that patience was not caused by it.
+const NEVER: Duration = Duration::from_secs(600);
+
+/// Times short enough that a test sees them pass.
+fn short() -> Settings {
+    Settings {
+        quantum: Duration::from_millis(5),
+        heartbeat: Duration::from_millis(50),
+        suspicion: Duration::from_millis(400),
+        watchdog: Duration::from_millis(800),
+        node_lost: Duration::from_secs(1),
+        ..Settings::default()
+    }
+}
+
+fn with(settings: Settings) -> Options {
+    Options { settings, ..Options::default() }
+}
+
+/// A rank that computes until a file tells it to finish.
+fn busy_until(file: &Path) -> String {
+    format!("while test ! -e {}; do :; done; echo finished", file.display())
+}
+
+fn signal(process: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+    kill_process(pid, signal).expect("a process of the test's own can be signalled");
+}
+
+/// Two gangs in two rows on all nodes, both released.
+async fn two_gangs(nodes: &mut Nodes, count: u16) {
+    let plan = [gang(RUN, count, Desire::Run), in_row(gang(OTHER, count, Desire::Run), 1)];
+    nodes.command(1, &plan).await;
+    let script = busy_until(&nodes.path().join("finish"));
+    nodes.launch(RUN, count, &script).await;
+    nodes.launch(OTHER, count, &script).await;
+    let released = |heard: &Heard| [RUN, OTHER].iter().all(|run| heard.phase(*run) == Some(GangPhase::Released)).then_some(());
+    nodes.wait_for("both gangs are released", released).await;
+}
+
+async fn one_busy_gang(nodes: &mut Nodes, count: u16) {
+    nodes.command(1, &[gang(RUN, count, Desire::Run)]).await;
+    let script = busy_until(&nodes.path().join("finish"));
+    nodes.launch(RUN, count, &script).await;
+    let released = |heard: &Heard| (heard.phase(RUN) == Some(GangPhase::Released)).then_some(());
+    nodes.wait_for("the gang is released", released).await;
+    for node in 0..count {
+        let ranks = nodes.ranks(RUN, node);
+        eventually("its ranks run", || ranks.cpu_microseconds() > 0 && !ranks.is_frozen()).await;
+    }
+}
+
+async fn finish(nodes: &mut Nodes, runs: &[GangRun]) {
+    std::fs::write(nodes.path().join("finish"), "").unwrap();
+    for run in runs {
+        assert_eq!(nodes.wait_for("the gang ends", |heard| heard.ended(*run)).await, EndCause::Completed);
+    }
+}
+
+/// Waits until both gangs run on a node: neither is frozen and both get CPU time.
+async fn both_run(ranks: &[Ranks; 2]) {
+    eventually("both gangs are thawed", || ranks.iter().all(|ranks| !ranks.is_commanded_frozen() && !ranks.is_frozen())).await;
+    for ranks in ranks {
+        let before = ranks.cpu_microseconds();
+        eventually("a thawed gang computes", || ranks.cpu_microseconds() > before).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_rank_ends_its_gang_on_every_node() {
+    let mut nodes = Nodes::start(2).await;
+    one_busy_gang(&mut nodes, 2).await;
+    let victims = nodes.ranks(RUN, 1).processes();
+    kill_process(victims[0], Signal::KILL).unwrap();
+    let cause = nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await;
+    let EndCause::RankFailed { node, rank, outcome } = cause else { panic!("{cause:?} is no failure of a rank") };
+    assert_eq!((node.0, rank.0, outcome), (1, 1, RankOutcome::Signalled(9)));
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_supervisor_takes_its_ranks_along_and_ends_its_gang() {
+    let mut nodes = Nodes::start(2).await;
+    one_busy_gang(&mut nodes, 2).await;
+    let supervisors = processes_naming(&nodes.path().join("node-1"));
+    assert_eq!(supervisors.len(), 1, "one supervisor a gang and node");
+    kill_process(supervisors[0], Signal::KILL).unwrap();
+    let cause = nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await;
+    // Its ranks die with it; whichever end the agent hears of first is the cause.
+    match cause {
+        EndCause::SupervisorLost { node } | EndCause::RankFailed { node, .. } => assert_eq!(node, NodeIndex(1)),
+        cause => panic!("{cause:?} is not the end of a supervisor"),
+    }
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_agents_supervisors_thaw_at_once_and_its_next_life_takes_them_over() {
+    // Neither the watchdog nor a further quantum comes within the test: only the closed socket can thaw.
+    let settings = Settings { quantum: Duration::from_secs(10), watchdog: NEVER, node_lost: NEVER, ..short() };
+    let mut nodes = Nodes::start_with(1, with(settings)).await;
+    two_gangs(&mut nodes, 1).await;
+    let ranks = [nodes.ranks(RUN, 0), nodes.ranks(OTHER, 0)];
+    eventually("one of two gangs is frozen", || ranks.iter().filter(|ranks| ranks.is_frozen()).count() == 1).await;
+    nodes.kill_agent(0);
+    both_run(&ranks).await;
+    nodes.restart_agent(0).await;
+    nodes.command(2, &[gang(RUN, 1, Desire::Run), in_row(gang(OTHER, 1, Desire::Run), 1)]).await;
+    finish(&mut nodes, &[RUN, OTHER]).await;
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_agents_supervisors_thaw_when_it_is_silent_for_the_watchdog() {
+    let settings = Settings { quantum: Duration::from_secs(10), ..short() };
+    let mut nodes = Nodes::start_with(1, with(settings)).await;
+    two_gangs(&mut nodes, 1).await;
+    let ranks = [nodes.ranks(RUN, 0), nodes.ranks(OTHER, 0)];
+    eventually("one of two gangs is frozen", || ranks.iter().filter(|ranks| ranks.is_frozen()).count() == 1).await;
+    signal(nodes.agent_process(0), Signal::STOP);
+    both_run(&ranks).await;
+    signal(nodes.agent_process(0), Signal::CONT);
+    finish(&mut nodes, &[RUN, OTHER]).await;
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_manager_frees_the_gangs_of_every_other_node_within_the_watchdog() {
+    let settings = Settings { quantum: Duration::from_secs(10), ..short() };
+    let mut nodes = Nodes::start_with(2, with(settings)).await;
+    two_gangs(&mut nodes, 2).await;
+    let elsewhere = [nodes.ranks(RUN, 1), nodes.ranks(OTHER, 1)];
+    eventually("one of two gangs is frozen", || elsewhere.iter().filter(|ranks| ranks.is_frozen()).count() == 1).await;
+    nodes.kill_agent(0);
+    both_run(&elsewhere).await;
+    nodes.restart_agent(0).await;
+    nodes.command(2, &[gang(RUN, 2, Desire::Run), in_row(gang(OTHER, 2, Desire::Run), 1)]).await;
+    finish(&mut nodes, &[RUN, OTHER]).await;
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_agent_that_restarts_is_admitted_within_the_term_and_its_gang_completes() {
+    let mut nodes = Nodes::start_with(2, with(short())).await;
+    two_gangs(&mut nodes, 2).await;
+    nodes.kill_agent(1);
+    both_run(&[nodes.ranks(RUN, 1), nodes.ranks(OTHER, 1)]).await;
+    nodes.restart_agent(1).await;
+    let admitted = |heard: &Heard| {
+        let report = heard.report.as_ref()?;
+        report.view.iter().any(|member| member.node.0 == 1 && member.incarnation.0 == 2).then_some(report.fence.term.0)
+    };
+    assert_eq!(nodes.wait_for("the new life is admitted", admitted).await, 1);
+    finish(&mut nodes, &[RUN, OTHER]).await;
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_was_stopped_obeys_nobody_until_it_is_admitted_again() {
+    let mut nodes = Nodes::start_with(3, with(short())).await;
+    two_gangs(&mut nodes, 3).await;
+    let in_view = |node: u16| move |heard: &Heard| Some(heard.report.as_ref()?.view.iter().any(|member| member.node.0 == node));
+    signal(nodes.agent_process(2), Signal::STOP);
+    nodes.wait_for("the stopped one is left out", |heard| in_view(2)(heard).filter(|inside| !inside)).await;
+    let ranks = [nodes.ranks(RUN, 2), nodes.ranks(OTHER, 2)];
+    both_run(&ranks).await;
+    // With the manager stopped nobody can admit it; what it was sent before waits in its sockets.
+    signal(nodes.agent_process(0), Signal::STOP);
+    signal(nodes.agent_process(2), Signal::CONT);
+    let first = nodes.wait_for_figures(2, 2).await;
+    let later = nodes.wait_for_figures(2, 3).await;
+    assert!(first.state != STROBED && later.state != STROBED, "it is {} and {}", first.state, later.state);
+    assert_eq!(first.counters.unwrap().strobes, later.counters.unwrap().strobes, "a strobe was obeyed");
+    assert!(ranks.iter().all(|ranks| !ranks.is_commanded_frozen()), "a gang was frozen");
+    signal(nodes.agent_process(0), Signal::CONT);
+    nodes.wait_for("it is admitted again", |heard| in_view(2)(heard).filter(|inside| *inside)).await;
+    let strobed = |heard: &Heard| heard.figures.get(&2).is_some_and(|(_, figures)| figures.state == STROBED).then_some(());
+    nodes.wait_for("it is strobed again", strobed).await;
+    finish(&mut nodes, &[RUN, OTHER]).await;
+    nodes.stop().await;
+}
+
+/// As the figures name the state of an agent that obeys strobes.
+const STROBED: &str = "strobed";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_owner_is_gone_every_agent_ends_its_gangs_and_leaves() {
+    let mut owner = Owner::start();
+    let mut nodes = Nodes::start_with(2, Options { owner: owner.process(), ..Options::default() }).await;
+    two_gangs(&mut nodes, 2).await;
+    owner.kill();
+    for node in 0..2 {
+        let status = nodes.wait_for_agent(node);
+        assert!(status.success(), "an agent left with {status}");
+    }
+    nodes.assert_nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_agent_and_owner_are_gone_supervisors_kill_their_ranks() {
+    let mut owner = Owner::start();
+    let mut nodes = Nodes::start_with(1, Options { owner: owner.process(), ..Options::default() }).await;
+    one_busy_gang(&mut nodes, 1).await;
+    let ranks = nodes.ranks(RUN, 0);
+    nodes.kill_agent(0);
+    let before = ranks.cpu_microseconds();
+    eventually("without its agent alone the gang runs on", || ranks.cpu_microseconds() > before).await;
+    owner.kill();
+    eventually("no rank is left", || ranks.processes().is_empty()).await;
+    let folder = nodes.path().to_owned();
+    eventually("no supervisor is left", || processes_naming(&folder).is_empty()).await;
+}
+
+/// A process that stands for kubectl-strobe.
+struct Owner(Child);
+
+impl Owner {
+    fn start() -> Self {
+        // It waits for the end of an input that stays open as long as this test lives.
+        Self(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn process(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.kill();
+        }
+    }
+}
