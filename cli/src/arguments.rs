@@ -99,10 +99,11 @@ pub(crate) enum OutputFormat {
 }
 
 fn quantum(text: &str) -> Result<Duration, String> {
-    let quantum: Duration = text.parse().map_err(|error| format!("it {error}"))?;
     let (shortest, longest) = TimeField::Quantum.range();
+    let right = || format!("it must be a number with a unit, such as 10ms, between {shortest} and {longest}");
+    let quantum: Duration = text.parse().map_err(|_| right())?;
     let in_range = (shortest..=longest).contains(&quantum);
-    in_range.then_some(quantum).ok_or_else(|| format!("it must be between {shortest} and {longest}"))
+    in_range.then_some(quantum).ok_or_else(right)
 }
 
 #[cfg(test)]

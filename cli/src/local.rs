@@ -59,7 +59,18 @@ pub(crate) enum LocalError {
     /// The run's folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// A file that the user asked for.
+    /// A file that the user asked for cannot be made: seen before anything starts.
+    #[error("{option} is {path}, which cannot be written")]
+    Output {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// What is told at the end cannot be written.
     #[error("cannot write {path}")]
     Write {
         /// The file.
@@ -82,7 +93,7 @@ pub(crate) enum LocalError {
 impl LocalError {
     /// True when the user has to change what was asked.
     pub(crate) const fn is_input(&self) -> bool {
-        matches!(self, Self::Input(_) | Self::Folder(FolderError::TooLong { .. }))
+        matches!(self, Self::Input(_) | Self::Output { .. } | Self::Folder(FolderError::Make { .. } | FolderError::TooLong { .. }))
     }
 }
 
@@ -93,10 +104,9 @@ impl LocalError {
 pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
     let prepared = manifests::prepare(arguments)?;
     let programs = Programs::find()?;
-    if let Some(report) = &arguments.report {
-        // Told now, not after an hour's run.
-        File::create(report).map_err(|source| LocalError::Write { path: report.clone(), source })?;
-    }
+    // Told now, not after an hour's run.
+    try_output("--report", arguments.report.as_deref())?;
+    try_output("--trace", arguments.trace.as_deref())?;
     let parent = run_folder::parent(arguments.run_directory.as_deref());
     for line in leftovers::clean(&parent) {
         eprintln!("note: {line}");
@@ -118,6 +128,11 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
         (false, true) => FAILED,
         (false, false) => COMPLETED,
     })
+}
+
+fn try_output(option: &'static str, path: Option<&Path>) -> Result<(), LocalError> {
+    let Some(path) = path else { return Ok(()) };
+    File::create(path).map(drop).map_err(|source| LocalError::Output { option, path: path.to_owned(), source })
 }
 
 fn execute(arguments: &RunArguments, prepared: &Prepared, programs: Programs, folder: &RunFolder) -> Result<Ending, LocalError> {

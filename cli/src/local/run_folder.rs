@@ -55,25 +55,29 @@ impl RunFolder {
         let owner = Process::this().map_or_else(String::new, Process::to_line);
         let name = format!("{NAME_PREFIX}{}-{:06x}", std::process::id(), random()? & 0xff_ffff);
         let path = parent.join(&name);
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| FolderError::Make { path, source }
-        };
-        fs::create_dir_all(parent).map_err(failed(parent))?;
+        fs::create_dir_all(parent).map_err(cannot_make(parent))?;
         // The logs' folder may be named from where the user is; agents are elsewhere.
-        let logs = logs.map_or_else(|| Ok(path.join("logs")), std::path::absolute).map_err(failed(&path))?;
-        DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path))?;
+        let logs = logs.map_or_else(|| Ok(path.join("logs")), std::path::absolute).map_err(cannot_make(&path))?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(cannot_make(&path))?;
         let folder = Self { path, name, logs };
-        if folder.node(strobe_core::limits::MEMBERS_MAX as u16).join("agent.sock").as_os_str().len() >= SOCKET_PATH {
-            let path = folder.path.clone();
-            folder.remove(Keep::Nothing);
-            return Err(FolderError::TooLong { path });
+        match folder.fill(&owner) {
+            Ok(()) => Ok(folder),
+            Err(error) => {
+                folder.remove(Keep::Nothing);
+                Err(error)
+            }
         }
-        fs::write(folder.path.join(OWNER), owner).map_err(failed(&folder.path))?;
-        for inner in [&folder.logs, &folder.pipes()] {
-            fs::create_dir_all(inner).map_err(failed(inner))?;
+    }
+
+    fn fill(&self, owner: &str) -> Result<(), FolderError> {
+        if self.node(strobe_core::limits::MEMBERS_MAX as u16).join("agent.sock").as_os_str().len() >= SOCKET_PATH {
+            return Err(FolderError::TooLong { path: self.path.clone() });
         }
-        Ok(folder)
+        fs::write(self.path.join(OWNER), owner).map_err(cannot_make(&self.path))?;
+        for inner in [&self.logs, &self.pipes()] {
+            fs::create_dir_all(inner).map_err(cannot_make(inner))?;
+        }
+        Ok(())
     }
 
     /// The run's name: of its folder, and of its cgroup.
@@ -111,10 +115,11 @@ impl RunFolder {
         &self.logs
     }
 
-    /// Removes the folder, or all of it but the logs. Gives back where kept logs are.
+    /// Removes the folder, or all of it but the logs, when there are any. Gives back where kept logs are.
     pub(super) fn remove(self, keep: Keep) -> Option<PathBuf> {
         let inside = self.logs.starts_with(&self.path);
-        if keep == Keep::Nothing || !inside {
+        let none = fs::read_dir(&self.logs).map_or(true, |mut entries| entries.next().is_none());
+        if keep == Keep::Nothing || !inside || none {
             // What cannot be removed now is found by the next run.
             let _left = fs::remove_dir_all(&self.path);
             return (!inside).then_some(self.logs);
@@ -125,6 +130,11 @@ impl RunFolder {
         }
         Some(self.logs)
     }
+}
+
+fn cannot_make(path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| FolderError::Make { path, source }
 }
 
 /// What stays of a folder.
