@@ -79,9 +79,16 @@ impl FabricCounters {
     /// Counts a refusal, and logs the first one of this peer and kind.
     pub(crate) fn refuse(&self, peer: RefusedPeer, refusal: Refusal) {
         self.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
+        // One end of a link learns of a term before the other: at every start somebody dials too early or too late.
+        let belongs_to_every_start = matches!(refusal, Refusal::NotPlanned | Refusal::OldTerm);
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.len() < LOGGED_REFUSALS_MAX && logged.insert((peer, refusal)) {
-            tracing::warn!(%peer, refusal = refusal.label(), "a peer was refused; further refusals of this kind are only counted");
+            let (refusal, said) = (refusal.label(), "a peer was refused; further refusals of this kind are only counted");
+            if belongs_to_every_start {
+                tracing::debug!(%peer, refusal, "{said}");
+            } else {
+                tracing::warn!(%peer, refusal, "{said}");
+            }
         }
     }
 }
