@@ -5,9 +5,10 @@ use std::time::Duration;
 use strobe_core::{
     authority::{AuthorityInput, JobSpecification, RestartPolicy},
     machine::Outbox,
+    manager::AnnouncerInput,
     model::{AgentIncarnation, GangId, GangRun, NodeIndex, NodeSet},
     node::{MemberInput, SwitcherInput},
-    primitives::{Cell, Comparison, Compare, Payload, RegionName, Request, Write, Xfer},
+    primitives::{Cell, Compare, Comparison, Payload, RegionName, Request, Write, Xfer},
 };
 
 use crate::{
@@ -224,6 +225,7 @@ impl World {
             backlog.sort_by_key(|event| matches!(event, Event::Timer { .. }));
         }
         if let Some(asleep) = asleep {
+            self.give(node, AgentInput::Announcer(AnnouncerInput::ClockDisturbed { asleep }));
             self.give(node, AgentInput::Switcher(SwitcherInput::ClockDisturbed { asleep }));
         }
         for (place, event) in (1..).zip(backlog) {

@@ -6,7 +6,7 @@
 //! | `no stale fence` | after its node answered a seal an agent executes, holds, applies and answers nothing of a lower term |
 //! | `old links are closed` | after its node answered a seal an agent gets no frame of a lower term's link |
 //! | `one manager strobes` | once a higher term has strobed, a lower one strobes for `suspicion` at most |
-//! | `epochs grow` | epochs are executed in growing (term, epoch) order |
+//! | `epochs grow` | in one life an agent executes epochs in growing (term, epoch) order, over its lives in growing order of terms |
 //! | `released when all are up` | no rank is let go before every supervisor of its gang has been up |
 //! | `one life of a gang` | no process of a gang's life begins while one of another life lives |
 //! | `known dead` | a run that is taken for dead has no living rank |
@@ -77,11 +77,6 @@ impl Violation {
 
 impl Ledger {
     pub(crate) fn new(nodes: usize) -> Self {
-        Self {
-            answered: vec![Term(0); nodes],
-            executed: vec![None; nodes],
-            appended: vec![BTreeMap::new(); nodes],
-            ..Self::default()
-        }
+        Self { answered: vec![Term(0); nodes], executed: vec![None; nodes], appended: vec![BTreeMap::new(); nodes], ..Self::default() }
     }
 }

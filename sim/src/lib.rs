@@ -24,8 +24,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use invariants::Violation;
 use scenario::Scenario;
-use world::World;
 pub use world::Counters;
+use world::World;
 
 /// What became of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]

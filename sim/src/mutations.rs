@@ -69,7 +69,13 @@ impl Mutator {
     }
 
     /// Alters what a switcher wants frozen and thawed.
-    pub(crate) fn switch(&mut self, node: usize, cause: SwitchCause, held: GangSlots, (freeze, thaw): (GangSlots, GangSlots)) -> (GangSlots, GangSlots) {
+    pub(crate) fn switch(
+        &mut self,
+        node: usize,
+        cause: SwitchCause,
+        held: GangSlots,
+        (freeze, thaw): (GangSlots, GangSlots),
+    ) -> (GangSlots, GangSlots) {
         match self.mutation {
             Some(Mutation::FreezeOldRow) if matches!(cause, SwitchCause::Epoch { .. } | SwitchCause::Receipt { .. }) => {
                 let old = std::mem::replace(&mut self.old_row[node], thaw);

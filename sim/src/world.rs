@@ -131,11 +131,8 @@ impl World {
     }
 
     fn begin(&mut self) {
-        let capacity = |node| NodeCapacity {
-            node: NodeIndex(node),
-            cpus: (0..self.scenario.cpus).map(CpuIndex).collect(),
-            memory_bytes: 1 << 30,
-        };
+        let capacity =
+            |node| NodeCapacity { node: NodeIndex(node), cpus: (0..self.scenario.cpus).map(CpuIndex).collect(), memory_bytes: 1 << 30 };
         let capacities = (0..self.scenario.nodes).map(capacity).collect();
         let configuration =
             PartitionConfiguration { start_up: START_UP, ..PartitionConfiguration::new(PARTITION, self.settings.clone(), capacities) };

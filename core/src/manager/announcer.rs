@@ -2,7 +2,9 @@
 //!
 //! **The lease** is held while more than half of the members of the term's record, each in the view and by the life that
 //! the view names, have answered a heartbeat that was *sent* less than `suspicion` ago. It is worked out anew from the
-//! answers at every send; there is no flag that could lag. Without it no strobe is sent, and heartbeats say so.
+//! answers at every send; there is no flag that could lag. Without it no strobe is sent, and heartbeats say so. The clock
+//! stands still while the machine sleeps, and the lease does not: a sleep ages the answers, and an answer to a heartbeat
+//! from before it no longer says when that was sent.
 //!
 //! **Heartbeats** are of fixed period; while no lease is held they are [`SEEKING_RATE`] times as frequent, because the
 //! launch of a term waits for them. A strobe rides on a heartbeat when none went out for that long, so that also with a
@@ -55,6 +57,8 @@ struct Reign {
     members: Members,
     /// Number of the last heartbeat.
     sequence: u64,
+    /// Number of the last heartbeat before this machine slept; answers up to it do not count.
+    slept_after: u64,
     next_heartbeat: Instant,
     /// Number of the last announcement.
     announcement: u64,
@@ -146,6 +150,11 @@ impl Machine for Announcer {
         match input {
             AnnouncerInput::Command(command) => self.obey(now, command),
             AnnouncerInput::Datagram { from, datagram } => self.receive(now, from, &datagram, out),
+            AnnouncerInput::ClockDisturbed { asleep } => {
+                if let Some(reign) = &mut self.reign {
+                    reign.wake(now, asleep, out);
+                }
+            }
             AnnouncerInput::Timer => {}
         }
         if let Some(reign) = &mut self.reign {
@@ -171,6 +180,7 @@ impl Reign {
             lead,
             members,
             sequence: 0,
+            slept_after: 0,
             next_heartbeat: now,
             announcement: 0,
             timetable: None,
@@ -204,6 +214,18 @@ impl Reign {
         }
     }
 
+    /// The machine slept: what is left of the lease is reported anew, and everybody is asked at once.
+    fn wake(&mut self, now: Instant, asleep: Duration, out: &mut Outbox<AnnouncerEffect>) {
+        self.members.age(asleep);
+        self.slept_after = self.sequence;
+        if asleep > self.suspicion / STOPPED_PART {
+            self.members.excuse_silence(now);
+        }
+        let until = self.lease(now).unwrap_or(now);
+        self.report_lease(now, until, out);
+        self.next_heartbeat = now;
+    }
+
     fn rotate(&mut self, now: Instant, rotation: Rotation) {
         let announced = self.timetable.as_ref().is_some_and(|timetable| timetable.rotation() == rotation);
         if !announced || self.wanted.is_some() {
@@ -215,7 +237,8 @@ impl Reign {
     /// True when it answers a heartbeat that was sent, by a member's present life.
     fn take_reply(&mut self, now: Instant, reply: &HeartbeatReply) -> bool {
         let ours = reply.fence.partition == self.fence.partition && reply.fence.term == self.fence.term;
-        ours && reply.sequence <= self.sequence && reply.sent_at <= now && self.members.answer(reply)
+        let countable = self.slept_after < reply.sequence && reply.sequence <= self.sequence;
+        ours && countable && reply.sent_at <= now && self.members.answer(reply)
     }
 
     fn answer_probe(&self, now: Instant, probe: ClockProbe, out: &mut Outbox<AnnouncerEffect>) -> bool {

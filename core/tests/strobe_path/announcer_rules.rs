@@ -137,6 +137,15 @@ fn reports(effects: &[AnnouncerEffect]) -> Vec<AnnouncerReport> {
     effects.iter().filter_map(report).collect()
 }
 
+/// Ends of the lease as reported.
+fn lease_ends(effects: &[AnnouncerEffect]) -> Vec<Instant> {
+    let end = |report| match report {
+        AnnouncerReport::Lease { until, .. } => Some(until),
+        AnnouncerReport::Suspect { .. } => None,
+    };
+    reports(effects).into_iter().filter_map(end).collect()
+}
+
 fn rows(strobe: &Strobe) -> Vec<Option<u8>> {
     strobe.schedule.iter().take(6).map(|row| row.map(|row| row.0)).collect()
 }
@@ -265,6 +274,27 @@ fn a_manager_that_was_stopped_suspects_nobody_for_it() {
     let effects = bench.step(ms(60_000), AnnouncerInput::Timer);
     assert_eq!(reports(&effects), []);
     assert!(heartbeats(&effects).iter().all(|(_, heartbeat)| !heartbeat.lease), "and has no lease");
+}
+
+/// The lease counts the time in which this machine slept, although its clock did not.
+#[test]
+fn a_sleep_ages_the_answers() {
+    let mut bench = Bench::leading();
+    bench.step(ms(10), rotation(1, &[0], 50));
+    let before = bench.heartbeat.expect("a heartbeat was sent");
+    let woken = bench.step(ms(100), AnnouncerInput::ClockDisturbed { asleep: Duration::from_secs(1) });
+    assert_eq!(bench.announcer.lease(ms(100)), Some(ms(2_000)));
+    assert_eq!(lease_ends(&woken), [ms(2_000)], "the shorter lease is reported");
+    bench.step(ms(110), reply(Heartbeat { sent_at: ms(100), ..before }, 0, 1));
+    assert_eq!(bench.announcer.lease(ms(110)), Some(ms(2_000)), "an answer to a heartbeat from before the sleep says nothing");
+
+    let woken = bench.step(ms(200), AnnouncerInput::ClockDisturbed { asleep: Duration::from_secs(3) });
+    assert_eq!(bench.announcer.lease(ms(200)), None);
+    assert_eq!(lease_ends(&woken), [ms(200)], "the lease is over at once");
+    assert!(heartbeats(&woken).iter().all(|(_, heartbeat)| !heartbeat.lease), "and heartbeats say so");
+    assert!(strobes(&bench.timers_until(ms(400))).is_empty(), "nothing is strobed without it");
+    bench.answers(ms(401), &[0]);
+    assert!(bench.announcer.lease(ms(401)).is_some());
 }
 
 #[test]

@@ -17,7 +17,10 @@ impl Ledger {
     fn not_stale(&self, node: usize, term: Term, what: &str) -> Result<(), Violation> {
         let answered = self.answered[node];
         if term < answered {
-            return Err(Violation::new("no stale fence", format!("node {node} has answered the seal of term {answered}, and {what} of term {term}")));
+            return Err(Violation::new(
+                "no stale fence",
+                format!("node {node} has answered the seal of term {answered}, and {what} of term {term}"),
+            ));
         }
         Ok(())
     }
@@ -27,7 +30,11 @@ impl Ledger {
         match message {
             ToManager::Sealed(answer) => {
                 self.not_stale(node, answer.term, "answers the seal")?;
-                self.answered[node] = answer.term;
+                if answer.term > self.answered[node] {
+                    // The new term may complete another prefix than this node held.
+                    self.appended[node].clear();
+                    self.answered[node] = answer.term;
+                }
                 Ok(())
             }
             ToManager::Installed { fence, .. } => self.not_stale(node, fence.term, "installs the prefix"),
@@ -59,20 +66,29 @@ impl Ledger {
     pub(crate) fn executed(&mut self, node: usize, life: AgentIncarnation, term: Term, epoch: Epoch) -> Result<(), Violation> {
         self.not_stale(node, term, "executes an epoch")?;
         let before = self.executed[node].replace((life, term, epoch));
-        match before {
-            // One epoch may be entered again: by the next life of an agent, and after the watchdog.
-            Some((_, earlier_term, earlier)) if (term, epoch) < (earlier_term, earlier) => {
+        let falls = |(earlier_life, earlier_term, earlier): (AgentIncarnation, Term, Epoch)| {
+            // Epochs are soft state: the next life of an agent does not know which one its predecessor executed, and while
+            // the manager's machine sleeps a predecessor may have been ahead of the manager. Terms outlive the agent.
+            // Within a life one epoch may be entered again, after the watchdog.
+            if earlier_life == life { (term, epoch) < (earlier_term, earlier) } else { term < earlier_term }
+        };
+        match before.filter(|before| falls(*before)) {
+            Some((_, earlier_term, earlier)) => {
                 let detail = format!("node {node} executes {term}/{epoch} after {earlier_term}/{earlier}");
                 Err(Violation::new("epochs grow", detail))
             }
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 
     /// A manager of that term sends a strobe.
     pub(crate) fn strobed(&mut self, now: Moment, term: Term, suspicion: Duration) -> Result<(), Violation> {
         self.strobed.entry(term).or_insert(now);
-        let higher = self.strobed.range(Term(term.0 + 1)..).map(|(term, first)| (*term, *first)).find(|(_, first)| now > *first + suspicion + LEASE_SLACK);
+        let higher = self
+            .strobed
+            .range(Term(term.0 + 1)..)
+            .map(|(term, first)| (*term, *first))
+            .find(|(_, first)| now > *first + suspicion + LEASE_SLACK);
         match higher {
             Some((higher, first)) => {
                 let detail = format!("term {term} strobes {:?} after term {higher} first did", now.since(first));

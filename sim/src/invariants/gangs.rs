@@ -61,10 +61,14 @@ impl Ledger {
         }
         self.ended.insert(status.gang, status.state);
         let run = GangRun { gang: status.gang, incarnation: status.incarnation };
-        let ranks = placements.get(&run).into_iter().flatten().flat_map(|part| (0..part.ranks).map(|rank| RankIndex(part.first_rank.0 + rank)));
+        let ranks =
+            placements.get(&run).into_iter().flatten().flat_map(|part| (0..part.ranks).map(|rank| RankIndex(part.first_rank.0 + rank)));
         let missing = ranks.filter(|rank| !self.exited.contains(&(run, *rank))).count();
         if status.state == GangState::Complete && missing > 0 {
-            return Err(Violation::new("one end", format!("job {} is complete, and {missing} ranks of {run} did not exit with 0", status.gang)));
+            return Err(Violation::new(
+                "one end",
+                format!("job {} is complete, and {missing} ranks of {run} did not exit with 0", status.gang),
+            ));
         }
         Ok(())
     }

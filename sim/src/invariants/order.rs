@@ -41,7 +41,8 @@ impl Ledger {
     }
 
     fn records_applied(&mut self, node: usize, generation: u64, after: RecordNumber, last: RecordNumber) -> Result<(), Violation> {
-        let applied: Vec<_> = self.appended[node].range(after.next()..=last).map(|(number, record)| (*number, Arc::clone(record))).collect();
+        let applied: Vec<_> =
+            self.appended[node].range(after.next()..=last).map(|(number, record)| (*number, Arc::clone(record))).collect();
         for (number, record) in applied {
             let place = (generation, number);
             let known = self.records.entry(place).or_insert_with(|| Arc::clone(&record));

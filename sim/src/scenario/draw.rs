@@ -99,7 +99,10 @@ fn users(random: &mut Random, nodes: u16, jobs: &[JobPlan], events: &mut Vec<Pla
     for _ in 0..random.below(12) {
         let at_milliseconds = random.between(100, FAULTS_END_MILLISECONDS);
         let set = u8::try_from(random.between(1, (1 << nodes) - 1)).expect("at most eight nodes");
-        events.push(Planned { at_milliseconds, what: Happening::Operate { node: node(random, nodes), set, compare: random.chance(500_000) } });
+        events.push(Planned {
+            at_milliseconds,
+            what: Happening::Operate { node: node(random, nodes), set, compare: random.chance(500_000) },
+        });
     }
 }
 

@@ -18,47 +18,144 @@ use crate::{
 /// Something that happens at its time. Nodes are named by their place.
 pub(crate) enum Event {
     /// A machine's timer may be due.
-    Timer { node: usize, life: AgentIncarnation, machine: MachineKind, at: Moment },
+    Timer {
+        node: usize,
+        life: AgentIncarnation,
+        machine: MachineKind,
+        at: Moment,
+    },
     /// Something inside an agent, or from its supervisors.
-    Input { node: usize, life: AgentIncarnation, input: Box<AgentInput> },
-    Datagram { from: usize, to: usize, datagram: Box<Datagram> },
-    Frame { key: LinkKey, link_life: u64, to: usize, input: Box<AgentInput> },
+    Input {
+        node: usize,
+        life: AgentIncarnation,
+        input: Box<AgentInput>,
+    },
+    Datagram {
+        from: usize,
+        to: usize,
+        datagram: Box<Datagram>,
+    },
+    Frame {
+        key: LinkKey,
+        link_life: u64,
+        to: usize,
+        input: Box<AgentInput>,
+    },
     /// A link may come up.
-    Dial { key: LinkKey },
-    LinkUp { node: usize, life: AgentIncarnation, key: LinkKey, link_life: u64 },
+    Dial {
+        key: LinkKey,
+    },
+    LinkUp {
+        node: usize,
+        life: AgentIncarnation,
+        key: LinkKey,
+        link_life: u64,
+    },
     /// Links are closed later than they should be.
-    LateClose { node: usize, life: AgentIncarnation, term: strobe_core::model::Term },
-    SealWritten { node: usize, life: AgentIncarnation, term: strobe_core::model::Term },
+    LateClose {
+        node: usize,
+        life: AgentIncarnation,
+        term: strobe_core::model::Term,
+    },
+    SealWritten {
+        node: usize,
+        life: AgentIncarnation,
+        term: strobe_core::model::Term,
+    },
     /// A switch is carried out later than it should be.
-    LateSwitch { node: usize, life: AgentIncarnation, switch: Box<Switch> },
-    PodStarts { node: usize, run: GangRun },
-    SupervisorConnects { node: usize, run: GangRun },
-    StubsUp { node: usize, run: GangRun },
-    ToSupervisor { node: usize, run: GangRun, order: Order },
-    RankDone { node: usize, run: GangRun, change: u64 },
-    SigtermActs { node: usize, run: GangRun },
-    GraceOver { node: usize, run: GangRun },
+    LateSwitch {
+        node: usize,
+        life: AgentIncarnation,
+        switch: Box<Switch>,
+    },
+    PodStarts {
+        node: usize,
+        run: GangRun,
+    },
+    SupervisorConnects {
+        node: usize,
+        run: GangRun,
+    },
+    StubsUp {
+        node: usize,
+        run: GangRun,
+    },
+    ToSupervisor {
+        node: usize,
+        run: GangRun,
+        order: Order,
+    },
+    RankDone {
+        node: usize,
+        run: GangRun,
+        change: u64,
+    },
+    SigtermActs {
+        node: usize,
+        run: GangRun,
+    },
+    GraceOver {
+        node: usize,
+        run: GangRun,
+    },
     /// Supervisors notice that the agent is gone, or silent since that stop.
-    AgentMissed { node: usize, life: AgentIncarnation, stops: Option<u64> },
-    SessionDial { node: usize },
-    SessionLost { node: usize, session: u64 },
-    ToOperator { life: u64, input: Box<AuthorityInput> },
+    AgentMissed {
+        node: usize,
+        life: AgentIncarnation,
+        stops: Option<u64>,
+    },
+    SessionDial {
+        node: usize,
+    },
+    SessionLost {
+        node: usize,
+        session: u64,
+    },
+    ToOperator {
+        life: u64,
+        input: Box<AuthorityInput>,
+    },
     /// Over the session with that life of the agent.
-    ToAgent { node: usize, life: AgentIncarnation, input: Box<AgentInput> },
-    OperatorTimer { at: Moment },
-    Stored { record: Box<TermRecord>, life: u64 },
-    AgentStarts { node: usize },
-    Submit { job: u64 },
+    ToAgent {
+        node: usize,
+        life: AgentIncarnation,
+        input: Box<AgentInput>,
+    },
+    OperatorTimer {
+        at: Moment,
+    },
+    Stored {
+        record: Box<TermRecord>,
+        life: u64,
+    },
+    AgentStarts {
+        node: usize,
+    },
+    Submit {
+        job: u64,
+    },
     /// An event of the scenario.
     Happens(usize),
     /// A stopped agent goes on.
-    Continue { node: usize, life: AgentIncarnation, stops: u64, asleep: Option<Duration> },
+    Continue {
+        node: usize,
+        life: AgentIncarnation,
+        stops: u64,
+        asleep: Option<Duration>,
+    },
     /// A dead node comes back.
-    Boots { node: usize },
-    Proof { node: usize, deaths: u64 },
+    Boots {
+        node: usize,
+    },
+    Proof {
+        node: usize,
+        deaths: u64,
+    },
     OperatorBack,
     /// A partition ends.
-    Join { partitions: u64 },
+    Join {
+        partitions: u64,
+    },
     /// Everything is healed.
     Heal,
     /// Is everything at rest?

@@ -308,8 +308,11 @@ impl World {
     pub(crate) fn find_thawed(&mut self, node: usize) {
         let home = &mut self.nodes[node];
         let Some(agent) = home.agent.as_ref() else { return };
-        let alone: Vec<GangRun> =
-            home.supervisors.values_mut().filter_map(|supervisor| std::mem::take(&mut supervisor.thawed_alone).then_some(supervisor.run)).collect();
+        let alone: Vec<GangRun> = home
+            .supervisors
+            .values_mut()
+            .filter_map(|supervisor| std::mem::take(&mut supervisor.thawed_alone).then_some(supervisor.run))
+            .collect();
         let slots: GangSlots = agent.slots.iter().filter(|(_, run)| alone.contains(run)).map(|(slot, _)| *slot).collect();
         if !slots.is_empty() {
             self.later(node, Duration::from_micros(50), AgentInput::Switcher(SwitcherInput::ObservedThawed(slots)));
@@ -342,7 +345,8 @@ impl World {
     /// Never two lives of a gang with a living rank anywhere.
     fn look_at_lives(&mut self, run: GangRun) {
         let living = |supervisor: &&Supervisor| supervisor.run.gang == run.gang && supervisor.run != run && supervisor.has_living_rank();
-        let other = self.nodes.iter().find_map(|node| node.supervisors.values().find(living).map(|supervisor| (node.index, supervisor.run)));
+        let other =
+            self.nodes.iter().find_map(|node| node.supervisors.values().find(living).map(|supervisor| (node.index, supervisor.run)));
         if let Some((node, other)) = other {
             self.fail("one life of a gang", format!("run {run} begins while a rank of {other} lives on node {node}"));
         }

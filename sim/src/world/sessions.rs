@@ -176,7 +176,8 @@ impl World {
         self.nodes[node].session_dialling = false;
         let home = &self.nodes[node];
         let running = home.agent.as_ref().filter(|agent| !agent.is_stopped()).map(|agent| agent.life);
-        let Some(life) = running.filter(|_| self.operator.alive && home.session.is_none() && self.network.operator_reaches(home.index)) else {
+        let Some(life) = running.filter(|_| self.operator.alive && home.session.is_none() && self.network.operator_reaches(home.index))
+        else {
             if home.session.is_none() {
                 self.session_wanted(node);
             }

@@ -1,5 +1,7 @@
 //! What goes into an announcer and what comes out.
 
+use std::time::Duration;
+
 use crate::{
     message::{AnnouncerCommand, AnnouncerReport, Datagram},
     model::NodeIndex,
@@ -19,6 +21,12 @@ pub enum AnnouncerInput {
         from: NodeIndex,
         /// Heartbeat reply or clock probe; others are refused and counted.
         datagram: Datagram,
+    },
+    /// BOOTTIME gained on MONOTONIC by this much: the machine slept, and every answer is older than the clock says. Given
+    /// before anything else that happens after the sleep.
+    ClockDisturbed {
+        /// How long the machine slept.
+        asleep: Duration,
     },
     /// [`crate::machine::Machine::next_deadline`] is reached.
     Timer,

@@ -89,6 +89,13 @@ impl Members {
         self.view.iter().filter(|answers| !answers.suspected).map(|answers| answers.silent_since() + suspicion).min()
     }
 
+    /// This machine slept: every answer is older by that than its instant says.
+    pub(super) fn age(&mut self, asleep: Duration) {
+        for answers in &mut self.view {
+            answers.answered = answers.answered.map(|answered| answered - asleep);
+        }
+    }
+
     /// Counts nobody's silence before `now`: it was this agent that did not ask.
     pub(super) fn excuse_silence(&mut self, now: Instant) {
         for answers in &mut self.view {
