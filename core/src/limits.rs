@@ -36,6 +36,10 @@ pub const QUANTUM_MAX: Duration = Duration::from_secs(10);
 /// Records that the manager has numbered and that are not yet stable. Further operations wait at the manager.
 pub const RECORDS_IN_FLIGHT_MAX: usize = 64;
 
+/// Payload bytes of records in flight from which on further operations wait at the manager. With the memory they travel
+/// in one message when a member answers a seal: [`MEMORY_BYTES_MAX`], this, and one payload.
+pub const BYTES_IN_FLIGHT_ENOUGH: usize = PAYLOAD_BYTES_MAX / 2;
+
 /// Operations that one node may have outstanding. A further one is refused with `TooManyOperations`.
 pub const OPERATIONS_PER_NODE_MAX: usize = 64;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    limits::RECORDS_IN_FLIGHT_MAX,
+    limits::{BYTES_IN_FLIGHT_ENOUGH, RECORDS_IN_FLIGHT_MAX},
     model::{NodeIndex, NodeSet, RecordNumber},
     primitives::{Applied, Memory, Record},
 };
@@ -33,7 +33,8 @@ impl Sequencer {
 
     /// True when another record may be numbered.
     pub(super) fn has_room(&self) -> bool {
-        self.in_flight.len() < RECORDS_IN_FLIGHT_MAX
+        let bytes: usize = self.in_flight.iter().map(|record| record.payload_bytes()).sum();
+        self.in_flight.len() < RECORDS_IN_FLIGHT_MAX && bytes < BYTES_IN_FLIGHT_ENOUGH
     }
 
     /// Records that are numbered and not yet stable.
@@ -92,5 +93,45 @@ impl Sequencer {
             .enumerate()
             .map(move |(index, record)| (RecordNumber(first + index as u64), record))
             .filter(move |(number, _)| *number > after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        limits::PAYLOAD_BYTES_MAX,
+        model::{AgentIncarnation, GangId, GangIncarnation, GangRun, NodeIncarnation},
+        primitives::{OperationId, Payload, RegionName, Xfer},
+    };
+
+    fn put(bytes: usize) -> Arc<Record> {
+        let caller = NodeIncarnation { node: NodeIndex(0), incarnation: AgentIncarnation(1) };
+        let region = RegionName { run: GangRun { gang: GangId(1), incarnation: GangIncarnation(1) }, number: 1 };
+        let xfer = Xfer { region, set: NodeSet::EMPTY, payload: Payload::new(vec![0; bytes]) };
+        Arc::new(Record::Xfer { operation: OperationId { caller, sequence: 1 }, xfer })
+    }
+
+    #[test]
+    fn what_is_in_flight_stays_sendable_with_a_whole_memory() {
+        let mut sequencer = Sequencer::new(Arc::default());
+        sequencer.number(put(BYTES_IN_FLIGHT_ENOUGH - 1));
+        assert!(sequencer.has_room(), "one more may come, however large");
+        sequencer.number(put(PAYLOAD_BYTES_MAX));
+        assert!(!sequencer.has_room());
+        sequencer.begin_at(NodeIndex(0), RecordNumber(0));
+        sequencer.receipt(NodeIndex(0), RecordNumber(2));
+        sequencer.apply_stable([NodeIndex(0)].into_iter().collect());
+        assert!(sequencer.has_room(), "what is stable is in the memory");
+    }
+
+    #[test]
+    fn small_records_are_limited_in_number() {
+        let mut sequencer = Sequencer::new(Arc::default());
+        for _ in 0..RECORDS_IN_FLIGHT_MAX {
+            assert!(sequencer.has_room());
+            sequencer.number(put(1));
+        }
+        assert!(!sequencer.has_room());
     }
 }

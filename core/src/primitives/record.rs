@@ -208,6 +208,28 @@ pub enum Record {
     CompareResult(CompareResult),
 }
 
+impl Record {
+    /// Bytes of payload that it carries.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Xfer { xfer, .. } => xfer.payload.bytes().len(),
+            Self::Gang(command) => command.payload_bytes(),
+            Self::CompareResult(result) => result.command.as_ref().map_or(0, GangCommand::payload_bytes),
+            Self::Plan(_) | Self::Compare { .. } => 0,
+        }
+    }
+}
+
+impl GangCommand {
+    fn payload_bytes(&self) -> usize {
+        match &self.verb {
+            GangVerb::Release { peers, .. } => peers.iter().map(|peer| peer.bytes().len()).sum(),
+            GangVerb::Hold { .. } | GangVerb::Resume { .. } | GangVerb::End { .. } | GangVerb::Ended => 0,
+        }
+    }
+}
+
 /// The result of a compare.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CompareResult {
