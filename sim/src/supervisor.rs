@@ -114,6 +114,7 @@ impl Supervisor {
     /// What a restarted agent finds.
     pub(crate) fn inventory(&self, entry: Payload) -> AdoptedGang {
         let ended = self.ranks.iter().filter_map(|(index, rank)| Some((*index, rank.ended?))).collect();
-        AdoptedGang { run: self.run, entry, released: self.released, held: self.held, ended }
+        let ranks = u32::try_from(self.ranks.len()).expect("a node has few ranks");
+        AdoptedGang { run: self.run, entry, released: self.released, held: self.held, ranks, ended }
     }
 }

@@ -158,6 +158,7 @@ impl Member {
             gang.life = if adopted.released { Life::Released } else { Life::Up };
             gang.pause = if adopted.held { Pause::Held } else { Pause::None };
             gang.entry = adopted.entry;
+            gang.ranks = Some(adopted.ranks);
             self.gangs.insert(adopted.run, gang);
             self.store(Cell::Up(adopted.run.gang), u64::from(adopted.run.incarnation.0));
             out.push(MemberEffect::Configure { run: adopted.run, slot });

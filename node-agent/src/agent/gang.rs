@@ -110,6 +110,11 @@ impl Launched {
         })
     }
 
+    /// Ranks of the gang on a node; none when it has no part there.
+    pub(super) fn ranks_on(&self, node: NodeIndex) -> Option<u32> {
+        self.placement.iter().find(|placement| placement.node == node).map(|placement| placement.ranks)
+    }
+
     pub(super) fn nodes(&self) -> strobe_core::model::NodeSet {
         self.placement.iter().map(|placement| placement.node).collect()
     }

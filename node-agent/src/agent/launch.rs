@@ -93,6 +93,10 @@ impl Agent {
                 self.kill_ranks(run);
                 continue;
             };
+            let Some(ranks) = gang.launched.as_ref().and_then(|launched| launched.ranks_on(self.own.node)) else {
+                self.kill_ranks(run);
+                continue;
+            };
             let hello = hello.clone();
             let entry = PeerEntry::at(self.bootstrap.address).map(PeerEntry::payload);
             inventory.push(AdoptedGang {
@@ -100,6 +104,7 @@ impl Agent {
                 entry: entry.unwrap_or_else(|_| strobe_core::primitives::Payload::new([])),
                 released: hello.released,
                 held: hello.held,
+                ranks,
                 ended: super::supervision::ended_ranks(&hello),
             });
             if let Some(gang) = self.gangs.get_mut(&run) {

@@ -91,6 +91,8 @@ pub struct AdoptedGang {
     pub released: bool,
     /// True when the supervisor knows it as held.
     pub held: bool,
+    /// Ranks of the gang on this node: their end counts also before a plan names the gang again.
+    pub ranks: u32,
     /// Ranks that have ended meanwhile.
     pub ended: Vec<(RankIndex, RankOutcome)>,
 }

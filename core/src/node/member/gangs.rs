@@ -9,7 +9,7 @@ use super::{Member, MemberEffect, MemberEvent};
 use crate::{
     machine::Outbox,
     message::{GangSignal, Hold, HoldChange, RowTable, Signal, SwitcherCommand, ToManager},
-    model::{EndCause, GangRun, GangSlot, NodeIndex, PlannedGang, RankIndex, RankOutcome, RowIndex},
+    model::{EndCause, GangRun, GangSlot, MatrixVersion, NodeIndex, PlannedGang, RankIndex, RankOutcome, RowIndex},
     primitives::{Cell, GangMemory, GangPhase, Payload},
 };
 
@@ -46,7 +46,7 @@ pub(super) struct LocalGang {
     pub(super) life: Life,
     pub(super) pause: Pause,
     pub(super) entry: Payload,
-    /// Ranks of it on this node; none until a plan has named it.
+    /// Ranks of it on this node; none until a plan or an inventory has named it.
     pub(super) ranks: Option<u32>,
     pub(super) exited: BTreeSet<RankIndex>,
     pub(super) failed: Option<EndCause>,
@@ -78,6 +78,8 @@ impl LocalGang {
             GangPhase::Launching => match (self.failed, self.life) {
                 (Some(cause), _) => Some(GangSignal::Failed(cause)),
                 (None, Life::Released) => Some(GangSignal::Released),
+                // A new generation of memory does not know that it was released; its ranks may have completed since.
+                (None, _) if self.all_exited() => Some(GangSignal::Released),
                 (None, Life::Up) => Some(GangSignal::Up(self.entry.clone())),
                 (None, Life::Configured | Life::Ending | Life::Gone) => None,
             },
@@ -93,7 +95,10 @@ impl Member {
     pub(super) fn reconcile(&mut self, out: &mut Outbox<MemberEffect>) {
         let Some(memory) = self.memory.clone() else { return };
         let node = self.configuration.node;
-        self.end_unplanned(&memory.plan, out);
+        // Memory that began empty has no plan yet: that says nothing about the gangs that were found running.
+        if memory.plan.version > MatrixVersion::default() {
+            self.end_unplanned(&memory.plan, out);
+        }
         for planned in memory.plan.gangs.iter().filter(|planned| planned.nodes().contains(node)) {
             self.ensure_configured(planned, out);
         }

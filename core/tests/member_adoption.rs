@@ -1,0 +1,116 @@
+//! A restarted agent's member: gangs that it found running count, whatever memory knows of them.
+
+use std::sync::Arc;
+
+use strobe_core::{
+    machine::{Machine, Outbox},
+    message::{GangSignal, Signal, SwitcherReport, ToManager, ToMember},
+    model::{
+        AgentIncarnation, CpuIndex, Desire, Fence, GangId, GangIncarnation, GangRun, Instant, MatrixVersion, NodeIncarnation, NodeIndex,
+        NodePlacement, PartitionUid, Plan, PlannedGang, RankIndex, RankOutcome, RecordNumber, RowIndex, Settings, Term, TermRecord, View,
+    },
+    node::{AdoptedGang, Member, MemberConfiguration, MemberEffect, MemberInput},
+    primitives::{GangCommand, GangVerb, Memory, Payload, Record},
+};
+
+const PARTITION: PartitionUid = PartitionUid(7);
+const NODE: NodeIndex = NodeIndex(0);
+const RUN: GangRun = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
+const OWN: NodeIncarnation = NodeIncarnation { node: NODE, incarnation: AgentIncarnation(2) };
+const FENCE: Fence = Fence { partition: PARTITION, term: Term(2), view: View(1) };
+
+struct Restarted {
+    member: Member,
+    out: Outbox<MemberEffect>,
+    signals: Vec<GangSignal>,
+    killed: bool,
+}
+
+impl Restarted {
+    /// The second life of an agent, whose released gang of one rank was found running.
+    fn new() -> Self {
+        let mut out = Outbox::default();
+        let configuration = MemberConfiguration {
+            partition: PARTITION,
+            node: NODE,
+            incarnation: OWN.incarnation,
+            sealed: Some(Term(1)),
+            settings: Settings::default(),
+        };
+        let member = Member::new(configuration, &mut out);
+        let mut restarted = Self { member, out, signals: Vec::new(), killed: false };
+        let adopted = AdoptedGang { run: RUN, entry: Payload::new([]), released: true, held: false, ranks: 1, ended: Vec::new() };
+        restarted.step(MemberInput::Inventory(vec![adopted]));
+        restarted
+    }
+
+    fn step(&mut self, input: MemberInput) {
+        self.member.step(Instant::ORIGIN, input, &mut self.out);
+        for effect in self.out.drain() {
+            match effect {
+                MemberEffect::Send { message: ToManager::Signal(Signal { signal, .. }), .. } => self.signals.push(signal),
+                MemberEffect::KillRanks(_) => self.killed = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn manager(&mut self, message: ToMember) {
+        self.step(MemberInput::FromManager { from: NODE, message });
+    }
+
+    /// The only rank completes; its supervisor follows it, and the rank cgroup is empty.
+    fn complete(&mut self) {
+        self.step(MemberInput::RankEnded { run: RUN, rank: RankIndex(0), outcome: RankOutcome::Exited(0) });
+        self.step(MemberInput::SupervisorLost(RUN));
+        self.step(MemberInput::GangGone(RUN));
+    }
+
+    /// A term whose memory begins empty, with a plan that names the gang.
+    fn admit_to_an_empty_memory(&mut self) {
+        let record =
+            TermRecord { partition: PARTITION, term: FENCE.term, manager: OWN, members: vec![OWN], established: None, since: Vec::new() };
+        self.step(MemberInput::Introduced(record));
+        self.step(MemberInput::Switcher(SwitcherReport::Sealed { term: FENCE.term }));
+        self.step(MemberInput::SealPersisted(FENCE.term));
+        self.manager(ToMember::Install { fence: FENCE, memory: Arc::new(Memory::empty(2, RecordNumber(0))) });
+        self.manager(ToMember::Admitted { fence: FENCE, members: vec![OWN] });
+        let placement = NodePlacement { node: NODE, cpus: [CpuIndex(0)].into_iter().collect(), first_rank: RankIndex(0), ranks: 1 };
+        let gang = PlannedGang { run: RUN, desire: Desire::Run, rows: [RowIndex(0)].into_iter().collect(), placement: vec![placement] };
+        self.apply(1, Record::Plan(Arc::new(Plan { version: MatrixVersion(1), gangs: vec![gang] })));
+    }
+
+    fn apply(&mut self, number: u64, record: Record) {
+        self.manager(ToMember::Append { fence: FENCE, number: RecordNumber(number), record: Arc::new(record) });
+        self.manager(ToMember::Stable { fence: FENCE, number: RecordNumber(number) });
+    }
+
+    fn release_again(&mut self) {
+        let verb = GangVerb::Release { term: FENCE.term, at: Instant::ORIGIN, peers: vec![Payload::new([])] };
+        self.apply(2, Record::Gang(GangCommand { run: RUN, verb }));
+    }
+
+    fn assert_completes(&mut self) {
+        assert_eq!(self.signals.last(), Some(&GangSignal::Released), "memory has to learn that it was released");
+        self.release_again();
+        assert_eq!(self.signals.last(), Some(&GangSignal::Exited), "and then that it has completed");
+        assert!(!self.signals.iter().any(|signal| matches!(signal, GangSignal::Failed(_))), "{:?}", self.signals);
+    }
+}
+
+#[test]
+fn ranks_that_complete_before_any_plan_is_known_have_not_failed() {
+    let mut restarted = Restarted::new();
+    restarted.complete();
+    restarted.admit_to_an_empty_memory();
+    restarted.assert_completes();
+}
+
+#[test]
+fn ranks_that_complete_before_an_empty_memory_knows_of_their_release_complete() {
+    let mut restarted = Restarted::new();
+    restarted.admit_to_an_empty_memory();
+    assert!(!restarted.killed, "a memory without a plan does not end what runs");
+    restarted.complete();
+    restarted.assert_completes();
+}
