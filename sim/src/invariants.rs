@@ -16,6 +16,7 @@
 //! | `one outcome` | an operation's outcome never changes, and it takes effect once |
 //! | `progress` | once everything is healed every job ends and every agent follows the strobe |
 //! | `no panic` | no machine panics |
+//! | `same trace` | a scenario that is run twice gives the same trace |
 
 mod commands;
 mod gangs;
@@ -36,7 +37,8 @@ use crate::clock::Moment;
 pub(crate) use gangs::share_no_cpu;
 
 /// An invariant that is broken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{invariant}` at {} ms: {detail}", at.0 / 1_000_000)]
 pub struct Violation {
     /// Its name.
     pub invariant: &'static str,

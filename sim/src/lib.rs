@@ -6,6 +6,7 @@
 //!
 //! *Invariant:* the same scenario gives the same trace.
 
+pub mod campaign;
 pub mod clock;
 mod faults;
 pub mod invariants;

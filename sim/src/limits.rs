@@ -9,7 +9,13 @@ pub const EVENTS_MAX: u64 = 2_000_000;
 pub const RECOVERY_MAX: Duration = Duration::from_secs(20);
 
 /// Lines of a trace that are kept for a failing seed; earlier ones are dropped.
-pub const TRACE_LINES_MAX: usize = 4_000;
+pub const TRACE_LINES_MAX: usize = 200_000;
+
+/// One seed of this many is run twice, to see that it gives the same trace.
+pub const REPEATED_EVERY: u64 = 16;
+
+/// Failing seeds of a search that are told of; the others are only counted.
+pub const FAILURES_KEPT: usize = 20;
 
 /// Lines of a trace that are printed for a failing seed.
 pub const TRACE_LINES_PRINTED: usize = 60;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use strobe_core::{
     message::{AnnouncerCommand, Strobe},
@@ -13,7 +14,7 @@ use strobe_core::{
 use crate::limits::NODES_MAX;
 
 /// A bug.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mutation {
     /// A switch freezes what the row before ran, instead of everything thawed that is not in the new row.

@@ -57,6 +57,17 @@ pub struct Counters {
     pub epochs: u64,
 }
 
+impl Counters {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.faults += other.faults;
+        self.nanoseconds += other.nanoseconds;
+        self.terms += other.terms;
+        self.records += other.records;
+        self.epochs += other.epochs;
+    }
+}
+
 pub(crate) struct World {
     pub(crate) now: Moment,
     pub(crate) scenario: Scenario,
