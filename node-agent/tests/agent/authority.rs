@@ -291,7 +291,7 @@ impl Nodes {
     async fn launch_program(&mut self, run: GangRun, nodes: u16, protocol: &str, command: &[&str]) {
         let gang = agent::LocalGang {
             run: Some(run.into()),
-            name: "job".into(),
+            name: format!("job-{}", run.gang.0),
             command: command.iter().map(ToString::to_string).collect(),
             environment: vec![agent::EnvironmentVariable { name: "PATH".into(), value: "/usr/bin:/bin".into() }],
             working_directory: "/".into(),
@@ -310,6 +310,15 @@ impl Nodes {
 
     fn output_path(&self, run: GangRun, node: usize) -> PathBuf {
         self.folder.path().join(format!("output-{run}-{node}"))
+    }
+
+    /// Waits until every node's ranks of a gang have printed something: they have begun, and got a turn.
+    pub(crate) async fn wait_for_output(&self, run: GangRun, nodes: u16) {
+        for node in 0..usize::from(nodes) {
+            let path = self.output_path(run, node);
+            let printed = || std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+            eventually("the ranks print that they have begun", printed).await;
+        }
     }
 
     /// What the ranks have printed, sorted.

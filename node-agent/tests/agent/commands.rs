@@ -79,7 +79,7 @@ async fn a_switched_out_gang_that_is_ended_gets_its_grace() {
     nodes.launch(OTHER, 1, &goodbye).await;
     released(&mut nodes, RUN).await;
     released(&mut nodes, OTHER).await;
-    wait_for_output(&nodes, "[job.0] ready").await;
+    wait_for_output(&nodes, "[job-2.0] ready").await;
     let terminate = Desire::Terminate { grace: LONG_GRACE };
     nodes.plan(1, &[gang(RUN, 1, Desire::Run), in_row(gang(OTHER, 1, terminate), 1)]).await;
     assert_eq!(nodes.wait_for("the gang ends", |heard| heard.ended(OTHER)).await, EndCause::Terminated);
@@ -96,8 +96,8 @@ async fn a_paused_gang_that_is_ended_gets_its_grace_on_every_node() {
     let goodbye = says_goodbye(nodes.path());
     nodes.launch(RUN, 2, &goodbye).await;
     released(&mut nodes, RUN).await;
-    wait_for_output(&nodes, "[job.0] ready").await;
-    wait_for_output(&nodes, "[job.1] ready").await;
+    wait_for_output(&nodes, "[job-1.0] ready").await;
+    wait_for_output(&nodes, "[job-1.1] ready").await;
     nodes.plan(1, &[gang(RUN, 2, Desire::Pause)]).await;
     nodes.wait_for("it is held", |heard| held(heard, RUN).filter(|held| *held)).await;
     nodes.plan(2, &[gang(RUN, 2, Desire::Terminate { grace: LONG_GRACE })]).await;
@@ -114,7 +114,7 @@ async fn a_gang_that_does_not_want_to_end_is_killed_after_its_grace() {
     nodes.command(1, &[gang(RUN, 2, Desire::Run)]).await;
     nodes.launch(RUN, 2, "trap '' TERM; echo ready; while :; do :; done").await;
     released(&mut nodes, RUN).await;
-    wait_for_output(&nodes, "[job.0] ready").await;
+    wait_for_output(&nodes, "[job-1.0] ready").await;
     nodes.plan(1, &[gang(RUN, 2, Desire::Terminate { grace: Duration::from_millis(50) })]).await;
     assert_eq!(nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await, EndCause::Terminated);
     nodes.stop().await;
@@ -131,7 +131,7 @@ async fn a_rank_that_does_not_freeze_is_counted_and_the_strobe_goes_on() {
     nodes.launch(RUN, 1, &stubborn).await;
     nodes.launch(OTHER, 1, &busy_until(&finish)).await;
     released(&mut nodes, OTHER).await;
-    wait_for_output_that_begins(&nodes, "[job.0] ready").await;
+    wait_for_output_that_begins(&nodes, "[job-1.0] ready").await;
     let counted =
         |heard: &Heard| heard.figures.get(&0)?.1.counters.filter(|counters| counters.stragglers > 0).map(|counters| counters.strobes);
     let strobes = nodes.wait_for("a straggler is counted", counted).await;

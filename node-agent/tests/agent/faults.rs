@@ -1,16 +1,14 @@
 //! What happens when ranks, supervisors, agents and the owner of a run die or stop.
 
 use std::{
+    cell::Cell,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use strobe_core::{
-    model::{Desire, EndCause, GangId, GangIncarnation, GangRun, NodeIndex, RankOutcome, Settings},
-    primitives::GangPhase,
-};
+use strobe_core::model::{Desire, EndCause, GangId, GangIncarnation, GangRun, NodeIndex, RankOutcome, Settings};
 
 use crate::{
     RUN,
@@ -23,10 +21,13 @@ const OTHER: GangRun = GangRun { gang: GangId(2), incarnation: GangIncarnation(1
 /// Longer than any test is patient: what happens within that patience was not caused by it.
 const NEVER: Duration = Duration::from_secs(600);
 
+/// Long enough for a test to look at what runs between two switches.
+const QUANTUM: Duration = Duration::from_millis(100);
+
 /// Times short enough that a test sees them pass.
 fn short() -> Settings {
     Settings {
-        quantum: Duration::from_millis(5),
+        quantum: QUANTUM,
         heartbeat: Duration::from_millis(50),
         suspicion: Duration::from_millis(400),
         watchdog: Duration::from_millis(800),
@@ -39,9 +40,9 @@ fn with(settings: Settings) -> Options {
     Options { settings, ..Options::default() }
 }
 
-/// A rank that computes until a file tells it to finish.
+/// A rank that says that it has begun, and computes until a file tells it to finish.
 fn busy_until(file: &Path) -> String {
-    format!("while test ! -e {}; do :; done; echo finished", file.display())
+    format!("echo begun; while test ! -e {}; do :; done; echo finished", file.display())
 }
 
 fn signal(process: u32, signal: Signal) {
@@ -56,20 +57,16 @@ async fn two_gangs(nodes: &mut Nodes, count: u16) {
     let script = busy_until(&nodes.path().join("finish"));
     nodes.launch(RUN, count, &script).await;
     nodes.launch(OTHER, count, &script).await;
-    let released = |heard: &Heard| [RUN, OTHER].iter().all(|run| heard.phase(*run) == Some(GangPhase::Released)).then_some(());
-    nodes.wait_for("both gangs are released", released).await;
+    for run in [RUN, OTHER] {
+        nodes.wait_for_output(run, count).await;
+    }
 }
 
 async fn one_busy_gang(nodes: &mut Nodes, count: u16) {
     nodes.command(1, &[gang(RUN, count, Desire::Run)]).await;
     let script = busy_until(&nodes.path().join("finish"));
     nodes.launch(RUN, count, &script).await;
-    let released = |heard: &Heard| (heard.phase(RUN) == Some(GangPhase::Released)).then_some(());
-    nodes.wait_for("the gang is released", released).await;
-    for node in 0..count {
-        let ranks = nodes.ranks(RUN, node);
-        eventually("its ranks run", || ranks.cpu_microseconds() > 0 && !ranks.is_frozen()).await;
-    }
+    nodes.wait_for_output(RUN, count).await;
 }
 
 async fn finish(nodes: &mut Nodes, runs: &[GangRun]) {
@@ -79,13 +76,23 @@ async fn finish(nodes: &mut Nodes, runs: &[GangRun]) {
     }
 }
 
-/// Waits until both gangs run on a node: neither is frozen and both get CPU time.
+/// Waits until both gangs run free on a node: both compute between two looks that find neither frozen. Gangs that are
+/// switched are never found so, for one of them is frozen at every look.
 async fn both_run(ranks: &[Ranks; 2]) {
-    eventually("both gangs are thawed", || ranks.iter().all(|ranks| !ranks.is_commanded_frozen() && !ranks.is_frozen())).await;
-    for ranks in ranks {
-        let before = ranks.cpu_microseconds();
-        eventually("a thawed gang computes", || ranks.cpu_microseconds() > before).await;
-    }
+    let look = || {
+        let thawed = ranks.iter().all(|ranks| !ranks.is_commanded_frozen() && !ranks.is_frozen());
+        thawed.then(|| ranks.each_ref().map(Ranks::cpu_microseconds))
+    };
+    let before: Cell<Option<[u64; 2]>> = Cell::new(None);
+    let have_computed = || {
+        let now = look();
+        let Some(([before_first, before_second], [first, second])) = before.get().zip(now) else {
+            before.set(now);
+            return false;
+        };
+        first > before_first && second > before_second
+    };
+    eventually("both gangs run", have_computed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,8 +125,8 @@ async fn a_killed_supervisor_takes_its_ranks_along_and_ends_its_gang() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_agents_supervisors_thaw_at_once_and_its_next_life_takes_them_over() {
-    // Neither the watchdog nor a further quantum comes within the test: only the closed socket can thaw.
-    let settings = Settings { quantum: Duration::from_secs(10), watchdog: NEVER, node_lost: NEVER, ..short() };
+    // No watchdog comes within the test, and with the only agent no further strobe: only the closed socket can thaw.
+    let settings = Settings { watchdog: NEVER, node_lost: NEVER, ..short() };
     let mut nodes = Nodes::start_with(1, with(settings)).await;
     two_gangs(&mut nodes, 1).await;
     let ranks = [nodes.ranks(RUN, 0), nodes.ranks(OTHER, 0)];
@@ -134,8 +141,7 @@ async fn a_killed_agents_supervisors_thaw_at_once_and_its_next_life_takes_them_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_agents_supervisors_thaw_when_it_is_silent_for_the_watchdog() {
-    let settings = Settings { quantum: Duration::from_secs(10), ..short() };
-    let mut nodes = Nodes::start_with(1, with(settings)).await;
+    let mut nodes = Nodes::start_with(1, with(short())).await;
     two_gangs(&mut nodes, 1).await;
     let ranks = [nodes.ranks(RUN, 0), nodes.ranks(OTHER, 0)];
     eventually("one of two gangs is frozen", || ranks.iter().filter(|ranks| ranks.is_frozen()).count() == 1).await;
@@ -148,8 +154,7 @@ async fn a_stopped_agents_supervisors_thaw_when_it_is_silent_for_the_watchdog() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_manager_frees_the_gangs_of_every_other_node_within_the_watchdog() {
-    let settings = Settings { quantum: Duration::from_secs(10), ..short() };
-    let mut nodes = Nodes::start_with(2, with(settings)).await;
+    let mut nodes = Nodes::start_with(2, with(short())).await;
     two_gangs(&mut nodes, 2).await;
     let elsewhere = [nodes.ranks(RUN, 1), nodes.ranks(OTHER, 1)];
     eventually("one of two gangs is frozen", || elsewhere.iter().filter(|ranks| ranks.is_frozen()).count() == 1).await;

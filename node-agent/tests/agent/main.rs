@@ -16,7 +16,7 @@ async fn a_gang_of_two_nodes_is_released_once_and_completes() {
     nodes.command(1, &[gang(RUN, 2, Desire::Run)]).await;
     nodes.launch(RUN, 2, "test $RANK = $JOB_COMPLETION_INDEX && test $WORLD_SIZE = 2 && echo rank $RANK of $WORLD_SIZE").await;
     assert_eq!(nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await, EndCause::Completed);
-    assert_eq!(nodes.output_lines(), ["[job.0] rank 0 of 2", "[job.1] rank 1 of 2"]);
+    assert_eq!(nodes.output_lines(), ["[job-1.0] rank 0 of 2", "[job-1.1] rank 1 of 2"]);
     nodes.stop().await;
 }
 
@@ -42,7 +42,7 @@ async fn two_gangs_share_one_cpu_in_turns() {
     nodes.launch(other, 1, work).await;
     nodes.wait_for("both gangs end", |heard| heard.ended(RUN).and(heard.ended(other))).await;
     nodes.wait_for_switches(4).await;
-    assert_eq!(nodes.output_lines(), ["[job.0] done", "[job.0] done"]);
+    assert_eq!(nodes.output_lines(), ["[job-1.0] done", "[job-2.0] done"]);
     nodes.stop().await;
 }
 
@@ -52,6 +52,6 @@ async fn mpi_ranks_of_two_nodes_meet_without_mpiexec() {
     nodes.command(1, &[gang(RUN, 2, Desire::Run)]).await;
     nodes.launch_mpi(RUN, 2, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/ring.c")).await;
     assert_eq!(nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await, EndCause::Completed);
-    assert_eq!(nodes.output_lines(), ["[job.0] ring of 2: 1000"]);
+    assert_eq!(nodes.output_lines(), ["[job-1.0] ring of 2: 1000"]);
     nodes.stop().await;
 }

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use strobe_node_agent::cgroup::CgroupTree;
 
 /// Long enough for a machine that compiles beside it; a test that reaches it has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Time between two looks at what the kernel announces to nobody.
 const LOOK: Duration = Duration::from_millis(2);
