@@ -18,6 +18,8 @@ pub(crate) struct Operator {
     pub(crate) life: u64,
     pub(crate) alive: bool,
     pub(crate) armed: Option<Moment>,
+    /// When the last of what users and the cluster said arrives.
+    pub(crate) told: Moment,
     /// What users and the cluster said while there was no operator.
     pub(crate) waiting: Vec<AuthorityInput>,
     /// The agents that are reached.
@@ -39,6 +41,7 @@ impl Operator {
             life: 1,
             alive: true,
             armed: None,
+            told: Moment(0),
             waiting: Vec::new(),
             reached: BTreeMap::new(),
             sessions: 0,

@@ -220,6 +220,7 @@ impl World {
                     self.step_authority(*input);
                 }
             }
+            Event::Watched { input } => self.watched(*input),
             Event::ToAgent { node, life, input } => {
                 if self.lives(node, life) {
                     self.give(node, *input);

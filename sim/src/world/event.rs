@@ -111,6 +111,10 @@ pub(crate) enum Event {
         node: usize,
         session: u64,
     },
+    /// The API server tells the operator what users and the cluster want.
+    Watched {
+        input: Box<AuthorityInput>,
+    },
     ToOperator {
         life: u64,
         input: Box<AuthorityInput>,
@@ -203,6 +207,7 @@ impl Event {
             | Self::SessionDial { .. }
             | Self::SessionLost { .. }
             | Self::ToOperator { .. }
+            | Self::Watched { .. }
             | Self::OperatorTimer { .. }
             | Self::Stored { .. }
             | Self::AgentStarts { .. }

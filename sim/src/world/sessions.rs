@@ -122,12 +122,18 @@ impl World {
 
     // === what users and the cluster say ===
 
-    /// Something that the API server tells whatever operator there is.
+    /// Something that the API server tells whatever operator there is, in order.
     pub(crate) fn tell_operator_outside(&mut self, input: AuthorityInput) {
+        let delay = self.random.time(MESSAGE.0, MESSAGE.1);
+        let arrival = &mut self.operator.told;
+        *arrival = (self.now + delay).max(*arrival + Duration::from_nanos(1));
+        let at = *arrival;
+        self.queue.push(at, Event::Watched { input: Box::new(input) });
+    }
+
+    pub(super) fn watched(&mut self, input: AuthorityInput) {
         if self.operator.alive {
-            let life = self.operator.life;
-            let delay = self.random.time(MESSAGE.0, MESSAGE.1);
-            self.after(delay, Event::ToOperator { life, input: Box::new(input) });
+            self.step_authority(input);
         } else {
             self.operator.waiting.push(input);
         }
