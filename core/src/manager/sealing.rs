@@ -74,7 +74,8 @@ impl Reign {
     }
 
     /// The prefix that the new term goes on from. When fewer than half of the established members hold it still, memory
-    /// begins empty under a new generation.
+    /// begins empty under a new generation: that of this term, because the holders of a generation in between may all be
+    /// lost, and its number would be given twice.
     fn longest_prefix(&self) -> Memory {
         let holdings: BTreeMap<NodeIndex, &Holding> =
             self.answers.iter().filter_map(|(node, answer)| answer.holding.as_ref().map(|holding| (*node, holding))).collect();
@@ -86,8 +87,7 @@ impl Reign {
         });
         match longest {
             Some(holding) if enough => holding.completed(),
-            Some(holding) => Memory::empty(holding.memory.generation + 1, holding.last()),
-            None => Memory::empty(self.fence.term.0, RecordNumber(0)),
+            Some(_) | None => Memory::empty(self.fence.term.0, RecordNumber(0)),
         }
     }
 

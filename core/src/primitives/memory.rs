@@ -15,7 +15,7 @@ use crate::{
 /// *Invariant:* a function of the applied records alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Memory {
-    /// Generation: grows when memory had to begin empty after too many holders were lost.
+    /// Generation: the term in which memory began empty, at first or because too many holders were lost.
     pub generation: u64,
     /// The last applied record.
     pub applied: RecordNumber,

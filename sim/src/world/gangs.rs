@@ -139,7 +139,6 @@ impl World {
     /// What a new life of an agent finds, with the supervisors that connect to it.
     pub(crate) fn inventory(&mut self, node: usize, life: AgentIncarnation) -> Vec<AdoptedGang> {
         let home = &mut self.nodes[node];
-        home.held = home.supervisors.values().filter(|supervisor| supervisor.held).map(|supervisor| supervisor.run).collect();
         let mut adopted = Vec::new();
         for supervisor in home.supervisors.values_mut() {
             supervisor.agent = Some(life);

@@ -5,7 +5,7 @@ use strobe_core::{
     manager::{AnnouncerEffect, AnnouncerInput, ManagerInput},
     message::{AgentState, Datagram, HoldChange, SwitcherCommand, SwitcherReport},
     model::{AgentIncarnation, GangSlots},
-    node::{MemberInput, SwitcherEffect, SwitcherInput},
+    node::{MemberInput, SwitchCause, SwitcherEffect, SwitcherInput},
 };
 
 use super::{Event, World, event::Switch, machines::Half};
@@ -99,7 +99,7 @@ impl World {
             let held = self.nodes[node].agent.as_ref().map_or(GangSlots::EMPTY, |agent| agent.switcher.held());
             let (freeze, thaw) = self.mutator.switch(node, cause, held, (freeze, thaw));
             self.trace.say(self.now, || format!("node {node} freezes {freeze:?} thaws {thaw:?} {cause:?}"));
-            self.freeze_and_thaw(node, freeze, thaw);
+            self.freeze_and_thaw(node, cause, (freeze, thaw));
         }
         if let Some(sample) = switch.sample {
             self.counters.epochs += 1;
@@ -117,13 +117,18 @@ impl World {
         }
     }
 
-    fn freeze_and_thaw(&mut self, node: usize, freeze: GangSlots, thaw: GangSlots) {
+    fn freeze_and_thaw(&mut self, node: usize, cause: SwitchCause, (freeze, thaw): (GangSlots, GangSlots)) {
         let Some(agent) = self.nodes[node].agent.as_mut() else { return };
         agent.commanded = agent.commanded.difference(freeze).union(thaw);
         let named = |slots: GangSlots| -> Vec<_> { slots.iter().filter_map(|slot| agent.slots.get(&slot).copied()).collect() };
         let (freeze_runs, thaw_runs) = (named(freeze), named(thaw));
         for run in freeze_runs {
             self.write_freeze(node, run, false);
+            let home = &mut self.nodes[node];
+            let adopted_as_held = cause == SwitchCause::Presence && home.supervisors.get(&run).is_some_and(|supervisor| supervisor.held);
+            if adopted_as_held {
+                home.held.insert(run);
+            }
         }
         for run in thaw_runs {
             self.write_freeze(node, run, true);
