@@ -2,6 +2,7 @@
 //! so that both run the same thing.
 
 mod artefacts;
+mod bench;
 mod changed;
 mod counts;
 mod leak;
@@ -43,6 +44,8 @@ enum Recipe {
     Test(suite::TestOptions),
     /// Run the deterministic simulation, or replay one of its traces
     Sim(SimOptions),
+    /// Measure on an idle machine, and write docs/benchmarks
+    Bench(bench::Options),
     /// Check the rules of the code that no compiler checks
     Tidy,
     /// Check format, clippy's lints and the documentation
@@ -88,6 +91,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Demo(options) => demo(&workspace, &options),
         Recipe::Test(options) => suite::test(&workspace, options),
         Recipe::Sim(options) => simulate(&workspace, &options),
+        Recipe::Bench(options) => bench::run(&workspace, options),
         Recipe::Tidy => tidy::run(&workspace),
         Recipe::Lint => suite::lint(&workspace),
         Recipe::Licences(options) => licences::run(&workspace, options).map(|()| ExitCode::SUCCESS),

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A large static program that says when it began: the benchmark measures how long it takes from a
+// job's submission to this. Its size is data that must be in the file, since a zeroed array is not.
+
+#include <stdio.h>
+#include <time.h>
+
+unsigned char ballast[12 * 1024 * 1024] = {1};
+
+int main(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    printf("first_instruction_ns=%lld ballast=%d\n", now.tv_sec * 1000000000LL + now.tv_nsec,
+           (int)ballast[0]);
+    return 0;
+}

@@ -1,0 +1,210 @@
+//! Running one cell: its manifest, `kubectl-strobe local run`, and what that leaves.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::cell::{Cell, Job};
+use super::manifest::{self, NODES, Work};
+use super::processor_time::Watch;
+use super::report::{Distributions, Report};
+use super::statistics::median;
+use super::store::{Header, Record};
+use crate::artefacts::Artefacts;
+use crate::process::{self, Outcome};
+use crate::workspace::Workspace;
+
+/// The source of the program whose first instruction is waited for.
+const FIRST_INSTRUCTION: &str = "xtask/src/bench/first_instruction.c";
+/// Least size of that program.
+const FIRST_INSTRUCTION_BYTES: u64 = 12 << 20;
+/// Runs of the calibration; their median counts.
+const CALIBRATIONS: usize = 3;
+/// Computation of each of them, in seconds: the grain program calibrates itself before it.
+const CALIBRATION_SECONDS: f64 = 0.05;
+/// How many times longer than expected a run may take, plus [`MARGIN`]. Past it the recipe ends it and fails.
+const PATIENCE: f64 = 5.0;
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(super) struct Runner<'a> {
+    workspace: &'a Workspace,
+    built: Artefacts,
+    first_instruction: PathBuf,
+    grain: PathBuf,
+    folder: PathBuf,
+}
+
+/// The files of one run.
+struct Files {
+    manifest: PathBuf,
+    report: PathBuf,
+    trace: PathBuf,
+    messages: PathBuf,
+}
+
+/// What one run gave.
+struct Run {
+    report: Report,
+    lines: Vec<String>,
+    /// Of the monotonic clock, in nanoseconds, before the program was started.
+    started: i128,
+}
+
+impl<'a> Runner<'a> {
+    /// Builds the large static program into `folder`.
+    ///
+    /// # Errors
+    /// It does not compile, or the examples are missing.
+    pub(super) fn new(workspace: &'a Workspace, built: Artefacts, folder: PathBuf) -> Result<Self> {
+        let grain = built.examples.as_ref().context("the examples were not built: MPICH is missing")?.join("grain");
+        let first_instruction = folder.join("first_instruction");
+        let mut compiler = workspace.command("cc");
+        compiler.args(["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o"]).arg(&first_instruction).arg(FIRST_INSTRUCTION);
+        process::run(compiler)?;
+        let size = fs::metadata(&first_instruction).context("look at the large program")?.len();
+        ensure!(size >= FIRST_INSTRUCTION_BYTES, "the large program has only {size} bytes");
+        Ok(Self { workspace, built, first_instruction, grain, folder })
+    }
+
+    /// How many loops this CPU computes in a microsecond.
+    ///
+    /// # Errors
+    /// A run fails, or does not say it.
+    pub(super) fn calibrate(&self) -> Result<f64> {
+        let cell = Cell::Alone { grain_us: 100, job: Job::A };
+        let files = self.files("calibration");
+        let manifest = manifest::of(cell, self.work(CALIBRATION_SECONDS, None));
+        let mut found = Vec::new();
+        for _ in 0..CALIBRATIONS {
+            let run = self.execute(&files, &manifest, cell.expected_seconds(CALIBRATION_SECONDS), Trace::Off)?;
+            found.push(
+                run.lines.iter().find_map(|line| number_after(line, "loops_per_us=")).context("grain does not say its loops_per_us")?,
+            );
+        }
+        median(&found).context("there was a calibration")
+    }
+
+    /// Runs a cell.
+    ///
+    /// # Errors
+    /// The run fails or leaves no report. What it said is in the folder.
+    pub(super) fn run(&self, cell: Cell, round: u32, header: &Header) -> Result<Record> {
+        let files = self.files(&cell.file_stem());
+        let manifest = manifest::of(cell, self.work(header.work_seconds, Some(header.loops_per_us)));
+        let trace = if matches!(cell, Cell::Traced { .. }) { Trace::On } else { Trace::Off };
+        let watch = Watch::start()?;
+        let run = self.execute(&files, &manifest, cell.expected_seconds(header.work_seconds), trace)?;
+        let noise = watch.noise()?;
+        run.report.span_seconds()?;
+        let first_instruction_ms = matches!(cell, Cell::Start { .. }).then(|| run.first_instruction_ms()).transpose()?;
+        Ok(Record { round, cell, distributions: trace.distributions(&files)?, first_instruction_ms, report: run.report, noise })
+    }
+
+    fn work(&self, seconds: f64, loops_per_us: Option<f64>) -> Work<'_> {
+        Work { grain: &self.grain, first_instruction: &self.first_instruction, seconds, loops_per_us }
+    }
+
+    fn files(&self, stem: &str) -> Files {
+        let file = |end: &str| self.folder.join(format!("{stem}.{end}"));
+        Files { manifest: file("yaml"), report: file("report.json"), trace: file("trace.json"), messages: file("messages.txt") }
+    }
+
+    fn execute(&self, files: &Files, manifest: &str, expected_seconds: f64, trace: Trace) -> Result<Run> {
+        fs::write(&files.manifest, manifest).with_context(|| format!("write {}", files.manifest.display()))?;
+        let command = self.command(files, trace)?;
+        let limit = Duration::from_secs_f64(PATIENCE * expected_seconds) + MARGIN;
+        let mut lines = Vec::new();
+        let started = monotonic_nanoseconds();
+        let outcome = process::watch(command, limit, |line| lines.push(line.to_owned()))?;
+        match outcome {
+            Outcome::Ended(status) if status.success() => {}
+            Outcome::Ended(status) => bail!("{status}: {}, see {}", lines.join("; "), files.messages.display()),
+            Outcome::TimedOut => bail!("no end after {limit:?}, see {}", files.messages.display()),
+        }
+        let text = fs::read_to_string(&files.report).with_context(|| format!("read {}", files.report.display()))?;
+        let report = serde_json::from_str(&text).with_context(|| format!("read {}", files.report.display()))?;
+        Ok(Run { report, lines, started })
+    }
+
+    fn command(&self, files: &Files, trace: Trace) -> Result<Command> {
+        let messages = File::create(&files.messages).with_context(|| format!("make {}", files.messages.display()))?;
+        let mut command = self.workspace.command(&self.built.kubectl_strobe);
+        command.args(["local", "run"]).arg(&files.manifest).arg("--report").arg(&files.report);
+        command.args(["--nodes", &NODES.to_string(), "--cpus-per-node", "1"]).stderr(messages);
+        if trace == Trace::On {
+            command.arg("--trace").arg(&files.trace);
+        }
+        Ok(command)
+    }
+}
+
+/// Whether every switch is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trace {
+    On,
+    Off,
+}
+
+// === impl Trace ===
+
+impl Trace {
+    fn distributions(self, files: &Files) -> Result<Option<Distributions>> {
+        if self == Self::Off {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(&files.trace).with_context(|| format!("read {}", files.trace.display()))?;
+        Distributions::of_trace(&text).map(Some)
+    }
+}
+
+// === impl Run ===
+
+impl Run {
+    /// From the submission to the first instruction of the first rank that ran one, in milliseconds. The submission is the start of
+    /// the program plus the time in which its agents became ready; what it does before it starts them is counted too, so that the
+    /// truth is shorter by that.
+    fn first_instruction_ms(&self) -> Result<f64> {
+        let instants = self.lines.iter().filter_map(|line| number_after(line, "first_instruction_ns="));
+        let first = instants.fold(f64::INFINITY, f64::min);
+        ensure!(first.is_finite(), "no rank said when it began");
+        Ok((first - self.started as f64) / 1e6 - self.report.start_up_ms)
+    }
+}
+
+/// Agents, ranks and this process read the same clock.
+fn monotonic_nanoseconds() -> i128 {
+    let time = clock_gettime(ClockId::Monotonic);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+/// The number that stands after `name` in a line.
+fn number_after(line: &str, name: &str) -> Option<f64> {
+    line.split_once(name)?.1.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::report;
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_in_the_ranks_lines() {
+        assert_eq!(number_after("[grain-a.0] grain: loops_per_us=740.602", "loops_per_us="), Some(740.602));
+        assert_eq!(number_after("[start.1] first_instruction_ns=12 ballast=1", "first_instruction_ns="), Some(12.0));
+        assert_eq!(number_after("nothing", "loops_per_us="), None);
+    }
+
+    #[test]
+    fn the_first_rank_counts_and_the_agents_start_does_not() {
+        let line = |milliseconds: i64| format!("[start.0] first_instruction_ns={} ballast=1", 5_000_000_000 + milliseconds * 1_000_000);
+        let run = Run { report: report(&[(50.0, 0.1)], 70.0), lines: vec![line(82), line(80)], started: 5_000_000_000 };
+        assert!((run.first_instruction_ms().unwrap() - 50.0).abs() < 1e-6, "30 ms of the 80 are the agents' own start");
+        let silent = Run { lines: Vec::new(), ..run };
+        assert!(silent.first_instruction_ms().is_err());
+    }
+}
