@@ -1,5 +1,7 @@
 //! The command as a user runs it: in a folder of its own, with patience and not for ever.
 
+#![allow(dead_code, reason = "each test target uses its own part")]
+
 use std::{
     fs,
     io::Read,
