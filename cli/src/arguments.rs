@@ -35,7 +35,7 @@ pub(crate) struct LocalArguments {
 pub(crate) enum LocalCommand {
     /// Run the jobs of manifests and wait for their end
     ///
-    /// Exit status: 0 when every job completed, 1 when one failed, 2 for bad input, 130 when interrupted.
+    /// Exit status: 0 when no job failed, 1 when one did or the run could not be carried out, 2 when the input was refused and nothing was started, 130 when interrupted. A first interrupt ends every gang and gives it its grace, a second kills everything.
     Run(RunArguments),
 }
 

@@ -116,13 +116,17 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
     }
     let folder = RunFolder::make(&parent, arguments.logs.as_deref())?;
     let ended = execute(arguments, &prepared, programs, &folder);
-    let clean = ended.as_ref().is_ok_and(|ending| !ending.failed);
-    let keep = if clean { Keep::Nothing } else { Keep::Logs };
-    if let Some(logs) = folder.remove(keep).filter(|_| !clean) {
+    // Who ends a run has seen its output; the logs are for finding out why something failed.
+    let keep = match &ended {
+        Ok(ending) if ending.report.interrupted || !ending.failed => Keep::Nothing,
+        Ok(_) | Err(_) => Keep::Logs,
+    };
+    let logs = folder.remove(keep);
+    let told = ended.and_then(|ending| tell(arguments, &ending.report).map(|()| ending));
+    if let Some(logs) = logs.filter(|_| keep == Keep::Logs) {
         eprintln!("note: the logs are in {}", logs.display());
     }
-    let ending = ended?;
-    tell(arguments, &ending.report)?;
+    let ending = told?;
     Ok(match (ending.report.interrupted, ending.failed) {
         (true, _) => INTERRUPTED,
         (false, true) => FAILED,

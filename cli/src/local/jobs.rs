@@ -97,9 +97,9 @@ impl Jobs {
         self.0.iter().find(|job| job.gang == gang)
     }
 
-    /// True when no job will change any more: each has ended, or is suspended or paused, which nobody can change here.
+    /// True when no job will change any more: each has ended, or is suspended, which nobody can change here.
     pub(super) fn at_rest(&self) -> bool {
-        self.0.iter().all(|job| job.state.is_terminal() || matches!(job.state, GangState::Suspended | GangState::Paused))
+        self.0.iter().all(|job| job.state.is_terminal() || job.state == GangState::Suspended)
     }
 
     /// True when one failed.
@@ -143,7 +143,8 @@ impl Job {
 
     /// CPU seconds of all its lives.
     pub(super) fn cpu_seconds(&self) -> f64 {
-        self.cpu_seconds.values().sum()
+        // The sum of nothing would be -0.
+        self.cpu_seconds.values().fold(0.0, |sum, seconds| sum + seconds)
     }
 
     /// Why its lives ended badly, the first ones.
@@ -192,8 +193,9 @@ pub(super) fn specification(index: usize, job: &ValidJob) -> JobSpecification {
             on_rank_failure: restarts(RestartCause::RankFailure),
             on_node_lost: restarts(RestartCause::NodeLost),
         },
-        suspended: job.suspend,
-        paused: job.paused,
+        // Nothing here would resume a job that is paused: it takes no slots for nothing.
+        suspended: job.suspend || job.paused,
+        paused: false,
         active_deadline: job.active_deadline,
         grace: job.termination_grace,
     }
@@ -207,7 +209,7 @@ fn explain(reason: &StateReason) -> (&'static str, String) {
         StateReason::NoPlacement { position, shortage } => ("NoPlacement", format!("{}: {shortage}", waits(position))),
         StateReason::Behind { position } => ("Behind", waits(position)),
         StateReason::Suspended => ("Suspended", "its manifest says so".to_owned()),
-        StateReason::Paused => ("Paused", "its manifest says so".to_owned()),
+        StateReason::Paused => ("Paused", "it is held".to_owned()),
         StateReason::Cancelled => ("Cancelled", "it was interrupted".to_owned()),
         StateReason::DeadlineExceeded => ("DeadlineExceeded", "it ran longer than activeDeadlineSeconds".to_owned()),
         StateReason::Ended(cause) => explain_end(*cause),

@@ -4,10 +4,11 @@
 
 mod program;
 
-use std::{fs, io::Read, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, io::Read, path::Path, time::Duration};
 
 use serde_json::json;
 use strobe_core::{
+    authority::JOBS_MAX,
     limits::MEMBERS_MAX,
     matrix::NodeCapacity,
     model::{Policy, Settings},
@@ -88,10 +89,11 @@ pub(super) fn prepare(arguments: &RunArguments) -> Result<Prepared, PrepareError
     override_partitions(&mut documents, arguments)?;
     let valid = validate::all(&documents).map_err(PrepareError::Manifests)?;
     let jobs: Vec<(&Document, ValidJob)> = job_documents(&documents).zip(valid.jobs).collect();
+    refuse_too_many(&jobs)?;
     let name = only_partition(&jobs, arguments)?;
     let partition = valid.partitions.into_iter().find(|partition| partition.name == name).expect("validated: the partition is there");
     let division = divide(&documents, &jobs, &partition, arguments)?;
-    let mut warnings: Vec<String> = documents.iter().filter_map(not_used).collect();
+    let mut warnings = warnings(&documents);
     if division.shared {
         let (nodes, cpus) = (division.nodes.len(), division.nodes[0].cpus.len());
         warnings.push(format!("{nodes} nodes of {cpus} CPUs share CPUs of this machine: gangs on different nodes compete for them"));
@@ -179,11 +181,25 @@ fn change(spec: &mut PartitionSpec, arguments: &RunArguments) {
     });
 }
 
+/// The authority takes so many; the others would be refused while these run.
+fn refuse_too_many(jobs: &[(&Document, ValidJob)]) -> Result<(), PrepareError> {
+    let first_too_many = jobs.get(JOBS_MAX).map(|(document, _)| {
+        document.problem(Violation {
+            rule: "jobs-within-limit",
+            path: String::new(),
+            what: format!("is the first of {} jobs too many", jobs.len() - JOBS_MAX),
+            right: format!("be one of at most {JOBS_MAX} jobs of a run"),
+        })
+    });
+    refuse_unless_empty(first_too_many.into_iter().collect())
+}
+
 /// The partition that all jobs name: a run is of one.
 fn only_partition(jobs: &[(&Document, ValidJob)], arguments: &RunArguments) -> Result<String, PrepareError> {
     let Some((_, first)) = jobs.first() else {
         let origin = Origin { file: arguments.files[0].display().to_string(), document: 0, line: None, object: None };
-        let (what, right) = ("holds no ParallelJob, and no other file does".to_owned(), "hold at least one, or nothing would run".to_owned());
+        let (what, right) =
+            ("holds no ParallelJob, and no other file does".to_owned(), "hold at least one, or nothing would run".to_owned());
         return Err(PrepareError::Manifests(Problem { origin, path: String::new(), what, right }.into()));
     };
     let others = jobs.iter().filter(|(_, job)| job.partition != first.partition);
@@ -277,14 +293,29 @@ fn settings(partition: &ValidPartition) -> Settings {
     }
 }
 
-/// What a document asks for and local mode does not do.
-fn not_used(document: &Document) -> Option<String> {
-    let fields = match &document.object {
+/// What documents ask for and local mode does not do: each thing once, with the documents that ask for it.
+fn warnings(documents: &[Document]) -> Vec<String> {
+    let mut asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for document in documents {
+        let object = &document.object;
+        let by = || format!("{} {:?} ({}, document {})", object.kind(), object.name(), document.origin.file, document.origin.document);
+        for field in not_used(object) {
+            asked.entry(format!("local mode does not use {field}")).or_default().push(by());
+        }
+        if let Object::ParallelJob(job) = object
+            && job.spec.paused
+        {
+            asked.entry("local mode does not start what spec.paused holds, for nothing would resume it".to_owned()).or_default().push(by());
+        }
+    }
+    asked.into_iter().map(|(what, who)| format!("{what}: {}", who.join(", "))).collect()
+}
+
+fn not_used(object: &Object) -> Vec<String> {
+    match object {
         Object::ParallelJob(job) => manifest::fields_not_used(job),
         Object::Partition(partition) => partition_fields_not_used(&partition.spec),
-    };
-    let place = Origin { line: None, ..document.origin.clone() };
-    (!fields.is_empty()).then(|| format!("{place}: local mode does not use {}", fields.join(", ")))
+    }
 }
 
 fn partition_fields_not_used(spec: &PartitionSpec) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use strobe_core::model::{Instant, Policy, Settings};
+use strobe_core::model::{GangState, Instant, Policy, Settings};
 
 use super::{
     histogram::Figures,
@@ -91,8 +91,10 @@ pub(super) struct StrobesReport {
     pub late: u64,
     /// Superseded before they were acted on.
     pub missed: u64,
-    /// Gangs that did not freeze in time.
+    /// Gangs that did not freeze within the bound.
     pub stragglers: u64,
+    /// How long a gang that freezes is waited for.
+    pub straggler_bound_micros: f64,
     /// Acted on at receipt, for want of a good clock estimate.
     pub unsynchronised: u64,
     /// Watchdogs that expired.
@@ -154,6 +156,8 @@ pub(super) struct RunFacts<'a> {
     pub start_up: Duration,
     /// The user ended the run.
     pub interrupted: bool,
+    /// What was left was killed.
+    pub cut_off: bool,
     /// The instant of the report.
     pub now: Instant,
 }
@@ -171,10 +175,10 @@ impl Report {
             },
             rows: facts.settings.rows,
             quantum_ms: milliseconds(facts.settings.quantum),
-            jobs: jobs.iter().map(|job| job_report(job, facts.now)).collect(),
-            makespan_seconds: makespan(jobs).as_secs_f64(),
+            jobs: jobs.iter().map(|job| job_report(job, facts)).collect(),
+            makespan_seconds: makespan(jobs, facts).as_secs_f64(),
             start_up_ms: milliseconds(facts.start_up),
-            strobes: strobes(statistics),
+            strobes: strobes(facts.settings, statistics),
             freezer: if all(|node| node.freezer == "cgroup") { "cgroup" } else { "signal" },
             scheduler: if all(|node| node.scheduler == "fifo") { "fifo" } else { "other" },
             terms: facts.terms,
@@ -184,33 +188,39 @@ impl Report {
     }
 }
 
-fn job_report(job: &Job, now: Instant) -> JobReport {
-    let explanation = job.explanation();
+fn job_report(job: &Job, facts: &RunFacts<'_>) -> JobReport {
+    let killed = facts.cut_off && !job.state.is_terminal() && job.state != GangState::Suspended;
+    let (state, explanation) = if killed { (GangState::Failed, killed_explanation()) } else { (job.state, job.explanation()) };
     let to_start = job.released.zip(job.submitted).map(|(released, submitted)| milliseconds(released.since(submitted)));
     JobReport {
         name: job.name.clone(),
-        state: format!("{:?}", job.state),
+        state: format!("{state:?}"),
         reason: explanation.reason,
         message: explanation.message,
         submit_to_start_ms: to_start,
-        run_seconds: job.released.map_or(0.0, |released| job.ended.unwrap_or(now).since(released).as_secs_f64()),
+        run_seconds: job.released.map_or(0.0, |released| job.ended.unwrap_or(facts.now).since(released).as_secs_f64()),
         cpu_seconds: job.cpu_seconds(),
         restarts: job.restarts,
         failures: job.failures().map(|(incarnation, why)| failure_report(incarnation.0, why)).collect(),
     }
 }
 
+/// Nobody could say how it ended.
+fn killed_explanation() -> Explanation {
+    Explanation { reason: "Killed".to_owned(), message: "it was killed with the run".to_owned() }
+}
+
 fn failure_report(incarnation: u32, why: Explanation) -> FailureReport {
     FailureReport { incarnation, reason: why.reason, message: why.message }
 }
 
-fn makespan(jobs: &Jobs) -> Duration {
+fn makespan(jobs: &Jobs, facts: &RunFacts<'_>) -> Duration {
     let first = jobs.iter().filter_map(|job| job.submitted).min();
-    let last = jobs.iter().filter_map(|job| job.ended).max();
+    let last = if facts.cut_off { Some(facts.now) } else { jobs.iter().filter_map(|job| job.ended).max() };
     first.zip(last).map_or(Duration::ZERO, |(first, last)| last.since(first))
 }
 
-fn strobes(statistics: &Statistics) -> StrobesReport {
+fn strobes(settings: &Settings, statistics: &Statistics) -> StrobesReport {
     let counters = statistics.counters();
     let nodes = statistics.nodes().values();
     StrobesReport {
@@ -219,13 +229,14 @@ fn strobes(statistics: &Statistics) -> StrobesReport {
         late: counters.late,
         missed: counters.missed,
         stragglers: counters.stragglers,
+        straggler_bound_micros: settings.straggler_bound().as_secs_f64() * 1e6,
         unsynchronised: counters.unsynchronised,
         watchdog_expiries: counters.watchdog_expiries,
-        samples_dropped: nodes.clone().map(|node| node.samples_dropped).sum(),
+        samples_dropped: nodes.map(|node| node.samples_dropped).sum(),
         skew_micros: statistics.skew().begin().figures(),
         completion_skew_micros: statistics.skew().end().figures(),
         switch_micros: statistics.switch().figures(),
-        clock_bound_micros: micros(nodes.map(|node| node.clock_bound).max().unwrap_or_default()),
+        clock_bound_micros: statistics.clock_bound_micros(),
     }
 }
 
@@ -270,6 +281,7 @@ mod tests {
             terms: 2,
             start_up: Duration::from_millis(30),
             interrupted: false,
+            cut_off: false,
             now,
         };
         let report = serde_json::to_value(Report::new(&facts, &Jobs::default(), &Statistics::new(1))).unwrap();

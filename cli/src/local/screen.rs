@@ -49,7 +49,7 @@ impl Mode {
     pub(super) fn suitable(report_is_printed: bool) -> Self {
         match report_is_printed {
             true => Self::Aside,
-            false if io::stdout().is_terminal() => Self::Live,
+            false if io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb") => Self::Live,
             false => Self::Plain,
         }
     }

@@ -109,6 +109,12 @@ impl Statistics {
         &self.switch
     }
 
+    /// Largest error bound of an agent's clock estimate, in microseconds.
+    pub(super) fn clock_bound_micros(&self) -> f64 {
+        let bound = self.nodes.values().map(|node| node.clock_bound).max().unwrap_or_default();
+        std::time::Duration::from_nanos(bound).as_secs_f64() * 1e6
+    }
+
     /// The counters of all nodes together.
     pub(super) fn counters(&self) -> Counters {
         let mut all = Counters::default();

@@ -18,12 +18,38 @@ pub(super) struct Snapshot {
     pub rows: usize,
     /// The jobs.
     pub jobs: Vec<JobLine>,
-    /// Skew, p50 and p99, in microseconds; none before the first strobe.
-    pub skew_micros: Option<(f64, f64)>,
+    /// What the agents count; none before the first strobe.
+    pub strobes: Option<StrobeCounts>,
+    /// None before the first strobe, and of one node alone.
+    pub skew_micros: Option<SkewFigures>,
     /// Switch cost, p50, in microseconds.
     pub switch_micros: Option<f64>,
     /// The term and its manager's node.
     pub term: Option<(u64, u16)>,
+}
+
+/// Strobes over all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct StrobeCounts {
+    /// Acted on.
+    pub count: u64,
+    /// Of these, late.
+    pub late: u64,
+    /// Superseded before they were acted on.
+    pub missed: u64,
+    /// Gangs that did not stop in time.
+    pub stragglers: u64,
+}
+
+/// How far apart nodes act, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct SkewFigures {
+    /// In half of the epochs at most this.
+    pub p50: f64,
+    /// In 99 of 100.
+    pub p99: f64,
+    /// Largest error that an agent admits of its estimate of the manager's clock.
+    pub bound: f64,
 }
 
 /// One node of the matrix.
@@ -50,6 +76,8 @@ pub(super) struct JobLine {
     pub progress: Option<u8>,
     /// How long it runs, in seconds.
     pub seconds: f64,
+    /// True when nothing more will come of it.
+    pub over: bool,
     /// What else is to be said.
     pub note: String,
 }

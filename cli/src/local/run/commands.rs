@@ -175,14 +175,35 @@ impl Run<'_> {
         let why = job.explanation();
         let why = match (why.reason.as_str(), why.message.as_str()) {
             ("" | "Completed", _) => String::new(),
-            (reason, "") => format!(" ({reason})"),
-            (reason, message) => format!(" ({reason}: {message})"),
+            (reason, "") => format!(", {reason}"),
+            (_, message) => format!(", {message}"),
         };
         let line = match job.state {
-            _ if restarted => format!("{}: restarted, {} so far", job.name, job.restarts),
+            _ if restarted => format!("{}: Restarting, for the {} time", job.name, ordinal(job.restarts)),
             GangState::Queued | GangState::Admitted | GangState::Placed | GangState::Launching => return,
             state => format!("{}: {state:?}{why}", job.name),
         };
         self.screen.say(line);
+    }
+}
+
+/// `1st`, `2nd`, `11th`.
+fn ordinal(number: u32) -> String {
+    let ending = match (number % 10, number % 100) {
+        (1, tens) if tens != 11 => "st",
+        (2, tens) if tens != 12 => "nd",
+        (3, tens) if tens != 13 => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ordinal;
+
+    #[test]
+    fn restarts_are_counted_in_words() {
+        assert_eq!([1, 2, 3, 4, 11, 12, 13, 21, 112].map(ordinal), ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th"]);
     }
 }

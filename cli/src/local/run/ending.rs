@@ -86,6 +86,7 @@ impl Run<'_> {
             terms: self.shell.term().map_or(0, |(term, _)| term),
             start_up: self.start_up,
             interrupted: self.interrupts > 0,
+            cut_off: self.cut_off,
             now: clock::now(),
         };
         Report::new(&facts, &self.jobs, &self.statistics)

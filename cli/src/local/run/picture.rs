@@ -4,8 +4,9 @@ use strobe_core::model::{GangState, Instant, NodeIndex, Policy};
 
 use super::{Phase, Run};
 use crate::local::{
+    histogram::Figures,
     jobs::Job,
-    view::{JobLine, NodeColumn, Snapshot},
+    view::{JobLine, NodeColumn, SkewFigures, Snapshot, StrobeCounts},
 };
 
 impl Run<'_> {
@@ -21,17 +22,26 @@ impl Run<'_> {
         let reached = self.agents.reached();
         let settings = &prepared.settings;
         let policy = match settings.policy {
-            Policy::Gang => format!("quantum {:?}", settings.quantum),
-            Policy::Kernel => "kernel policy".to_owned(),
+            Policy::Gang => format!("gang policy, quantum {:?}", settings.quantum),
+            Policy::Kernel => "kernel policy: no switches".to_owned(),
         };
-        let skew = self.statistics.skew().begin();
-        let switch = self.statistics.switch();
+        let (skew, switch) = (self.statistics.skew().begin(), self.statistics.switch());
+        let counters = self.statistics.counters();
         Snapshot {
             title: format!("{} · {policy}", prepared.partition),
             nodes: prepared.nodes.iter().map(|node| self.column(node.node, reached.contains(&node.node))).collect(),
             rows: settings.rows.into(),
             jobs: self.jobs.iter().map(|job| job_line(job, now)).collect(),
-            skew_micros: (skew.count() > 0).then(|| (skew.figures().p50, skew.figures().p99)),
+            strobes: (counters.strobes > 0).then_some(StrobeCounts {
+                count: counters.strobes,
+                late: counters.late,
+                missed: counters.missed,
+                stragglers: counters.stragglers,
+            }),
+            skew_micros: (skew.count() > 0).then(|| {
+                let Figures { p50, p99, .. } = skew.figures();
+                SkewFigures { p50, p99, bound: self.statistics.clock_bound_micros() }
+            }),
             switch_micros: (switch.count() > 0).then(|| switch.figures().p50),
             term: self.shell.term().map(|(term, manager)| (term, manager.0)),
         }
@@ -72,6 +82,7 @@ fn job_line(job: &Job, now: Instant) -> JobLine {
         state: format!("{:?}", job.state),
         progress: job.progress,
         seconds: job.released.map_or(0.0, |released| job.ended.unwrap_or(now).since(released).as_secs_f64()),
+        over: job.state.is_terminal(),
         note,
     }
 }

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use crossterm::{
     cursor::{Hide, MoveToColumn, MoveUp, Show},
     queue,
+    style::ResetColor,
     terminal::{self, BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate},
 };
 
@@ -15,6 +16,9 @@ use super::{Snapshot, picture};
 
 /// What is assumed of a terminal that does not tell its size.
 const SIZE: (u16, u16) = (80, 24);
+
+/// What terminal commands begin with.
+const ESCAPE: u8 = 0x1b;
 
 /// The picture on the terminal. Dropping it gives the terminal back, also while the thread panics.
 #[derive(Debug)]
@@ -38,6 +42,10 @@ impl Live {
         let mut output = Vec::new();
         self.erase(&mut output)?;
         output.extend_from_slice(line);
+        if line.contains(&ESCAPE) {
+            // A rank's colours end with its line.
+            queue!(output, ResetColor)?;
+        }
         output.extend_from_slice(b"\n");
         self.put(&mut output)?;
         show(output)

@@ -2,10 +2,16 @@
 
 use crossterm::style::{Color, Stylize};
 
-use super::{JobLine, NodeColumn, Snapshot};
+use super::{JobLine, NodeColumn, Snapshot, StrobeCounts};
 
 /// Cells of a progress bar.
 const BAR: usize = 20;
+
+/// What stands before the slots of a row.
+const ROW: &str = "row 16";
+
+/// Columns of a slot.
+const SLOT: usize = 3;
 
 /// Widest column of names.
 const NAME: usize = 24;
@@ -24,17 +30,21 @@ pub(super) struct Piece {
 /// A line of a picture.
 pub(super) type Line = Vec<Piece>;
 
-/// The picture of a state, at most `width` columns wide and `height` lines high; jobs that do not fit are counted.
+/// What the lines of jobs have in common.
+#[derive(Debug, Clone, Copy)]
+struct JobColumns {
+    name: usize,
+    bar: bool,
+}
+
+/// The picture of a state, at most `width` columns wide and `height` lines high; nodes and jobs that do not fit are counted.
 pub(super) fn lines(snapshot: &Snapshot, width: usize, height: usize) -> Vec<Line> {
     let mut lines = vec![title(snapshot)];
-    lines.extend(matrix(snapshot));
-    let room = height.saturating_sub(lines.len());
-    let shown = if snapshot.jobs.len() <= room { snapshot.jobs.len() } else { room.saturating_sub(1) };
-    let name_width = snapshot.jobs.iter().map(|job| job.name.chars().count()).max().unwrap_or(0).min(NAME);
-    lines.extend(snapshot.jobs.iter().take(shown).enumerate().map(|(index, line)| job(index, line, name_width)));
-    if shown < snapshot.jobs.len() {
-        lines.push(vec![plain(format!("and {} more jobs", snapshot.jobs.len() - shown))]);
-    }
+    lines.extend(matrix(snapshot, width));
+    let measured = measured(snapshot);
+    let room = height.saturating_sub(lines.len() + measured.len());
+    lines.extend(jobs(&snapshot.jobs, room));
+    lines.extend(measured);
     lines.truncate(height);
     lines.into_iter().map(|line| cut(line, width)).collect()
 }
@@ -51,37 +61,50 @@ pub(super) fn styled(piece: &Piece) -> String {
 }
 
 fn title(snapshot: &Snapshot) -> Line {
-    let mut text = vec![snapshot.title.clone()];
-    text.extend(snapshot.term.map(|(term, manager)| format!("term {term}, managed by node {manager}")));
-    text.extend(snapshot.skew_micros.map(|(p50, p99)| format!("skew p50 {p50:.0} µs, p99 {p99:.0} µs")));
-    text.extend(snapshot.switch_micros.map(|p50| format!("switch {p50:.0} µs")));
-    vec![Piece { text: text.join(" · "), colour: None, strong: true }]
+    let term = snapshot.term.map(|(term, manager)| format!(" · term {term}, managed by node {manager}"));
+    vec![Piece { text: snapshot.title.clone() + &term.unwrap_or_default(), colour: None, strong: true }]
 }
 
 /// One line for the nodes, one for each row that a gang stands in.
-fn matrix(snapshot: &Snapshot) -> Vec<Line> {
-    let mut header = vec![plain("       ".to_owned())];
-    for (index, node) in snapshot.nodes.iter().enumerate() {
-        let width = column_width(node);
+fn matrix(snapshot: &Snapshot, width: usize) -> Vec<Line> {
+    let shown = fitting(&snapshot.nodes, width.saturating_sub(ROW.len()));
+    let mut header = vec![plain(" ".repeat(ROW.len()))];
+    for (index, node) in snapshot.nodes.iter().take(shown).enumerate() {
         let mark = if node.reached { "" } else { "?" };
-        header.push(plain(format!("{:<width$} ", format!("node{index}{mark}"))));
+        header.push(plain(format!(" {:<1$}", format!("node{index}{mark}"), column_width(node))));
+    }
+    if shown < snapshot.nodes.len() {
+        header.push(plain(format!(" and {} more", snapshot.nodes.len() - shown)));
     }
     let used = (0..snapshot.rows).filter(|row| snapshot.nodes.iter().any(|node| is_used(node, *row)));
-    std::iter::once(header).chain(used.map(|row| matrix_row(snapshot, row))).collect()
+    std::iter::once(header).chain(used.map(|row| matrix_row(&snapshot.nodes[..shown], row))).collect()
 }
 
-fn matrix_row(snapshot: &Snapshot, row: usize) -> Line {
-    let mut line = vec![plain(format!("row {row:<2} "))];
-    for node in &snapshot.nodes {
+/// How many nodes have room; when not all have, beside the words that count the others. One at least: lines are cut.
+fn fitting(nodes: &[NodeColumn], width: usize) -> usize {
+    let ends = nodes.iter().scan(0, |end, node| {
+        *end += column_width(node) + 1;
+        Some(*end)
+    });
+    let ends: Vec<usize> = ends.collect();
+    let within = |width: usize| ends.iter().filter(|end| **end <= width).count();
+    if within(width) == nodes.len() { nodes.len() } else { within(width.saturating_sub(" and 63 more".len())).max(1) }
+}
+
+/// The slots of the row that a node runs stand in brackets.
+fn matrix_row(nodes: &[NodeColumn], row: usize) -> Line {
+    let mut line = vec![plain(format!("row {row:<2}"))];
+    for node in nodes {
         let active = node.active == Some(row);
+        line.push(plain(" ".to_owned()));
         for slot in node.slots.get(row).into_iter().flatten() {
-            line.push(match slot {
-                Some(job) => Piece { text: format!(" {} ", letter(*job)), colour: Some(colour(*job)), strong: active },
-                None => plain(" · ".to_owned()),
+            line.push(match (slot, active) {
+                (Some(job), true) => Piece { text: format!("[{}]", letter(*job)), colour: Some(colour(*job)), strong: true },
+                (Some(job), false) => Piece { text: format!(" {} ", letter(*job)), colour: Some(colour(*job)), strong: false },
+                (None, _) => plain(" · ".to_owned()),
             });
         }
-        let slots = 3 * node.cpus.len();
-        line.push(plain(" ".repeat(column_width(node) + 1 - slots)));
+        line.push(plain(" ".repeat(column_width(node) - SLOT * node.cpus.len())));
     }
     line
 }
@@ -91,22 +114,56 @@ fn is_used(node: &NodeColumn, row: usize) -> bool {
 }
 
 fn column_width(node: &NodeColumn) -> usize {
-    (3 * node.cpus.len()).max("node63?".len())
+    (SLOT * node.cpus.len()).max("node63?".len())
 }
 
-fn job(index: usize, job: &JobLine, name_width: usize) -> Line {
+/// As many jobs as there are lines; where there are too few, first those that are not over.
+fn jobs(jobs: &[JobLine], room: usize) -> Vec<Line> {
+    let shown = if jobs.len() <= room { jobs.len() } else { room.saturating_sub(1) };
+    let mut places: Vec<usize> = (0..jobs.len()).collect();
+    places.sort_by_key(|place| jobs[*place].over);
+    places.truncate(shown);
+    places.sort_unstable();
+    let widest = jobs.iter().map(|job| job.name.chars().count()).max().unwrap_or(0).min(NAME);
+    let columns = JobColumns { name: widest, bar: jobs.iter().any(|job| job.progress.is_some()) };
+    let mut lines: Vec<Line> = places.into_iter().map(|place| job(place, &jobs[place], columns)).collect();
+    if shown < jobs.len() && room > 0 {
+        lines.push(vec![plain(format!("and {} more jobs", jobs.len() - shown))]);
+    }
+    lines
+}
+
+fn job(index: usize, job: &JobLine, columns: JobColumns) -> Line {
     let name: String = job.name.chars().take(NAME).collect();
+    let bar = if columns.bar { bar(job.progress) } else { String::new() };
     vec![
-        Piece { text: format!("{} {name:<name_width$} ", letter(index)), colour: Some(colour(index)), strong: false },
-        plain(bar(job.progress)),
-        plain(format!(" {:<11} {:>7.1} s  {}", job.state, job.seconds, job.note)),
+        Piece { text: format!("{} {name:<1$} ", letter(index), columns.name), colour: Some(colour(index)), strong: false },
+        plain(format!("{bar}{:<11} {:>7.1} s  {}", job.state, job.seconds, job.note)),
     ]
 }
 
 fn bar(progress: Option<u8>) -> String {
-    let Some(progress) = progress else { return " ".repeat(BAR + 7) };
+    let Some(progress) = progress else { return " ".repeat(BAR + "[] 100% ".len()) };
     let full = BAR * usize::from(progress) / 100;
-    format!("[{}{}] {progress:>3}%", "█".repeat(full), "░".repeat(BAR - full))
+    format!("[{}{}] {progress:>3}% ", "█".repeat(full), "░".repeat(BAR - full))
+}
+
+/// What the strobe does, once there is something to say.
+fn measured(snapshot: &Snapshot) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if let Some(strobes) = &snapshot.strobes {
+        let StrobeCounts { count, late, missed, stragglers } = strobes;
+        lines.push(vec![plain(format!("strobes {count}: {late} late, {missed} missed · stragglers {stragglers}"))]);
+    }
+    let skew = snapshot
+        .skew_micros
+        .map(|skew| format!("skew p50 {:.0} µs, p99 {:.0} µs, clock error ≤ {:.0} µs", skew.p50, skew.p99, skew.bound.ceil()));
+    let switch = snapshot.switch_micros.map(|p50| format!("switch p50 {p50:.0} µs"));
+    let times: Vec<String> = [skew, switch].into_iter().flatten().collect();
+    if !times.is_empty() {
+        lines.push(vec![plain(times.join(" · "))]);
+    }
+    lines
 }
 
 fn letter(index: usize) -> char {
@@ -136,6 +193,7 @@ fn cut(line: Line, width: usize) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::view::SkewFigures;
 
     fn snapshot() -> Snapshot {
         let node = |active| NodeColumn { cpus: vec![0], reached: true, active, slots: vec![vec![Some(0)], vec![Some(1)], vec![None]] };
@@ -145,8 +203,9 @@ mod tests {
             nodes: vec![node(Some(0)), node(Some(1))],
             rows: 3,
             jobs: vec![job("sor", Some(50)), job("tsp", None)],
-            skew_micros: Some((12.4, 80.0)),
-            switch_micros: None,
+            strobes: Some(StrobeCounts { count: 9, late: 1, missed: 0, stragglers: 2 }),
+            skew_micros: Some(SkewFigures { p50: 12.4, p99: 80.0, bound: 3.2 }),
+            switch_micros: Some(70.0),
             term: Some((1, 0)),
         }
     }
@@ -161,12 +220,14 @@ mod tests {
         assert_eq!(
             texts(&lines),
             [
-                "local · term 1, managed by node 0 · skew p50 12 µs, p99 80 µs",
+                "local · term 1, managed by node 0",
                 "       node0   node1",
-                "row 0   A       A",
-                "row 1   B       B",
+                "row 0  [A]      A",
+                "row 1   B      [B]",
                 "A sor [██████████░░░░░░░░░░]  50% Running         0.0 s",
                 "B tsp                             Running         0.0 s",
+                "strobes 9: 1 late, 0 missed · stragglers 2",
+                "skew p50 12 µs, p99 80 µs, clock error ≤ 4 µs · switch p50 70 µs",
             ]
         );
         let strong: Vec<bool> = lines[2].iter().filter(|piece| piece.colour.is_some()).map(|piece| piece.strong).collect();
@@ -174,9 +235,38 @@ mod tests {
     }
 
     #[test]
+    fn without_progress_there_is_no_bar_and_before_the_first_strobe_no_figure() {
+        let mut early = snapshot();
+        (early.strobes, early.skew_micros, early.switch_micros) = (None, None, None);
+        early.jobs.iter_mut().for_each(|job| job.progress = None);
+        assert_eq!(texts(&lines(&early, 100, 20))[4..], ["A sor Running         0.0 s", "B tsp Running         0.0 s"]);
+    }
+
+    #[test]
     fn it_fits_a_small_terminal() {
-        let small = lines(&snapshot(), 10, 5);
-        assert_eq!(texts(&small), ["local · te", "       nod", "row 0   A", "row 1   B", "and 2 more"]);
-        assert_eq!(lines(&snapshot(), 10, 2).len(), 2);
+        let mut many = snapshot();
+        many.jobs[0].over = true;
+        assert_eq!(texts(&lines(&many, 15, 8))[3..6], ["row 1   B", "A sor [████████", "B tsp"]);
+        let small = texts(&lines(&many, 20, 7));
+        assert_eq!(small[1..5], ["       node0   and 1", "row 0  [A]", "row 1   B", "and 2 more jobs"]);
+        for (width, height) in [(0, 0), (1, 1), (10, 2), (22, 3)] {
+            let lines = texts(&lines(&many, width, height));
+            assert!(lines.len() <= height && lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn of_too_many_jobs_those_that_run_are_shown() {
+        let mut many = snapshot();
+        many.jobs[0].over = true;
+        many.jobs.push(many.jobs[1].clone());
+        let shown = texts(&lines(&many, 100, 8));
+        assert!(shown[4].starts_with("B tsp") && shown[5] == "and 2 more jobs", "{shown:?}");
+    }
+
+    #[test]
+    fn without_colour_the_active_row_is_still_seen() {
+        let piece = Piece { text: "[A]".to_owned(), colour: None, strong: true };
+        assert!(styled(&piece).contains("[A]"));
     }
 }
