@@ -1,6 +1,8 @@
 //! Faults on real processes, as a user of `kubectl-strobe local run` meets them. What each node does by itself is shown by
 //! the agent's own tests; docs/faults.md says which test shows what.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "support/command.rs"]
 mod command;
 #[path = "faults/local.rs"]

@@ -479,5 +479,5 @@ async fn open_session(
 /// Tells the tests of one process apart.
 fn rand_seed(folder: &tempfile::TempDir) -> u64 {
     let name = folder.path().as_os_str().as_encoded_bytes();
-    name.iter().fold(7, |seed, byte| seed * 31 + u64::from(*byte) & 0x00ff_ffff_ffff_ffff)
+    name.iter().fold(7, |seed, byte| (seed * 31 + u64::from(*byte)) & 0x00ff_ffff_ffff_ffff)
 }

@@ -14,7 +14,7 @@ use strobe_core::{
 use crate::{
     RUN,
     authority::{Heard, Nodes, gang, in_row},
-    observe::eventually,
+    observe::{Ranks, eventually},
 };
 
 const OTHER: GangRun = GangRun { gang: GangId(2), incarnation: GangIncarnation(1) };
@@ -51,13 +51,13 @@ async fn a_paused_gang_stands_still_even_while_its_agent_restarts_and_runs_on_wh
 
     nodes.plan(1, &[gang(RUN, 2, Desire::Pause)]).await;
     nodes.wait_for("it is held", |heard| held(heard, RUN).filter(|held| *held)).await;
-    eventually("it is frozen on both nodes", || ranks.iter().all(|ranks| ranks.is_frozen())).await;
-    let standing = ranks.each_ref().map(|ranks| ranks.cpu_microseconds());
+    eventually("it is frozen on both nodes", || ranks.iter().all(Ranks::is_frozen)).await;
+    let standing = ranks.each_ref().map(Ranks::cpu_microseconds);
     nodes.wait_for_figures(1, 2).await;
     nodes.kill_agent(1);
     nodes.restart_agent(1).await;
     nodes.wait_for_figures(1, 2).await;
-    assert_eq!(ranks.each_ref().map(|ranks| ranks.cpu_microseconds()), standing, "a held gang computed");
+    assert_eq!(ranks.each_ref().map(Ranks::cpu_microseconds), standing, "a held gang computed");
 
     nodes.plan(2, &[gang(RUN, 2, Desire::Run)]).await;
     nodes.wait_for("it is held no more", |heard| held(heard, RUN).filter(|held| !held)).await;

@@ -1,5 +1,7 @@
 //! Real agent processes under a scripted authority: gangs from the launch to their end, and what happens when processes die.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod authority;
 mod commands;
 mod faults;
