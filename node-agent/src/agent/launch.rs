@@ -53,7 +53,7 @@ impl Agent {
     /// A gang whose supervisor lives is waited for; of any other nothing may be left.
     fn find_again(&mut self, started: StartedGang) {
         let Some(run) = started.gang.run.map(GangRun::from) else { return };
-        let alive = started.supervisor.filter(|process| is_supervisor(*process, &self.bootstrap.supervisor));
+        let alive = started.supervisor.filter(|process| is_supervisor(*process, &self.files.socket()));
         if alive.is_some() {
             let mut gang = Gang { supervisor: alive, ..Gang::default() };
             gang.launched = launched(started.gang);
@@ -293,9 +293,11 @@ fn run_of(name: &str) -> Option<GangRun> {
     Some(GangRun { gang: GangId(gang.parse().ok()?), incarnation: GangIncarnation(incarnation.parse().ok()?) })
 }
 
-/// True when the process is a supervisor and not another that has its number by now.
-fn is_supervisor(process: i32, program: &std::path::Path) -> bool {
-    std::fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|executable| executable == program)
+/// True when the process is a supervisor of this agent's and not another that has its number by now: it names the agent's
+/// socket. (Who runs a supervisor may not ask for its executable unless it is root: supervisors are not dumpable.)
+fn is_supervisor(process: i32, socket: &std::path::Path) -> bool {
+    let socket = socket.as_os_str().as_encoded_bytes();
+    std::fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == socket))
 }
 
 /// Kills until the cgroup is empty, removes it, and returns the ranks' CPU time in seconds.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -209,6 +210,25 @@ async fn an_agent_that_was_stopped_obeys_nobody_until_it_is_admitted_again() {
 
 /// As the figures name the state of an agent that obeys strobes.
 const STROBED: &str = "strobed";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cgroup_that_a_crash_left_is_removed_with_what_is_in_it_and_one_whose_supervisor_lives_is_not() {
+    let mut nodes = Nodes::start_with(1, with(Settings { watchdog: NEVER, node_lost: NEVER, ..short() })).await;
+    one_busy_gang(&mut nodes, 1).await;
+    nodes.kill_agent(0);
+    let mut stray = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let left = nodes.ranks(OTHER, 0);
+    left.leave_frozen_with(stray.id());
+    let ranks = nodes.ranks(RUN, 0);
+    let before = ranks.processes();
+    nodes.restart_agent(0).await;
+    assert!(!left.exists(), "an agent that listens has looked for leftovers");
+    assert_eq!(stray.wait().unwrap().signal(), Some(9));
+    assert_eq!(ranks.processes(), before, "ranks with a supervisor are taken over");
+    nodes.command(2, &[gang(RUN, 1, Desire::Run)]).await;
+    finish(&mut nodes, &[RUN]).await;
+    nodes.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_owner_is_gone_every_agent_ends_its_gangs_and_leaves() {

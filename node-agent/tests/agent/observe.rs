@@ -28,6 +28,13 @@ impl Ranks {
         Self { directory: tree.mount_point().join(path.trim_start_matches('/')) }
     }
 
+    /// Makes the cgroup, freezes it and puts a process into it, as a crash may leave one.
+    pub(crate) fn leave_frozen_with(&self, process: u32) {
+        fs::create_dir_all(&self.directory).unwrap();
+        fs::write(self.directory.join("cgroup.procs"), process.to_string()).unwrap();
+        fs::write(self.directory.join("cgroup.freeze"), "1").unwrap();
+    }
+
     pub(crate) fn exists(&self) -> bool {
         self.directory.exists()
     }
