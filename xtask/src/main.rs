@@ -8,11 +8,13 @@ mod counts;
 mod leak;
 mod licences;
 mod limits;
+mod mutants;
 mod prepare;
 mod process;
 mod stage;
 mod suite;
 mod tidy;
+mod tool;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,6 +46,8 @@ enum Recipe {
     Test(suite::TestOptions),
     /// Run the deterministic simulation, or replay one of its traces
     Sim(SimOptions),
+    /// Change the core's decisions one by one, and list the changes that no test notices; takes hours
+    Mutants(mutants::Options),
     /// Measure on an idle machine, and write docs/benchmarks
     Bench(bench::Options),
     /// Check the rules of the code that no compiler checks
@@ -92,6 +96,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Test(options) => suite::test(&workspace, options),
         Recipe::Sim(options) => simulate(&workspace, &options),
         Recipe::Bench(options) => bench::run(&workspace, options),
+        Recipe::Mutants(options) => mutants::run(&workspace, &options).map(|()| ExitCode::SUCCESS),
         Recipe::Tidy => tidy::run(&workspace),
         Recipe::Lint => suite::lint(&workspace),
         Recipe::Licences(options) => licences::run(&workspace, options).map(|()| ExitCode::SUCCESS),
