@@ -296,6 +296,8 @@ impl World {
         let runs: Vec<GangRun> = self.nodes[node].supervisors.values_mut().filter(missing).map(|supervisor| supervisor.run).collect();
         for run in runs {
             self.write_freeze(node, run, true);
+            // A resume is numbered before the supervisor hears of it: the hold is over, though the agent did not come to end it.
+            self.nodes[node].held.remove(&run);
             if let Some(supervisor) = self.nodes[node].supervisors.get_mut(&run) {
                 supervisor.thawed_alone = stops.is_some();
             }

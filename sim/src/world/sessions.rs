@@ -72,6 +72,9 @@ impl World {
                 let verdict = self.ledger.job_said(&status, &self.operator.placements);
                 self.judge(verdict);
             }
+            // Pods are the API server's: what was asked of it at the operator's end is done.
+            AuthorityEffect::Launch { run, placement } => self.launch(run, placement),
+            AuthorityEffect::Remove { run } => self.remove_pods(run),
             _ if !self.operator.alive => {}
             AuthorityEffect::WriteRecord(record) => {
                 let delay = self.random.time(STORE.0, STORE.1);
@@ -86,8 +89,6 @@ impl World {
             AuthorityEffect::SendProvenDead { manager, nodes } => {
                 self.send_to_agent(manager, AgentInput::Manager(ManagerInput::ProvenDead(nodes)));
             }
-            AuthorityEffect::Launch { run, placement } => self.launch(run, placement),
-            AuthorityEffect::Remove { run } => self.remove_pods(run),
         }
     }
 
