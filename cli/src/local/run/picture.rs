@@ -49,7 +49,9 @@ impl Run<'_> {
 
     fn column(&self, node: NodeIndex, reached: bool) -> NodeColumn {
         let cpus: Vec<u16> = self.options.prepared.nodes[usize::from(node.0)].cpus.iter().map(|cpu| cpu.0).collect();
-        let row = self.statistics.nodes().get(&node).and_then(|known| known.row);
+        // Under the kernel policy every row runs.
+        let strobed = self.options.prepared.settings.policy == Policy::Gang;
+        let row = self.statistics.nodes().get(&node).and_then(|known| known.row).filter(|_| strobed);
         let slot = |row: u8, cpu: u16| {
             self.jobs.iter().position(|job| {
                 job.placement.as_ref().is_some_and(|place| {

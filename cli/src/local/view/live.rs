@@ -9,8 +9,9 @@ use crossterm::{
     cursor::{Hide, MoveToColumn, MoveUp, Show},
     queue,
     style::ResetColor,
-    terminal::{self, BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate},
+    terminal::{BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate},
 };
+use rustix::termios::tcgetwinsize;
 
 use super::{Snapshot, picture};
 
@@ -74,7 +75,7 @@ impl Live {
 
     fn put(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
         if let Some(snapshot) = &self.last {
-            let (width, height) = terminal::size().unwrap_or(SIZE);
+            let (width, height) = size();
             let lines = picture::lines(snapshot, width.into(), height.saturating_sub(1).into());
             queue!(output, Hide, DisableLineWrap)?;
             for line in &lines {
@@ -96,6 +97,14 @@ impl Drop for Live {
             queue!(output, EnableLineWrap, Show, EndSynchronizedUpdate)?;
             show(output)
         });
+    }
+}
+
+/// Of the terminal that is drawn on, which need not be the one that controls this process.
+fn size() -> (u16, u16) {
+    match tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
+        Ok(_) | Err(_) => SIZE,
     }
 }
 

@@ -1,0 +1,79 @@
+//! What runs write: ranks' lines, and the trace.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::{
+    COMPLETED, TWO_NODES, WORK,
+    command::{Outcome, Scratch, job},
+    number, run,
+};
+
+/// Lines of each rank: more bytes than a pipe holds, so that back-pressure is part of the test.
+const LINES: usize = 3000;
+
+/// Prints numbered lines of growing length on both outputs in turn.
+const CHATTER: &str = "x=; i=0; while test $i -lt 3000; do echo \"$i $x\"; i=$((i+1)); \
+                       test ${#x} -lt 200 && x=$x$RANK || x=; test $((i%2)) = 0 && exec >&2; done";
+
+#[test]
+fn piped_output_has_whole_lines_no_escape_codes_and_loses_nothing() {
+    let scratch = Scratch::new();
+    let jobs = [job("left", CHATTER, TWO_NODES), job("right", CHATTER, TWO_NODES)];
+    let (Outcome { code, stdout, stderr }, _) = run(&scratch, &jobs, &["--quantum", "5ms"]);
+    assert_eq!(code, COMPLETED, "{stderr}");
+    assert!(!stdout.contains('\u{1b}') && !stderr.contains('\u{1b}'), "{stderr}");
+    let mut told: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+    for line in stdout.lines().take_while(|line| !line.starts_with("JOB ")) {
+        let (rank, text) = line.split_once("] ").unwrap_or_else(|| panic!("{line:?} has no rank"));
+        let (number, filling) = text.split_once(' ').unwrap_or_else(|| panic!("{line:?} is torn"));
+        let own = rank.chars().last().unwrap();
+        assert!(filling.chars().all(|character| character == own), "{line:?} is torn");
+        assert!(told.entry(rank).or_default().insert(number.parse().unwrap()), "{line:?} came twice");
+    }
+    assert_eq!(told.keys().copied().collect::<Vec<_>>(), ["[left.0", "[left.1", "[right.0", "[right.1"]);
+    assert!(told.values().all(|numbers| numbers.len() == LINES), "lines are missing");
+}
+
+/// Two jobs on the same CPUs of two nodes, so that rows are switched.
+fn traced(policy: &str) -> (Value, Vec<Value>) {
+    let scratch = Scratch::new();
+    let jobs = [job("left", WORK, TWO_NODES), job("right", WORK, TWO_NODES)];
+    let (outcome, report) = run(&scratch, &jobs, &["--quantum", "5ms", "--trace", "trace.json", "--policy", policy]);
+    assert_eq!(outcome.code, COMPLETED, "{outcome:?}");
+    (report, serde_json::from_str(&scratch.read("trace.json")).unwrap())
+}
+
+/// Complete events of a trace: the strobes, or the times that gangs ran.
+fn intervals(trace: &[Value], strobes: bool) -> Vec<&Value> {
+    trace.iter().filter(|event| event["ph"] == "X" && (event["tid"] == 0) == strobes).collect()
+}
+
+#[test]
+fn a_trace_has_an_event_for_every_node_and_epoch() {
+    let (report, trace) = traced("gang");
+    let strobes = intervals(&trace, true);
+    for node in [0, 1] {
+        let acts: Vec<&Value> = strobes.iter().copied().filter(|event| event["pid"] == node + 1).collect();
+        let epochs: BTreeSet<u64> = acts.iter().map(|event| event["args"]["epoch"].as_u64().unwrap()).collect();
+        assert_eq!(epochs.len(), acts.len(), "no epoch twice");
+        let told = number(&report, &format!("/nodes/{node}/strobes"));
+        assert_eq!(acts.len() as f64 + number(&report, "/strobes/samplesDropped"), told, "{report:#}");
+    }
+    let names: BTreeSet<&str> = intervals(&trace, false).iter().filter_map(|event| event["name"].as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["left", "right"]));
+    assert!(number(&report, "/strobes/switchMicros/max") > 0.0, "rows were switched: {report:#}");
+}
+
+#[test]
+fn the_kernel_policy_never_freezes() {
+    let (report, trace) = traced("kernel");
+    assert_eq!(report["policy"], "kernel");
+    // Each gang runs on each node once, from its release to its end.
+    let mut runs = BTreeMap::new();
+    for event in intervals(&trace, false) {
+        *runs.entry((event["name"].to_string(), event["pid"].to_string())).or_insert(0) += 1;
+    }
+    assert_eq!(runs.values().copied().collect::<Vec<u32>>(), [1; 4], "{runs:?}");
+}
