@@ -1,0 +1,103 @@
+//! Programs that Strobe's authors did not write, unmodified, as gangs, two at a time: Debian's NetPIPE for MPICH and mpi4py's
+//! own ring test over PyPI's MPICH. `cargo xtask third-party` installs both.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+#[path = "support/command.rs"]
+mod command;
+
+use std::{env, io::Write, path::PathBuf};
+
+use command::{Outcome, Scratch, job};
+
+/// Where `cargo xtask third-party` says that the Python is which has mpi4py.
+const PYTHON: &str = "STROBE_MPI4PY_PYTHON";
+
+const NETPIPE: &str = "NPmpich2";
+
+/// Checks every byte of messages up to 32 KiB, instead of measuring.
+const NETPIPE_CHECK: &str = "exec NPmpich2 -i -n 40 -u 32768";
+
+const SHAPE: &str = "nodes: 2\nlaunch: {protocol: pmi1}\nrestart: {limit: 0}";
+
+#[test]
+fn two_netpipes_share_the_cpus() {
+    if !is_there(NETPIPE) {
+        return skipped("the package netpipe-mpich2 is not installed");
+    }
+    let outcome = complete(&["one", "two"].map(|name| job(name, NETPIPE_CHECK, SHAPE)));
+    for name in ["one", "two"] {
+        assert_netpipe(&outcome, name);
+    }
+}
+
+#[test]
+fn two_ring_tests_of_mpi4py_share_the_cpus() {
+    let Some(python) = python() else { return skipped("there is no Python with mpi4py") };
+    let outcome = complete(&["one", "two"].map(|name| job(name, &ring_test(&python), SHAPE)));
+    for name in ["one", "two"] {
+        assert_ring_test(&outcome, name);
+    }
+}
+
+#[test]
+fn programs_of_two_mpi_libraries_share_the_cpus() {
+    let Some(python) = python().filter(|_| is_there(NETPIPE)) else { return skipped("NetPIPE or mpi4py is not installed") };
+    let outcome = complete(&[job("one", NETPIPE_CHECK, SHAPE), job("two", &ring_test(&python), SHAPE)]);
+    assert_netpipe(&outcome, "one");
+    assert_ring_test(&outcome, "two");
+}
+
+fn ring_test(python: &str) -> String {
+    format!("exec {python} -m mpi4py.bench ringtest -n 65536 -l 2000")
+}
+
+/// Runs both jobs at once, in short turns, to their good end.
+fn complete(jobs: &[String; 2]) -> Outcome {
+    let scratch = Scratch::new();
+    scratch.write("jobs.yaml", &jobs.join("---\n"));
+    let outcome = scratch.run(&["jobs.yaml", "--quantum", "5ms", "--report", "report.json"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let report: serde_json::Value = serde_json::from_str(&scratch.read("report.json")).unwrap();
+    let at_once = report["jobs"].as_array().unwrap().iter().map(|job| job["runSeconds"].as_f64().unwrap()).sum::<f64>();
+    assert!(at_once > report["makespanSeconds"].as_f64().unwrap(), "they did not run at the same time: {report}");
+    scratch.assert_nothing_left();
+    outcome
+}
+
+/// The lines that rank 0 of a job has printed.
+fn lines<'a>(outcome: &'a Outcome, job: &str) -> Vec<&'a str> {
+    let prefix = format!("[{job}.0] ");
+    let both = outcome.stdout.lines().chain(outcome.stderr.lines());
+    both.filter_map(|line| line.strip_prefix(prefix.as_str())).collect()
+}
+
+fn assert_netpipe(outcome: &Outcome, job: &str) {
+    let lines = lines(outcome, job);
+    println!("{lines:#?}");
+    let passed = lines.iter().filter(|line| line.contains("Integrity check passed")).count();
+    assert!(passed > 0 && !lines.iter().any(|line| line.contains("fail")), "{lines:#?}");
+}
+
+fn assert_ring_test(outcome: &Outcome, job: &str) {
+    let lines = lines(outcome, job);
+    let good = |line: &&str| line.starts_with("time for 2000 loops = ") && line.ends_with(" seconds (2 processes, 65536 bytes)");
+    assert_eq!(lines.iter().filter(|line| good(line)).count(), 1, "{lines:#?}");
+}
+
+fn is_there(program: &str) -> bool {
+    env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file())
+}
+
+/// The Python that has mpi4py: the one that is stated, or the one that `cargo xtask third-party` has made.
+fn python() -> Option<String> {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cache")));
+    let stated = env::var_os(PYTHON).map(PathBuf::from).or_else(|| Some(cache?.join("strobe/mpi4py/bin/python")));
+    stated.filter(|python| python.is_file()).map(|python| python.display().to_string())
+}
+
+/// Says it where libtest does not hide it.
+fn skipped(why: &str) {
+    let line = format!("SKIPPED: {why}; run `cargo xtask third-party` to install it\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
