@@ -120,7 +120,7 @@ impl Cell {
                 Self::Together { sharing: Sharing::Kernel, .. } => 4.0 * work_seconds,
                 Self::Together { sharing: Sharing::GangAtMs(_), .. } => 2.1 * work_seconds,
                 Self::Traced { .. } => 1.1 * work_seconds,
-                Self::Start { .. } => 0.0,
+                Self::Start { .. } => 0.6,
                 Self::Rest { seconds } => f64::from(seconds),
             }
     }

@@ -52,6 +52,8 @@ struct MachineTime {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ProcessTime {
     name: String,
+    /// When it began, in ticks since the start of the machine: numbers are used again, and names change.
+    began: u64,
     /// Its own.
     ticks: u64,
     /// That of all its descendants that have ended and were waited for.
@@ -81,7 +83,7 @@ pub(super) fn load() -> Result<f64> {
 fn busy(before: &BTreeMap<u32, ProcessTime>, after: &BTreeMap<u32, ProcessTime>, window_ticks: f64) -> Vec<String> {
     let mut found = Vec::new();
     for (number, process) in after {
-        let earlier = before.get(number).filter(|earlier| earlier.name == process.name).map_or(0, |earlier| earlier.ticks);
+        let earlier = before.get(number).filter(|earlier| earlier.began == process.began).map_or(0, |earlier| earlier.ticks);
         let percent = 100.0 * process.ticks.saturating_sub(earlier) as f64 / window_ticks;
         if percent > BUSY_PERCENT {
             found.push(format!("process {number} ({}) uses {percent:.0} % of a CPU", process.name));
@@ -203,12 +205,14 @@ impl MachineTime {
 
 impl ProcessTime {
     /// From the text of `/proc/PID/stat` (proc(5)): the name stands in brackets and may hold brackets itself; user and system time
-    /// are fields 14 and 15, those of waited-for children 16 and 17.
+    /// are fields 14 and 15, those of waited-for children 16 and 17, the start is field 22.
     fn parse(stat: &str) -> Option<Self> {
+        const FIRST: usize = 3;
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
-        let mut times = rest.split(' ').skip(11).map_while(|field| field.parse::<u64>().ok());
-        let ticks = times.next()? + times.next()?;
-        Some(Self { name: name.to_owned(), ticks, ticks_of_children: times.next()? + times.next()? })
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let field = |number: usize| fields.get(number - FIRST)?.parse::<u64>().ok();
+        let (ticks, ticks_of_children) = (field(14)? + field(15)?, field(16)? + field(17)?);
+        Some(Self { name: name.to_owned(), began: field(22)?, ticks, ticks_of_children })
     }
 }
 
@@ -219,18 +223,19 @@ mod tests {
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {
         let stat = "42 (a) (b) S 1 42 42 0 -1 4194560 1 2 3 4 150 25 7 3 20 0 1 0 100 0 0";
-        assert_eq!(ProcessTime::parse(stat), Some(ProcessTime { name: "a) (b".to_owned(), ticks: 175, ticks_of_children: 10 }));
+        assert_eq!(ProcessTime::parse(stat), Some(ProcessTime { name: "a) (b".to_owned(), began: 100, ticks: 175, ticks_of_children: 10 }));
         assert_eq!(ProcessTime::parse("42 (a) S 1"), None);
     }
 
     #[test]
     fn who_uses_much_is_named_and_who_uses_little_is_not() {
-        let process = |name: &str, ticks| ProcessTime { name: name.to_owned(), ticks, ticks_of_children: 0 };
-        let before = BTreeMap::from([(1, process("quiet", 100)), (2, process("busy", 100)), (3, process("before", 900))]);
-        let after =
-            BTreeMap::from([(1, process("quiet", 104)), (2, process("busy", 150)), (3, process("after", 30)), (4, process("new", 2))]);
+        let process = |name: &str, began, ticks| ProcessTime { name: name.to_owned(), began, ticks, ticks_of_children: 0 };
+        let before = BTreeMap::from([(1, process("quiet", 5, 100)), (2, process("a name", 5, 100)), (3, process("before", 5, 900))]);
+        let quiet = [(1, process("quiet", 5, 104)), (4, process("new", 990, 2))];
+        let busy_ones = [(2, process("another name", 5, 150)), (3, process("after", 990, 30))];
+        let after = quiet.into_iter().chain(busy_ones).collect();
         let found = busy(&before, &after, 100.0);
-        assert_eq!(found, ["process 2 (busy) uses 50 % of a CPU", "process 3 (after) uses 30 % of a CPU"]);
+        assert_eq!(found, ["process 2 (another name) uses 50 % of a CPU", "process 3 (after) uses 30 % of a CPU"]);
     }
 
     #[test]

@@ -104,6 +104,17 @@ struct Event {
     args: Value,
 }
 
+/// When the last gang of a trace ended, in microseconds of the monotonic clock. What ran so short that its end was known before its
+/// beginning is not in a trace.
+///
+/// # Errors
+/// It is no trace, or has no gang.
+pub(super) fn last_end_micros(text: &str) -> Result<f64> {
+    let events: Vec<Event> = serde_json::from_str(text).context("read the trace")?;
+    let gangs = events.iter().filter(|event| event.ph == "X" && event.tid != STROBES);
+    gangs.map(|event| event.ts + event.dur).reduce(f64::max).context("the trace has no gang")
+}
+
 // === impl Report ===
 
 impl Report {
@@ -215,7 +226,9 @@ pub(super) mod tests {
         let gang = r#"{"name":"grain-a","ph":"X","pid":1,"tid":1,"ts":0,"dur":99999,"args":{"incarnation":1}}"#;
         let name = r#"{"name":"process_name","ph":"M","pid":1,"args":{"name":"node 0"}}"#;
         let events = [strobe(1, 1, 1000.0, 80.0), strobe(2, 1, 1012.5, 60.0), strobe(1, 2, 2000.0, 0.0), name.to_owned(), gang.to_owned()];
-        let distributions = Distributions::of_trace(&format!("[{}]", events.join(","))).unwrap();
+        let trace = format!("[{}]", events.join(","));
+        assert_eq!(last_end_micros(&trace).unwrap(), 99_999.0);
+        let distributions = Distributions::of_trace(&trace).unwrap();
         let ends = |values: &[f64]| (values[0], values[values.len() - 1]);
         assert_eq!(ends(&distributions.switch_micros), (60.0, 80.0));
         assert_eq!(ends(&distributions.skew_micros), (12.5, 12.5));
@@ -227,5 +240,6 @@ pub(super) mod tests {
     fn an_empty_trace_has_no_distribution_and_another_file_is_refused() {
         assert_eq!(Distributions::of_trace("[]").unwrap(), Distributions::default());
         assert!(Distributions::of_trace("{}").is_err());
+        assert!(last_end_micros("[]").is_err());
     }
 }

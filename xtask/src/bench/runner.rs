@@ -6,12 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::cell::{Cell, Job};
 use super::manifest::{self, NODES, Work};
 use super::processor_time::Watch;
-use super::report::{Distributions, Report};
+use super::report::{Distributions, Report, last_end_micros};
 use super::statistics::median;
 use super::store::{Header, Record};
 use crate::artefacts::Artefacts;
@@ -50,9 +49,8 @@ struct Files {
 /// What one run gave.
 struct Run {
     report: Report,
+    /// What the ranks wrote.
     lines: Vec<String>,
-    /// Of the monotonic clock, in nanoseconds, before the program was started.
-    started: i128,
 }
 
 impl<'a> Runner<'a> {
@@ -96,13 +94,18 @@ impl<'a> Runner<'a> {
     pub(super) fn run(&self, cell: Cell, round: u32, header: &Header) -> Result<Record> {
         let files = self.files(&cell.file_stem());
         let manifest = manifest::of(cell, self.work(header.work_seconds, Some(header.loops_per_us)));
-        let trace = if matches!(cell, Cell::Traced { .. }) { Trace::On } else { Trace::Off };
+        let trace = if matches!(cell, Cell::Traced { .. } | Cell::Start { .. }) { Trace::On } else { Trace::Off };
         let watch = Watch::start()?;
         let run = self.execute(&files, &manifest, cell.expected_seconds(header.work_seconds), trace)?;
         let noise = watch.noise()?;
         run.report.span_seconds()?;
-        let first_instruction_ms = matches!(cell, Cell::Start { .. }).then(|| run.first_instruction_ms()).transpose()?;
-        Ok(Record { round, cell, distributions: trace.distributions(&files)?, first_instruction_ms, report: run.report, noise })
+        let (mut distributions, mut first_instruction_ms) = (None, None);
+        match cell {
+            Cell::Traced { .. } => distributions = Some(Distributions::of_trace(&files.read_trace()?)?),
+            Cell::Start { .. } => first_instruction_ms = Some(run.first_instruction_ms(&files.read_trace()?)?),
+            Cell::Alone { .. } | Cell::Together { .. } | Cell::Rest { .. } => {}
+        }
+        Ok(Record { round, cell, distributions, first_instruction_ms, report: run.report, noise })
     }
 
     fn work(&self, seconds: f64, loops_per_us: Option<f64>) -> Work<'_> {
@@ -119,7 +122,6 @@ impl<'a> Runner<'a> {
         let command = self.command(files, trace)?;
         let limit = Duration::from_secs_f64(PATIENCE * expected_seconds) + MARGIN;
         let mut lines = Vec::new();
-        let started = monotonic_nanoseconds();
         let outcome = process::watch(command, limit, |line| lines.push(line.to_owned()))?;
         match outcome {
             Outcome::Ended(status) if status.success() => {}
@@ -128,7 +130,7 @@ impl<'a> Runner<'a> {
         }
         let text = fs::read_to_string(&files.report).with_context(|| format!("read {}", files.report.display()))?;
         let report = serde_json::from_str(&text).with_context(|| format!("read {}", files.report.display()))?;
-        Ok(Run { report, lines, started })
+        Ok(Run { report, lines })
     }
 
     fn command(&self, files: &Files, trace: Trace) -> Result<Command> {
@@ -150,36 +152,26 @@ enum Trace {
     Off,
 }
 
-// === impl Trace ===
+// === impl Files ===
 
-impl Trace {
-    fn distributions(self, files: &Files) -> Result<Option<Distributions>> {
-        if self == Self::Off {
-            return Ok(None);
-        }
-        let text = fs::read_to_string(&files.trace).with_context(|| format!("read {}", files.trace.display()))?;
-        Distributions::of_trace(&text).map(Some)
+impl Files {
+    fn read_trace(&self) -> Result<String> {
+        fs::read_to_string(&self.trace).with_context(|| format!("read {}", self.trace.display()))
     }
 }
 
 // === impl Run ===
 
 impl Run {
-    /// From the submission to the first instruction of the first rank that ran one, in milliseconds. The submission is the start of
-    /// the program plus the time in which its agents became ready; what it does before it starts them is counted too, so that the
-    /// truth is shorter by that.
-    fn first_instruction_ms(&self) -> Result<f64> {
+    /// From the submission to the first instruction of the first rank, in milliseconds. The ranks say when that was; the submission
+    /// is as long before the end, which the trace has, as the report says that the whole took. All read one clock.
+    fn first_instruction_ms(&self, trace: &str) -> Result<f64> {
         let instants = self.lines.iter().filter_map(|line| number_after(line, "first_instruction_ns="));
-        let first = instants.fold(f64::INFINITY, f64::min);
-        ensure!(first.is_finite(), "no rank said when it began");
-        Ok((first - self.started as f64) / 1e6 - self.report.start_up_ms)
+        let first_ns = instants.fold(f64::INFINITY, f64::min);
+        ensure!(first_ns.is_finite(), "no rank said when it began");
+        let submission_ms = last_end_micros(trace)? / 1e3 - self.report.makespan_seconds * 1e3;
+        Ok(first_ns / 1e6 - submission_ms)
     }
-}
-
-/// Agents, ranks and this process read the same clock.
-fn monotonic_nanoseconds() -> i128 {
-    let time = clock_gettime(ClockId::Monotonic);
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
 /// The number that stands after `name` in a line.
@@ -200,11 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rank_counts_and_the_agents_start_does_not() {
+    fn the_first_rank_counts_from_the_submission() {
         let line = |milliseconds: i64| format!("[start.0] first_instruction_ns={} ballast=1", 5_000_000_000 + milliseconds * 1_000_000);
-        let run = Run { report: report(&[(50.0, 0.1)], 70.0), lines: vec![line(82), line(80)], started: 5_000_000_000 };
-        assert!((run.first_instruction_ms().unwrap() - 50.0).abs() < 1e-6, "30 ms of the 80 are the agents' own start");
+        // Submitted at 5.000 s, released 50 ms later, ended at 5.650 s.
+        let run = Run { report: report(&[(50.0, 0.6)], 70.0), lines: vec![line(58), line(56)] };
+        let trace = r#"[{"name":"start","ph":"X","pid":1,"tid":1,"ts":5055000.0,"dur":595000.0,"args":{"incarnation":1}}]"#;
+        assert!((run.first_instruction_ms(trace).unwrap() - 56.0).abs() < 1e-6);
         let silent = Run { lines: Vec::new(), ..run };
-        assert!(silent.first_instruction_ms().is_err());
+        assert!(silent.first_instruction_ms(trace).is_err());
     }
 }

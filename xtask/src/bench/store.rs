@@ -41,7 +41,7 @@ pub(super) struct Record {
     /// Of a traced cell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) distributions: Option<Distributions>,
-    /// Of a start: from the submission, or somewhat before it, to the first instruction of the first rank.
+    /// Of a start: from the submission to the first instruction of the first rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) first_instruction_ms: Option<f64>,
 }
