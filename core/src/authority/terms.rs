@@ -43,8 +43,10 @@ pub(super) struct Terms {
 /// What a manager was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Commanded {
+    /// None: it may not have arrived.
     plan: Option<MatrixVersion>,
-    lost: NodeSet,
+    /// The nodes whose gangs it ends; none: it may not know them.
+    dead: Option<NodeSet>,
 }
 
 /// What terms are judged by.
@@ -261,7 +263,7 @@ impl Terms {
         if self.phase == TermPhase::Appointed {
             self.commanded = None;
         } else if let Some(commanded) = &mut self.commanded {
-            (commanded.plan, commanded.lost) = (None, NodeSet::EMPTY);
+            (commanded.plan, commanded.dead) = (None, None);
         }
     }
 
@@ -282,25 +284,23 @@ impl Terms {
     }
 
     /// A manager ends the gangs of the nodes that it is told of, and only a lost node fails a gang. So a node that is proven
-    /// dead and not lost yet is told of in an appointment alone, and only where the right to command depends on it.
+    /// dead and not lost yet is told of in an appointment alone, where the right to command depends on it, and taken back
+    /// before anything is numbered.
     fn command_manager(&mut self, record: &TermRecord, plan: &Arc<Plan>, nodes: &Nodes, out: &mut Outbox<AuthorityEffect>) {
         let (manager, lost) = (record.manager.node, nodes.lost());
-        match self.commanded {
-            None => {
-                let dead = if record.may_command(record.member_nodes(), lost) { lost } else { nodes.proven_dead() };
-                let appointment = Appointment { record: record.clone(), dead, plan: Arc::clone(plan) };
-                out.push(AuthorityEffect::Appoint { manager: record.manager, appointment });
-            }
-            Some(commanded) => {
-                if commanded.lost != lost {
-                    out.push(AuthorityEffect::SendProvenDead { manager, nodes: lost });
-                }
-                if commanded.plan != Some(plan.version) {
-                    out.push(AuthorityEffect::SendPlan { manager, plan: Arc::clone(plan) });
-                }
-            }
+        let commanded = self.commanded.unwrap_or_else(|| {
+            let dead = if record.may_command(record.member_nodes(), lost) { lost } else { nodes.proven_dead() };
+            let appointment = Appointment { record: record.clone(), dead, plan: Arc::clone(plan) };
+            out.push(AuthorityEffect::Appoint { manager: record.manager, appointment });
+            Commanded { plan: Some(plan.version), dead: Some(dead) }
+        });
+        if commanded.dead != Some(lost) {
+            out.push(AuthorityEffect::SendProvenDead { manager, nodes: lost });
         }
-        self.commanded = Some(Commanded { plan: Some(plan.version), lost });
+        if commanded.plan != Some(plan.version) {
+            out.push(AuthorityEffect::SendPlan { manager, plan: Arc::clone(plan) });
+        }
+        self.commanded = Some(Commanded { plan: Some(plan.version), dead: Some(lost) });
     }
 
     /// The instants at which time alone may call for a next term.

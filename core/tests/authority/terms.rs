@@ -148,6 +148,30 @@ fn no_term_is_appointed_that_could_not_seal_half_of_an_earlier_one() {
     assert_eq!((record.manager, record.members), (agent(2, 1), vec![agent(2, 1)]));
     bench.write();
     assert_eq!(bench.appointments()[0].1.dead, nodes(&[1]));
+    assert_eq!(told_dead(&bench), [nodes(&[])], "it is not lost yet: its gangs go on");
+}
+
+/// The sets of nodes whose gangs the manager was told to end.
+fn told_dead(bench: &Bench) -> Vec<NodeSet> {
+    let told = |effect: &AuthorityEffect| match effect {
+        AuthorityEffect::SendProvenDead { nodes, .. } => Some(*nodes),
+        _ => None,
+    };
+    bench.effects.iter().filter_map(told).collect()
+}
+
+#[test]
+fn a_manager_that_is_reached_again_is_told_that_nobody_is_dead_any_more() {
+    let mut bench = Bench::established(3, 1);
+    bench.miss(agent(2, 1));
+    bench.prove_dead(2);
+    bench.pass(10_000);
+    assert_eq!(told_dead(&bench).last(), Some(&nodes(&[2])));
+    bench.reach(agent(0, 1), Some(1));
+    bench.effects.clear();
+    bench.step(AuthorityInput::NodeReturned { node: NodeIndex(2) });
+    bench.reach(agent(0, 1), Some(1));
+    assert_eq!(told_dead(&bench).last(), Some(&nodes(&[])), "what it was told before may have been lost");
 }
 
 #[test]

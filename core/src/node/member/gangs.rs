@@ -10,7 +10,7 @@ use crate::{
     machine::Outbox,
     message::{GangSignal, Hold, HoldChange, RowTable, Signal, SwitcherCommand, ToManager},
     model::{EndCause, GangRun, GangSlot, MatrixVersion, NodeIndex, PlannedGang, RankIndex, RankOutcome, RowIndex},
-    primitives::{Cell, GangMemory, GangPhase, Payload},
+    primitives::{Cell, GangMemory, GangPhase, Memory, Payload},
 };
 
 /// What is known of a gang's life on this node. Later states include the earlier.
@@ -100,7 +100,7 @@ impl Member {
             self.end_unplanned(&memory.plan, out);
         }
         for planned in memory.plan.gangs.iter().filter(|planned| planned.nodes().contains(node)) {
-            self.ensure_configured(planned, out);
+            self.ensure_known(planned, &memory, out);
         }
         for gang in memory.gangs() {
             self.reconcile_gang(gang, out);
@@ -129,14 +129,20 @@ impl Member {
         }
     }
 
-    fn ensure_configured(&mut self, planned: &PlannedGang, out: &mut Outbox<MemberEffect>) {
+    /// Nothing is begun for a gang whose run is being ended or has ended: it may count as dead on this node.
+    fn ensure_known(&mut self, planned: &PlannedGang, memory: &Memory, out: &mut Outbox<MemberEffect>) {
+        let ending = memory.gang(planned.run).is_some_and(|gang| matches!(gang.phase, GangPhase::Ending(_) | GangPhase::Ended(_)));
         let ranks = planned.on_node(self.configuration.node).map(|placement| placement.ranks);
         let known = self.gangs.contains_key(&planned.run);
         if !known {
             let Some(slot) = self.free_slot() else { return };
             self.gangs.insert(planned.run, LocalGang::new(slot));
-            out.push(MemberEffect::Configure { run: planned.run, slot });
-            out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released: false }));
+            if ending {
+                self.kill(planned.run, out);
+            } else {
+                out.push(MemberEffect::Configure { run: planned.run, slot });
+                out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released: false }));
+            }
         }
         if let Some(gang) = self.gangs.get_mut(&planned.run) {
             gang.ranks = ranks;
