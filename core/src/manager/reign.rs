@@ -11,8 +11,8 @@ use crate::{
     machine::Outbox,
     message::{AnnouncerReport, GangReport, PartitionReport, SealAnswer, ToManager},
     model::{
-        AgentIncarnation, Appointment, Fence, GangRun, Instant, MatrixVersion, NodeIndex, NodeSet, Plan, RowSet, Settings, Term,
-        TermRecord, View,
+        AgentIncarnation, Appointment, Fence, GangRun, Instant, MatrixVersion, NodeIndex, NodeSet, Plan, RecordNumber, RowSet, Settings,
+        Term, TermRecord, View,
     },
     primitives::{GangMemory, Memory, OperationId, Request},
 };
@@ -158,7 +158,7 @@ impl Reign {
             }
             ToManager::SealRefused { .. } => {}
             ToManager::Installed { fence, number } if current(fence) => self.installed(now, from, number, out),
-            ToManager::Held { fence, number } if current(fence) => self.sequencer.receipt(from, number),
+            ToManager::Held { fence, number } if current(fence) => self.held(from, number, out),
             ToManager::Compared { fence, number, truth } if current(fence) => self.compared(from, number, truth),
             ToManager::Installed { .. } | ToManager::Held { .. } | ToManager::Compared { .. } => {}
             ToManager::Submit { operation, request } => self.submitted(from, operation, request),
@@ -168,6 +168,17 @@ impl Reign {
                     self.hints.entry(signal.run).or_default().take(signal);
                 }
             }
+        }
+    }
+
+    /// A node that left the view and does not know it still says what it holds: it is asked to join again. The members of the
+    /// record are asked in any case, others only here.
+    fn held(&mut self, from: NodeIndex, number: RecordNumber, out: &mut Outbox<ManagerEffect>) {
+        let known = self.view.contains_key(&from) || self.joining.contains_key(&from);
+        if self.stage == Stage::Established && !known {
+            self.ask_seal(from, out);
+        } else {
+            self.sequencer.receipt(from, number);
         }
     }
 
