@@ -256,6 +256,18 @@ fn a_silent_member_is_suspected_once() {
 }
 
 #[test]
+fn a_member_that_stays_silent_is_suspected_in_every_view() {
+    let mut bench = Bench::of(2);
+    let silent = |effects: Vec<AnnouncerEffect>| {
+        reports(&effects).into_iter().filter(|report| matches!(report, AnnouncerReport::Suspect { node: NodeIndex(1), .. })).count()
+    };
+    assert_eq!(silent(bench.timers_until(ms(4_000))), 1);
+    let effects = bench.step(ms(4_000), view(fence(3, 2), 0..3));
+    assert_eq!(silent(effects), 1, "a larger view can do without it");
+    assert_eq!(silent(bench.timers_until(ms(5_000))), 0);
+}
+
+#[test]
 fn a_member_that_joins_has_the_whole_of_suspicion_to_answer() {
     let mut bench = Bench::of(1);
     bench.answers(ms(1), &[0]);

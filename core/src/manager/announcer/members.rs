@@ -41,12 +41,14 @@ impl Members {
         members
     }
 
-    /// Replaces the view. Lives that stay keep what they answered.
+    /// Replaces the view. Lives that stay keep what they answered; one that is silent is suspected anew, because it may have
+    /// been kept only because the view was small.
     pub(super) fn raise_view(&mut self, now: Instant, number: View, view: &[NodeIncarnation]) {
         let earlier = self.view.take();
         self.view.extend(view.iter().map(|member| {
             let known = earlier.iter().find(|answers| answers.member == *member);
-            known.copied().unwrap_or(Answers { member: *member, joined: number, answered: None, asked_since: now, suspected: false })
+            let known = known.map(|answers| Answers { suspected: false, ..*answers });
+            known.unwrap_or(Answers { member: *member, joined: number, answered: None, asked_since: now, suspected: false })
         }));
     }
 
@@ -77,7 +79,7 @@ impl Members {
         answered.get(self.record.len() / 2).map(|sent_at| *sent_at + suspicion)
     }
 
-    /// The next member that has answered no heartbeat sent in the last `suspicion`, each silence once.
+    /// The next member that has answered no heartbeat sent in the last `suspicion`, each silence once in a view.
     pub(super) fn take_suspect(&mut self, now: Instant, suspicion: Duration) -> Option<NodeIncarnation> {
         let suspect = self.view.iter_mut().find(|answers| !answers.suspected && answers.silent_since() + suspicion <= now)?;
         suspect.suspected = true;

@@ -132,7 +132,13 @@ impl Member {
             Stage::Admitted { fence: admitted, manager } => manager == from && admitted <= fence,
             Stage::Unsealed | Stage::Sealing { .. } | Stage::Sealed { .. } => false,
         };
-        if !ready || !members.contains(&own) {
+        if !ready {
+            return;
+        }
+        if !members.contains(&own) {
+            // The view has an earlier life of this agent: the manager has to be told of this one.
+            self.stage = Stage::Sealed { term: fence.term, manager: from };
+            self.answer_seal(out);
             return;
         }
         let again = self.admitted() == Some(fence);
