@@ -70,19 +70,12 @@ impl Mutator {
     }
 
     /// Alters what a switcher wants frozen and thawed.
-    pub(crate) fn switch(
-        &mut self,
-        node: usize,
-        cause: SwitchCause,
-        held: GangSlots,
-        (freeze, thaw): (GangSlots, GangSlots),
-    ) -> (GangSlots, GangSlots) {
+    pub(crate) fn switch(&mut self, node: usize, cause: SwitchCause, (freeze, thaw): (GangSlots, GangSlots)) -> (GangSlots, GangSlots) {
         match self.mutation {
             Some(Mutation::FreezeOldRow) if matches!(cause, SwitchCause::Epoch { .. } | SwitchCause::Receipt { .. }) => {
                 let old = std::mem::replace(&mut self.old_row[node], thaw);
                 (freeze.intersection(old), thaw)
             }
-            Some(Mutation::WatchdogThawsPaused) if cause == SwitchCause::Watchdog => (freeze, thaw.union(held)),
             _ => (freeze, thaw),
         }
     }

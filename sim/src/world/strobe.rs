@@ -9,7 +9,10 @@ use strobe_core::{
 };
 
 use super::{Event, World, event::Switch, machines::Half};
-use crate::{mutations::first_row, node::AgentInput};
+use crate::{
+    mutations::{Mutation, first_row},
+    node::AgentInput,
+};
 
 /// Freezes of a million that are not done within the bound.
 const STRAGGLERS: u32 = 2_000;
@@ -52,14 +55,22 @@ impl World {
         let mut out = std::mem::take(&mut self.outboxes.switcher);
         let home = &mut self.nodes[node];
         let now = home.clock.at(self.now);
+        let mut expired_on = GangSlots::EMPTY;
         if let Some(agent) = home.agent.as_mut() {
+            let expiries = agent.switcher.counters().watchdog_expiries;
             agent.switcher.step(now, input, &mut out);
+            if agent.switcher.counters().watchdog_expiries > expiries {
+                expired_on = agent.switcher.held();
+            }
         }
         let effects: Vec<SwitcherEffect> = out.drain().collect();
         self.outboxes.switcher = out;
         let late = effects.iter().any(|effect| matches!(effect, SwitcherEffect::Sample(_))) && self.mutator.delays_epoch();
         for effect in effects {
             self.switcher_effect(node, effect, late);
+        }
+        if !expired_on.is_empty() && self.mutator.is(Mutation::WatchdogThawsPaused) {
+            self.freeze_and_thaw(node, SwitchCause::Watchdog, (GangSlots::EMPTY, expired_on));
         }
         if let (Some(slot), Some(agent)) = (absent, self.nodes[node].agent.as_mut()) {
             agent.commanded.remove(slot);
@@ -96,8 +107,7 @@ impl World {
             return;
         }
         if let Some((freeze, thaw, cause)) = switch.work {
-            let held = self.nodes[node].agent.as_ref().map_or(GangSlots::EMPTY, |agent| agent.switcher.held());
-            let (freeze, thaw) = self.mutator.switch(node, cause, held, (freeze, thaw));
+            let (freeze, thaw) = self.mutator.switch(node, cause, (freeze, thaw));
             self.trace.say(self.now, || format!("node {node} freezes {freeze:?} thaws {thaw:?} {cause:?}"));
             self.freeze_and_thaw(node, cause, (freeze, thaw));
         }
