@@ -14,6 +14,8 @@ pub(crate) const SIMULATION: Duration = Duration::from_secs(15 * 60);
 pub(crate) const CHECK: Duration = Duration::from_secs(10 * 60);
 /// Clippy or documentation of the whole workspace.
 pub(crate) const LINT: Duration = Duration::from_secs(20 * 60);
+/// One of the fault tests' programs, all of its tests. Past it the round has failed.
+pub(crate) const FAULT_TESTS: Duration = Duration::from_secs(10 * 60);
 /// Seconds that the tests of one mutant may take. Past it the mutant counts as caught: it hangs what it changes.
 pub(crate) const MUTANT_SECONDS: u32 = 300;
 /// Licences, with cargo-deny's own build on a new machine (under a minute on two idle cores).

@@ -5,6 +5,7 @@ mod artefacts;
 mod bench;
 mod changed;
 mod counts;
+mod faults;
 mod leak;
 mod licences;
 mod limits;
@@ -13,6 +14,7 @@ mod prepare;
 mod process;
 mod stage;
 mod suite;
+mod third_party;
 mod tidy;
 mod tool;
 mod workspace;
@@ -50,6 +52,10 @@ enum Recipe {
     Mutants(mutants::Options),
     /// Measure on an idle machine, and write docs/benchmarks
     Bench(bench::Options),
+    /// Run the fault tests on real processes many times in a row
+    Faults(faults::Options),
+    /// Install the programs of others that a test runs as gangs
+    ThirdParty(third_party::Options),
     /// Check the rules of the code that no compiler checks
     Tidy,
     /// Check format, clippy's lints and the documentation
@@ -97,6 +103,8 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Sim(options) => simulate(&workspace, &options),
         Recipe::Bench(options) => bench::run(&workspace, options),
         Recipe::Mutants(options) => mutants::run(&workspace, &options).map(|()| ExitCode::SUCCESS),
+        Recipe::Faults(options) => faults::run(&workspace, options),
+        Recipe::ThirdParty(options) => third_party::run(options),
         Recipe::Tidy => tidy::run(&workspace),
         Recipe::Lint => suite::lint(&workspace),
         Recipe::Licences(options) => licences::run(&workspace, options).map(|()| ExitCode::SUCCESS),

@@ -46,7 +46,8 @@ pub(crate) fn test(workspace: &Workspace, options: TestOptions) -> Result<ExitCo
     let prepare = if options.no_install { recipes.prepare(&["--no-install"]) } else { recipes.prepare(&[]) };
     let tests: &[&str] = if options.quick { &["--lib", "--bins"] } else { &[] };
     let seeds = if options.quick { limits::QUICK_SEEDS } else { limits::SIMULATION_SEEDS };
-    let stages = vec![prepare, recipes.build(), recipes.tests(tests), recipes.examples(), recipes.simulation(seeds)];
+    let third_party = if options.no_install { recipes.third_party(&["--no-install"]) } else { recipes.third_party(&[]) };
+    let stages = vec![prepare, third_party, recipes.build(), recipes.tests(tests), recipes.examples(), recipes.simulation(seeds)];
     run_all(stages, Tests::Expected)
 }
 
@@ -87,6 +88,7 @@ impl<'a> Recipes<'a> {
     fn everything(&self) -> Vec<Stage> {
         vec![
             self.prepare(&[]),
+            self.third_party(&[]),
             self.format(),
             self.build(),
             self.tests(&[]),
@@ -104,7 +106,7 @@ impl<'a> Recipes<'a> {
         if part.is_empty() {
             return stages;
         }
-        stages.extend([self.prepare(&[]), self.build()]);
+        stages.extend([self.prepare(&[]), self.third_party(&[]), self.build()]);
         if part.examples {
             stages.push(self.examples());
         }
@@ -121,6 +123,13 @@ impl<'a> Recipes<'a> {
         let mut command = self.xtask(&["check-prerequisites", "--with-netpipe"]);
         command.args(more);
         Stage { name: "prepare", limit: limits::PREPARE, commands: vec![command], failure: OnFailure::Stop }
+    }
+
+    /// Without what it installs the tests say what they leave out.
+    fn third_party(&self, more: &[&str]) -> Stage {
+        let mut command = self.xtask(&["third-party"]);
+        command.args(more);
+        stage("third-party", limits::PREPARE, vec![command])
     }
 
     fn build(&self) -> Stage {

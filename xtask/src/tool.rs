@@ -26,7 +26,11 @@ pub(crate) fn built(workspace: &Workspace, package: &str, version: &str) -> Resu
     Ok(program)
 }
 
-fn cache_folder() -> Result<PathBuf> {
+/// Where recipes keep what is made once a user.
+///
+/// # Errors
+/// Neither `XDG_CACHE_HOME` nor a home folder.
+pub(crate) fn cache_folder() -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
     let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
     Ok(cache.context("neither XDG_CACHE_HOME nor a home folder")?.join("strobe"))
