@@ -15,7 +15,7 @@ use crate::tool::cache_folder;
 const PACKAGES: [&str; 2] = ["mpich==5.0.2", "mpi4py==4.1.2"];
 
 /// Begins MPI with one rank.
-const TRIAL: &str = "from mpi4py import MPI; print(MPI.Get_library_version().split()[1])";
+const TRIAL: &str = "from mpi4py import MPI; print(MPI.Get_library_version().split()[2])";
 
 /// Says that everything of these versions is installed. The test uses nothing without it.
 const COMPLETE: &str = "complete";
