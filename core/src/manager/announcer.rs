@@ -6,8 +6,9 @@
 //! stands still while the machine sleeps, and the lease does not: a sleep ages the answers, and an answer to a heartbeat
 //! from before it no longer says when that was sent.
 //!
-//! **Heartbeats** are of fixed period; while no lease is held they are [`SEEKING_RATE`] times as frequent, because the
-//! launch of a term waits for them. A strobe rides on a heartbeat when none went out for that long, so that also with a
+//! **Heartbeats** are of fixed period. While no lease is held they are more frequent, because the launch of a term waits
+//! for them: the first ones follow each other after [`SEEKING_FIRST`] and twice as much each time, because a member that
+//! is not yet admitted does not answer, up to [`SEEKING_RATE`] in a period. A strobe rides on a heartbeat when none went out for that long, so that also with a
 //! long quantum a lost announcement is repaired within a heartbeat.
 //!
 //! **Strobes** announce a rolling schedule. A change is announced at once, from the first epoch on that lies at least
@@ -33,8 +34,11 @@ use crate::{
     model::{Epoch, Fence, Instant, NodeIndex},
 };
 
-/// How many times as often heartbeats go out while no lease is held.
+/// How many times as often heartbeats go out at least while no lease is held.
 const SEEKING_RATE: u32 = 8;
+
+/// From the first heartbeat to the second while no lease is held: some round trips of a local network.
+const SEEKING_FIRST: Duration = Duration::from_millis(1);
 
 /// A timer that comes later than this part of `suspicion` after its instant says that this agent was stopped: the
 /// silence of the others was its own.
@@ -60,6 +64,8 @@ struct Reign {
     /// Number of the last heartbeat before this machine slept; answers up to it do not count.
     slept_after: u64,
     next_heartbeat: Instant,
+    /// From a heartbeat to the next while no lease is held.
+    seeking: Duration,
     /// Number of the last announcement.
     announcement: u64,
     /// None before the first rotation.
@@ -182,6 +188,7 @@ impl Reign {
             sequence: 0,
             slept_after: 0,
             next_heartbeat: now,
+            seeking: SEEKING_FIRST,
             announcement: 0,
             timetable: None,
             wanted: None,
@@ -204,7 +211,7 @@ impl Reign {
 
     /// Sends what is periodic at once.
     fn hurry(&mut self, now: Instant) {
-        self.next_heartbeat = now;
+        (self.next_heartbeat, self.seeking) = (now, SEEKING_FIRST);
         self.next_announcement = (self.timetable.is_some() || self.wanted.is_some()).then_some(now);
     }
 
@@ -296,11 +303,22 @@ impl Reign {
 
     fn send_heartbeats(&mut self, now: Instant, lease: bool, out: &mut Outbox<AnnouncerEffect>) {
         self.sequence += 1;
-        self.next_heartbeat = now + if lease { self.heartbeat } else { self.heartbeat / SEEKING_RATE };
+        self.next_heartbeat = now + self.pause(lease);
         let heartbeat = Heartbeat { fence: self.fence, sequence: self.sequence, sent_at: now, lease };
         for member in self.members.view() {
             out.push(AnnouncerEffect::Send { to: member.node, datagram: Datagram::Heartbeat(heartbeat) });
         }
+    }
+
+    /// From this heartbeat to the next.
+    fn pause(&mut self, lease: bool) -> Duration {
+        if lease {
+            self.seeking = SEEKING_FIRST;
+            return self.heartbeat;
+        }
+        let pause = self.seeking.min(self.heartbeat / SEEKING_RATE);
+        self.seeking = 2 * pause;
+        pause
     }
 
     fn announce(&mut self, now: Instant, lease: Option<Instant>, counters: &mut AnnouncerCounters, out: &mut Outbox<AnnouncerEffect>) {

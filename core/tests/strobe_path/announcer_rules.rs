@@ -231,6 +231,21 @@ fn heartbeats_are_of_fixed_period_and_numbered() {
 }
 
 #[test]
+fn the_lease_is_sought_soon_and_then_less_often() {
+    let sent = |effects: &[AnnouncerEffect]| -> Vec<u128> {
+        heartbeats(effects).iter().map(|(_, heartbeat)| heartbeat.sent_at.since(ms(0)).as_micros()).collect()
+    };
+    let mut bench = Bench::of(1);
+    // After the first one at 0 ms: 1, 2, 4 … 32 ms, and then an eighth of the period, 62.5 ms.
+    let expected = [1_000, 3_000, 7_000, 15_000, 31_000, 63_000, 125_500, 188_000, 250_500];
+    assert_eq!(sent(&bench.timers_until(ms(300))), expected);
+    bench.answers(ms(300), &[0]);
+    let lost = sent(&bench.timers_until(ms(10_000)));
+    let sought: Vec<_> = lost.windows(2).map(|pair| pair[1] - pair[0]).filter(|pause| *pause < 62_500).collect();
+    assert_eq!(sought, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000], "a lease that was lost is sought like the first");
+}
+
+#[test]
 fn a_renewal_is_reported_with_its_end_and_the_next_epoch() {
     let mut bench = Bench::leading();
     let effects = bench.step(ms(2), rotation(1, &[0], 50));
@@ -414,7 +429,7 @@ fn a_raised_view_is_strobed_at_once_and_a_lower_one_ignored() {
 
 #[test]
 fn clock_probes_of_the_term_are_answered() {
-    let mut bench = Bench::of(2);
+    let mut bench = Bench::leading();
     let probe = |term| ClockProbe { term: Term(term), node: NodeIndex(1), sent_at: ms(77) };
     let ask = |from, term| AnnouncerInput::Datagram { from: NodeIndex(from), datagram: Datagram::ClockProbe(probe(term)) };
     let effects = bench.step(ms(5), ask(1, 3));
