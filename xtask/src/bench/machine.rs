@@ -108,7 +108,8 @@ fn cgroups(mountinfo: &str) -> String {
 
 fn commit() -> String {
     let Some(commit) = first_line("git", &["rev-parse", "--short=12", "HEAD"]) else { return UNKNOWN.to_owned() };
-    match output_of("git", &["status", "--porcelain", "--untracked-files=no"]) {
+    // An earlier measurement's documents, which this one replaces, are no change of what is measured.
+    match output_of("git", &["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/benchmarks"]) {
         Some(changes) if changes.trim().is_empty() => commit,
         _ => format!("{commit}, with changes"),
     }
