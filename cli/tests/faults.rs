@@ -145,6 +145,85 @@ fn a_lost_node_ends_or_restarts_its_gangs_and_no_other() {
 }
 
 #[test]
+fn the_loss_of_the_managers_node_moves_its_gang_and_disturbs_no_other() {
+    let jobs = ["one", "two", "three"].map(|name| busy_on(name, 1, "restart: {limit: 1, on: [NodeLost]}"));
+    let arguments = ["--nodes", "3", "--no-restart-node", "0", "--no-restart-node", "1", "--no-restart-node", "2"];
+    let run = LocalRun::start(&jobs, &arguments, &["one.0", "two.0", "three.0"]);
+    let lost = run.manager();
+    let on_it = |gang: &u64| !members(&run.ranks(*gang, lost)).is_empty();
+    let there: Vec<u64> = (1..=3).filter(on_it).collect();
+    assert_eq!(there.len(), 1, "three gangs of one node stand side by side");
+    run.kill_node(lost);
+    eventually("its gang is begun elsewhere", || {
+        (0..3).any(|node| node != lost && !members(&run.ranks_of_life(there[0], 2, node)).is_empty())
+    });
+    run.finish();
+    let ended = run.wait();
+    assert_eq!(ended.code, COMPLETED);
+    for (gang, name) in (1..).zip(["one", "two", "three"]) {
+        let restarts = u64::from(gang == there[0]);
+        let job = ended.job(name);
+        assert_eq!((job["state"].as_str(), job["restarts"].as_u64()), (Some("Complete"), Some(restarts)), "{job}");
+    }
+    assert!(ended.report["terms"].as_u64().unwrap() >= 2, "nobody else was appointed: {}", ended.report);
+    ended.scratch_is_clean();
+}
+
+#[test]
+fn managers_that_die_one_after_the_other_are_replaced() {
+    let run = LocalRun::start(&two_busy_jobs(3), &[], &["first.2", "second.2"]);
+    for _ in 0..3 {
+        let (manager, term) = (run.manager(), run.term());
+        let killed = run.agent(manager);
+        signal(killed, Signal::KILL);
+        eventually("another is appointed", || run.term() > term);
+        eventually("its node has an agent again", || run.agent(manager) != killed);
+    }
+    let ranks = [run.ranks(1, 0), run.ranks(2, 0)];
+    eventually("the gangs are switched again", || ranks.iter().any(|ranks| !is_thawed(ranks)));
+    run.finish();
+    let ended = run.wait();
+    assert_eq!(ended.code, COMPLETED);
+    ended.assert_undisturbed("first");
+    ended.assert_undisturbed("second");
+    ended.scratch_is_clean();
+}
+
+#[test]
+fn when_all_agents_die_at_once_global_memory_begins_anew_and_both_jobs_finish() {
+    let run = LocalRun::start(&two_busy_jobs(3), &[], &["first.2", "second.2"]);
+    let killed = [0, 1, 2].map(|node| run.agent(node));
+    killed.into_iter().for_each(|agent| signal(agent, Signal::KILL));
+    eventually("every node has an agent again", || (0..3).all(|node| run.agent(node) != killed[usize::from(node)]));
+    let ranks = [run.ranks(1, 0), run.ranks(2, 0)];
+    eventually("the gangs are switched again", || ranks.iter().any(|ranks| !is_thawed(ranks)));
+    run.finish();
+    let ended = run.wait();
+    assert_eq!(ended.code, COMPLETED);
+    ended.assert_undisturbed("first");
+    ended.assert_undisturbed("second");
+    ended.scratch_is_clean();
+}
+
+#[test]
+fn ranks_that_complete_while_no_agent_lives_have_completed() {
+    let run = LocalRun::start(&two_busy_jobs(2), &[], &["first.0", "first.1", "second.0", "second.1"]);
+    // Stopped first: none is started again, by the end of another, before the ranks complete.
+    let agents = [0, 1].map(|node| run.agent(node));
+    agents.into_iter().for_each(|agent| signal(agent, Signal::STOP));
+    let all = [run.ranks(1, 0), run.ranks(1, 1), run.ranks(2, 0), run.ranks(2, 1)];
+    eventually("all gangs run free", || all.iter().all(|ranks| is_thawed(ranks)));
+    run.finish();
+    eventually("every rank has completed", || all.iter().all(|ranks| members(ranks).is_empty()));
+    agents.into_iter().for_each(|agent| signal(agent, Signal::KILL));
+    let ended = run.wait();
+    assert_eq!(ended.code, COMPLETED);
+    ended.assert_undisturbed("first");
+    ended.assert_undisturbed("second");
+    ended.scratch_is_clean();
+}
+
+#[test]
 fn an_agent_that_was_stopped_comes_back_and_both_jobs_finish() {
     let run = LocalRun::start(&two_busy_jobs(3), &[], &["first.2", "second.2"]);
     let node = (0..3).find(|node| *node != run.manager()).unwrap();

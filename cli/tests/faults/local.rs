@@ -68,8 +68,16 @@ impl LocalRun {
 
     /// The node of the manager of the newest term.
     pub(crate) fn manager(&self) -> u16 {
-        let record: Value = serde_json::from_slice(&fs::read(self.folder.join("record.json")).unwrap()).unwrap();
-        u16::try_from(record["manager"]["node"].as_u64().unwrap_or_else(|| panic!("no manager in {record}"))).unwrap()
+        u16::try_from(self.record()["manager"]["node"].as_u64().unwrap()).unwrap()
+    }
+
+    /// The number of the newest term.
+    pub(crate) fn term(&self) -> u64 {
+        self.record()["term"].as_u64().unwrap()
+    }
+
+    fn record(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.folder.join("record.json")).unwrap()).unwrap()
     }
 
     /// The process of a node's agent, in its present life.
