@@ -2,7 +2,7 @@
 
 mod progress;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
+use std::{fs, panic, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use strobe_sim::{
@@ -93,10 +93,14 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 fn search(arguments: &Arguments) -> Result<ExitCode, Error> {
     let begun = Instant::now();
     let options = Options { nodes: arguments.nodes, mutation: arguments.mutation };
+    // A machine that panics breaks the invariant `no panic`, and is told of there.
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
     let progress = Progress::new(arguments.seeds);
     let seeds = arguments.seed..arguments.seed.saturating_add(arguments.seeds);
     let summary = campaign::run(seeds, options, Until::End, |so_far| progress.show(so_far));
     progress.finish();
+    panic::set_hook(usual);
     println!("{}", in_figures(&summary, begun));
     for failure in &summary.failures {
         tell_failure(arguments, options, failure)?;

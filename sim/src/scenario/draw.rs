@@ -27,9 +27,16 @@ pub(super) fn scenario(seed: u64, options: Options) -> Scenario {
     let jobs: Vec<JobPlan> = (0..random.between(1, 5)).map(|_| job(&mut random, nodes, cpus)).collect();
     let mut events = Vec::new();
     users(&mut random, nodes, &jobs, &mut events);
-    for _ in 0..random.below(7) {
+    let stormy = random.chance(300_000);
+    for _ in 0..if stormy { random.between(6, 14) } else { random.below(7) } {
         let at_milliseconds = random.below(FAULTS_END_MILLISECONDS);
-        events.push(Planned { at_milliseconds, what: fault(&mut random, nodes, times) });
+        let planned = Planned { at_milliseconds, what: fault(&mut random, nodes, times) };
+        events.push(planned);
+        if let Happening::Partition { milliseconds, .. } = planned.what
+            && random.chance(500_000)
+        {
+            events.push(crash_within(&mut random, nodes, at_milliseconds, u64::from(milliseconds)));
+        }
     }
     events.sort_by_key(|planned| planned.at_milliseconds);
     let heal_at_milliseconds = events.iter().map(end).max().unwrap_or_default().max(1_000);
@@ -79,15 +86,15 @@ fn users(random: &mut Random, nodes: u16, jobs: &[JobPlan], events: &mut Vec<Pla
     for (job, _) in (0..).zip(jobs) {
         let at_milliseconds = random.between(50, FAULTS_END_MILLISECONDS);
         let mut happens = |after: u64, what| events.push(Planned { at_milliseconds: at_milliseconds + after, what });
-        match random.below(8) {
+        match random.below(9) {
             0 => happens(0, Happening::Cancel { job }),
-            1 | 2 => {
+            1..=3 => {
                 happens(0, Happening::Pause { job, paused: true });
                 if !random.chance(200_000) {
                     happens(random.between(1, 900), Happening::Pause { job, paused: false });
                 }
             }
-            3 => {
+            4 => {
                 happens(0, Happening::Suspend { job, suspended: true });
                 if !random.chance(200_000) {
                     happens(random.between(1, 900), Happening::Suspend { job, suspended: false });
@@ -140,6 +147,15 @@ fn fault(random: &mut Random, nodes: u16, times: Times) -> Happening {
         14 => Happening::Jump { node, milliseconds: short },
         _ => Happening::Sleep { node, milliseconds: some },
     }
+}
+
+/// An agent that is killed while the network is apart, and is back about when it is whole again: who then speaks to it
+/// first may be of an earlier term.
+fn crash_within(random: &mut Random, nodes: u16, parted_at: u64, parted_for: u64) -> Planned {
+    let at_milliseconds = parted_at + random.below(parted_for);
+    let back_at = (parted_at + parted_for + random.below(80)).saturating_sub(40).max(at_milliseconds + 1);
+    let milliseconds = u32::try_from(back_at - at_milliseconds).expect("about a second");
+    Planned { at_milliseconds, what: Happening::CrashAgent { node: node(random, nodes), milliseconds } }
 }
 
 /// When a happening is over.

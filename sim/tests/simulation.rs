@@ -1,0 +1,162 @@
+//! The core's main test: seeds under faults, each bug that is put in, and every scenario that once failed.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use strobe_sim::{
+    Outcome,
+    campaign::{self, Summary, Until},
+    limits::MUTATION_SEEDS_MAX,
+    mutations::Mutation,
+    scenario::{Happening, JobPlan, NetworkProfile, Options, Planned, Scenario, Times},
+    simulate,
+};
+
+/// Seeds that every test run tries; `cargo xtask sim` tries more.
+const SEEDS: u64 = 300;
+
+fn search(seeds: u64, options: Options, until: Until) -> Summary {
+    campaign::run(0..seeds, options, until, |_| {})
+}
+
+fn run(scenario: Scenario) -> Outcome {
+    let outcome = simulate(&scenario.validated().unwrap(), true);
+    if let Some(violation) = &outcome.violation {
+        let first = outcome.lines.len().saturating_sub(40);
+        panic!("{violation}\n{}", outcome.lines[first..].join("\n"));
+    }
+    outcome
+}
+
+#[test]
+fn no_seed_breaks_an_invariant_and_everything_comes_to_rest() {
+    let summary = search(SEEDS, Options::default(), Until::End);
+    let failures: Vec<String> = summary.failures.iter().map(|failure| format!("seed {}: {}", failure.seed, failure.violation)).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(summary.seeds == SEEDS && summary.counters.faults > SEEDS && summary.counters.epochs > 10 * SEEDS, "{summary:?}");
+}
+
+#[test]
+fn a_seed_has_one_trace_whether_or_not_it_is_kept_in_words() {
+    for seed in 0..20 {
+        let scenario = Scenario::of_seed(seed, Options::default());
+        let first = simulate(&scenario, false);
+        let second = simulate(&scenario, true);
+        assert_eq!((first.trace, first.counters, &first.violation), (second.trace, second.counters, &second.violation), "seed {seed}");
+        let other = simulate(&Scenario { seed: seed + 1, ..scenario }, false);
+        assert_ne!(first.trace, other.trace, "the seed of the run's own draws counts");
+    }
+}
+
+/// One test a bug, so that they are told apart and run side by side.
+macro_rules! found {
+    ($($name:ident: $mutation:ident,)*) => { $(
+        #[test]
+        fn $name() {
+            let options = Options { mutation: Some(Mutation::$mutation), ..Options::default() };
+            let summary = search(MUTATION_SEEDS_MAX, options, Until::Failure);
+            let failure = summary.failures.first().expect("the bug is found");
+            println!("{:?} is found by seed {}: {}", Mutation::$mutation, failure.seed, failure.violation);
+        }
+    )*
+
+    #[test]
+    fn every_bug_has_its_test() {
+        let tested = BTreeSet::from([$(Mutation::$mutation),*]);
+        assert_eq!(tested, BTreeSet::from(Mutation::ALL));
+    } };
+}
+
+found! {
+    freezing_the_old_row_is_found: FreezeOldRow,
+    a_watchdog_that_thaws_paused_gangs_is_found: WatchdogThawsPaused,
+    epochs_out_of_order_are_found: EpochsOutOfOrder,
+    a_release_before_all_are_up_is_found: ReleaseBeforeAllUp,
+    a_forgotten_seal_is_found: SealForgotten,
+    a_lease_with_half_is_found: LeaseWithHalf,
+    an_answer_before_the_old_links_are_closed_is_found: AnsweredBeforeClosed,
+    a_lost_strobe_that_is_never_repaired_is_found: StrobeNeverRepaired,
+}
+
+#[test]
+fn what_once_failed_passes() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let mut names: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert!(!names.is_empty());
+    for name in names {
+        let scenario: Scenario = serde_json::from_str(&fs::read_to_string(&name).unwrap()).unwrap();
+        println!("{}", name.display());
+        run(scenario);
+    }
+}
+
+#[test]
+fn every_size_and_an_operator_on_the_minoritys_side_are_drawn() {
+    let scenarios: Vec<Scenario> = (0..SEEDS).map(|seed| Scenario::of_seed(seed, Options::default())).collect();
+    let sizes: BTreeSet<u16> = scenarios.iter().map(|scenario| scenario.nodes).collect();
+    assert_eq!(sizes, BTreeSet::from([1, 2, 3, 4]));
+    let with_minority = |scenario: &&Scenario| {
+        scenario.events.iter().any(|planned| match planned.what {
+            Happening::Partition { second_side, operator_there, .. } => {
+                let there = u16::try_from(second_side.count_ones()).unwrap();
+                let with_operator = if operator_there { there } else { scenario.nodes - there };
+                2 * with_operator < scenario.nodes
+            }
+            _ => false,
+        })
+    };
+    assert!(scenarios.iter().filter(with_minority).count() > 10);
+}
+
+/// Three nodes without faults but the ones given; one gang on all of them computes longer than those last.
+fn three_nodes(events: Vec<Planned>) -> Scenario {
+    let job = JobPlan {
+        submit_at_milliseconds: 100,
+        nodes: 3,
+        ranks_per_node: 1,
+        work_milliseconds: 1_500,
+        fails_once: false,
+        restarts: 0,
+        grace_milliseconds: 0,
+        stubborn: false,
+        priority: 0,
+    };
+    Scenario {
+        seed: 1,
+        nodes: 3,
+        cpus: 1,
+        times: Times { quantum: 20, rows: 1, heartbeat: 50, suspicion: 200, watchdog: 350, node_lost: 800 },
+        network: NetworkProfile {
+            lost: 0,
+            doubled: 0,
+            slow: 0,
+            usual_microseconds: 100,
+            longest_milliseconds: 5,
+            accepts_unknown_terms: false,
+        },
+        jobs: vec![job],
+        events,
+        heal_at_milliseconds: 2_000,
+        mutation: None,
+    }
+}
+
+fn parted(second_side: u8, operator_there: bool) -> Vec<Planned> {
+    vec![Planned { at_milliseconds: 400, what: Happening::Partition { second_side, operator_there, milliseconds: 1_000 } }]
+}
+
+#[test]
+fn a_majority_strobes_on_without_the_operator() {
+    let undisturbed = run(three_nodes(Vec::new()));
+    let disturbed = run(three_nodes(parted(0b100, true)));
+    assert_eq!((undisturbed.counters.terms, disturbed.counters.terms), (1, 1), "the operator and one node cannot appoint, and need not");
+    let epochs_of_a_node = 1_000 / 20;
+    assert!(disturbed.counters.epochs + epochs_of_a_node >= undisturbed.counters.epochs - 20, "{disturbed:?} {undisturbed:?}");
+}
+
+#[test]
+fn a_manager_alone_with_the_operator_stops_and_nobody_else_is_appointed() {
+    let undisturbed = run(three_nodes(Vec::new()));
+    let disturbed = run(three_nodes(parted(0b110, false)));
+    assert!(disturbed.counters.epochs < undisturbed.counters.epochs - 50, "nobody strobes meanwhile: {disturbed:?} {undisturbed:?}");
+}
