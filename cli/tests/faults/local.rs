@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     process::Child,
     time::{Duration, Instant},
@@ -127,7 +128,11 @@ impl LocalRun {
     /// Waits for its end; nothing may be left.
     pub(crate) fn wait(self) -> Ended {
         let Self { scratch, child, cgroup, .. } = self;
-        let Outcome { code, .. } = outcome(child);
+        let ended = catch_unwind(AssertUnwindSafe(|| outcome(child)));
+        let Outcome { code, .. } = ended.unwrap_or_else(|late| {
+            println!("{}", told(&scratch));
+            resume_unwind(late)
+        });
         let text = fs::read(scratch.path("report.json")).unwrap();
         let report = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{error}: {}", told(&scratch)));
         assert!(!cgroup.exists(), "its cgroup is left");
@@ -197,8 +202,11 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// All that a run has said until now, to people and in the logs.
 fn told(scratch: &Scratch) -> String {
-    format!("{}\n{}", scratch.read("stdout"), scratch.read("stderr"))
+    let logs = fs::read_dir(scratch.path("logs")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let said = [scratch.path("stdout"), scratch.path("stderr")].into_iter().chain(logs).filter(|path| path.is_file());
+    said.map(|path| format!("--- {}\n{}", name(&path), fs::read_to_string(&path).unwrap_or_default())).collect()
 }
 
 fn name(path: &Path) -> &str {
