@@ -1,5 +1,7 @@
 //! Bad input: a clear error with its place before anything starts, exit status 2, and nothing of the good documents is run.
 
+#![allow(clippy::unwrap_used, reason = "what a test relies on fails the test")]
+
 #[path = "support/command.rs"]
 mod command;
 

@@ -1,11 +1,9 @@
 //! Hosts the authority: steps it, keeps its record, and turns its effects into what is to be said and done.
 
-use std::sync::Arc;
-
 use strobe_core::{
     authority::{Authority, AuthorityEffect, AuthorityInput, JobStatus, TermPhase},
     machine::{Machine, Outbox},
-    model::{GangRun, Instant, NodeIndex, NodePlacement, Plan},
+    model::{GangRun, Instant, NodeIndex, NodePlacement},
 };
 use strobe_proto::agent::{ProvenDead, authority_message::Message};
 
@@ -74,16 +72,6 @@ impl AuthorityShell {
     /// The number of the newest term, and its manager.
     pub(super) fn term(&self) -> Option<(u64, NodeIndex)> {
         self.authority.term_record().map(|record| (record.term.0, record.manager.node))
-    }
-
-    /// The newest plan.
-    pub(super) const fn plan(&self) -> &Arc<Plan> {
-        self.authority.plan()
-    }
-
-    /// What is known of every job.
-    pub(super) fn jobs(&self) -> Vec<JobStatus> {
-        self.authority.jobs().collect()
     }
 }
 

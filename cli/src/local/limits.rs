@@ -59,8 +59,8 @@ pub(super) const ENDING_MARGIN: Duration = Duration::from_secs(10);
 /// How long killed processes may take to be gone. Past it what they hold is left behind, and said.
 pub(super) const KILLED: Duration = Duration::from_secs(5);
 
-/// How long the ranks' last lines are waited for.
-pub(super) const LAST_OUTPUT: Duration = Duration::from_secs(2);
+/// How long the ranks' last lines are waited for: longer than a supervisor waits for a slow reader. Past it they are lost.
+pub(super) const LAST_OUTPUT: Duration = Duration::from_secs(12);
 
 /// Bytes of a path of a unix socket, its end included (`sockaddr_un`). A run folder whose sockets would be longer is refused.
 pub(super) const SOCKET_PATH: usize = 108;

@@ -5,7 +5,7 @@ mod ending;
 mod picture;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::Path,
     time::Duration,
@@ -136,8 +136,8 @@ enum Phase {
     Starting,
     /// Until every job is at rest.
     Running,
-    /// Until the last figures of these nodes are there, or long enough after the instant.
-    Measuring(BTreeSet<NodeIndex>, Instant),
+    /// Until so many more figures of these nodes are there, or long enough after the instant.
+    Measuring { missing: BTreeMap<NodeIndex, u8>, since: Instant },
     /// Until every agent has ended, or long enough after the instant.
     Leaving(Instant),
     /// Until the last line is read, or long enough after the instant.
@@ -276,11 +276,13 @@ impl<'a> Run<'a> {
             }
             Phase::Starting if now >= self.began + START_UP => Err(RunError::StartUp(START_UP)),
             Phase::Running if self.jobs.at_rest() => {
-                self.phase = Phase::Measuring(self.agents.reached(), now);
+                // A node's samples are told a little after its counters: a trace is whole with the figures after the next.
+                let rounds = if self.trace.is_some() { 2 } else { 1 };
+                self.phase = Phase::Measuring { missing: self.agents.reached().into_iter().map(|node| (node, rounds)).collect(), since: now };
                 Ok(())
             }
             Phase::Starting | Phase::Running | Phase::Over => Ok(()),
-            Phase::Measuring(..) | Phase::Leaving(_) | Phase::Draining(_) => {
+            Phase::Measuring { .. } | Phase::Leaving(_) | Phase::Draining(_) => {
                 self.advance_to_the_end(now);
                 Ok(())
             }

@@ -24,6 +24,10 @@ pub(super) struct Trace<Output: Write = BufWriter<File>> {
     begun: bool,
     /// Since when gangs run, in nanoseconds.
     running: BTreeMap<(NodeIndex, GangRun), u64>,
+    /// Gangs whose release is known.
+    released: BTreeSet<(NodeIndex, GangRun)>,
+    /// When lives of gangs ended.
+    over: BTreeMap<GangRun, u64>,
     named: BTreeSet<(NodeIndex, u64)>,
 }
 
@@ -54,7 +58,14 @@ impl Trace {
 
 impl<Output: Write> Trace<Output> {
     const fn new(output: Output) -> Self {
-        Self { output, begun: false, running: BTreeMap::new(), named: BTreeSet::new() }
+        Self { output, begun: false, running: BTreeMap::new(), released: BTreeSet::new(), over: BTreeMap::new(), named: BTreeSet::new() }
+    }
+
+    /// A gang's ranks were released on a node. It runs from then, although no epoch thaws it when its row is there.
+    pub(super) fn released(&mut self, node: NodeIndex, run: GangRun, at: u64) {
+        if self.released.insert((node, run)) {
+            self.running.entry((node, run)).or_insert(at);
+        }
     }
 
     /// Writes what a node did in one epoch; `name` gives the name of a gang.
@@ -66,7 +77,9 @@ impl<Output: Write> Trace<Output> {
             self.stop(node, run, sample.frozen, &name)?;
         }
         for run in sample.thaw.iter().copied().map(GangRun::from) {
-            self.running.entry((node, run)).or_insert(sample.thawed);
+            if !self.over.contains_key(&run) {
+                self.running.entry((node, run)).or_insert(sample.thawed);
+            }
         }
         self.name(node, STROBES, "strobes")?;
         let row = sample.row.map_or_else(|| "idle".to_owned(), |row| format!("row {row}"));
@@ -87,13 +100,17 @@ impl<Output: Write> Trace<Output> {
         )
     }
 
-    /// A gang's life is over: what still ran has ended.
+    /// A gang's life is over; what its nodes tell of it may still come.
+    pub(super) fn over(&mut self, run: GangRun, now: u64) {
+        self.over.insert(run, now);
+    }
+
+    /// A node has told of a gang whose life is over: what still ran there has ended.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn ended(&mut self, run: GangRun, now: u64, name: impl Fn(GangRun) -> String) -> io::Result<()> {
-        let nodes: Vec<NodeIndex> = self.running.keys().filter(|(_, running)| *running == run).map(|(node, _)| *node).collect();
-        nodes.into_iter().try_for_each(|node| self.stop(node, run, now, &name))
+    pub(super) fn told(&mut self, node: NodeIndex, run: GangRun, name: impl Fn(GangRun) -> String) -> io::Result<()> {
+        self.over.get(&run).copied().map_or(Ok(()), |until| self.stop(node, run, until, name))
     }
 
     /// Writes the end.
@@ -184,7 +201,9 @@ mod tests {
         let mut trace = Trace::new(&mut bytes);
         trace.take(NodeIndex(0), &sample(1, 1_000_000, &[], &[1]), named).unwrap();
         trace.take(NodeIndex(0), &sample(2, 2_000_000, &[1], &[2]), named).unwrap();
-        trace.ended(GangRun { gang: GangId(2), incarnation: GangIncarnation(1) }, 3_000_000, named).unwrap();
+        let second = GangRun { gang: GangId(2), incarnation: GangIncarnation(1) };
+        trace.over(second, 3_000_000);
+        trace.told(NodeIndex(0), second, named).unwrap();
         written(trace);
         let events: Vec<Value> = serde_json::from_slice(&bytes).unwrap();
         let intervals: Vec<(&Value, f64, f64)> = events
@@ -194,6 +213,25 @@ mod tests {
             .collect();
         assert_eq!(intervals, [(&json!("gang 1"), 1_020.0, 990.0), (&json!("gang 2"), 2_020.0, 980.0)]);
         assert!(events.iter().any(|event| event["name"] == "process_name" && event["args"]["name"] == "node 0"));
+    }
+
+    #[test]
+    fn a_gang_that_no_epoch_thaws_runs_from_its_release_and_ends_once() {
+        let mut bytes = Vec::new();
+        let mut trace = Trace::new(&mut bytes);
+        let run = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
+        trace.over(run, 5_000_000);
+        trace.released(NodeIndex(1), run, 1_000_000);
+        trace.told(NodeIndex(1), run, named).unwrap();
+        // Figures that come again, and a sample that comes late, begin nothing anew.
+        trace.released(NodeIndex(1), run, 1_000_000);
+        trace.take(NodeIndex(1), &sample(1, 4_000_000, &[], &[1]), named).unwrap();
+        trace.told(NodeIndex(1), run, named).unwrap();
+        written(trace);
+        let events: Vec<Value> = serde_json::from_slice(&bytes).unwrap();
+        let intervals: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X" && event["tid"] != STROBES).collect();
+        assert_eq!(intervals.len(), 1);
+        assert_eq!((intervals[0]["ts"].as_f64(), intervals[0]["dur"].as_f64()), (Some(1_000.0), Some(4_000.0)));
     }
 
     #[test]

@@ -40,6 +40,14 @@ impl Following {
         }
     }
 
+    /// Waits for that number of lines.
+    pub(crate) fn until_lines(&mut self, what: &str, number: usize) {
+        for come in 0..number {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: only {come} lines of {number} have come"));
+            self.keep(&line);
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

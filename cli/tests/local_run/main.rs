@@ -1,5 +1,7 @@
 //! Real runs: agents, supervisors, ranks. Nothing here is about time: a busy machine makes these tests slow, not wrong.
 
+#![allow(clippy::unwrap_used, reason = "what a test relies on fails the test")]
+
 #[path = "../support/command.rs"]
 mod command;
 mod examples;

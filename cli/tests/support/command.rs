@@ -1,6 +1,7 @@
 //! The command as a user runs it: in a folder of its own, with patience and not for ever.
 
 #![allow(dead_code, reason = "each test target uses its own part")]
+#![allow(clippy::unwrap_used, reason = "what a test relies on fails the test")]
 
 use std::{
     fs,

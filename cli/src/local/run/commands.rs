@@ -107,16 +107,31 @@ impl Run<'_> {
         self.write_trace(agent.node, figures)?;
         for run in self.launches.take_over(agent.node) {
             self.agents.say(agent.node, Message::Remove(run.into()));
+            self.close_in_trace(agent.node, run)?;
         }
-        if let Phase::Measuring(missing, _) = &mut self.phase {
-            missing.remove(&agent.node);
+        if let Phase::Measuring { missing, .. } = &mut self.phase
+            && let Some(rounds) = missing.get_mut(&agent.node)
+        {
+            *rounds -= 1;
+            missing.retain(|_, rounds| *rounds > 0);
         }
         Ok(())
+    }
+
+    fn close_in_trace(&mut self, node: NodeIndex, run: GangRun) -> Result<(), RunError> {
+        let (Some(trace), Some(path)) = (&mut self.trace, self.options.trace) else { return Ok(()) };
+        let name = |run: GangRun| self.jobs.get(run.gang).map_or_else(|| run.to_string(), |job| job.name.clone());
+        trace.told(node, run, name).map_err(|source| TraceError::new(path, source).into())
     }
 
     fn write_trace(&mut self, node: NodeIndex, figures: &Figures) -> Result<(), RunError> {
         let (Some(trace), Some(path)) = (&mut self.trace, self.options.trace) else { return Ok(()) };
         let name = |run: GangRun| self.jobs.get(run.gang).map_or_else(|| run.to_string(), |job| job.name.clone());
+        for gang in &figures.gangs {
+            if let (Some(run), Some(at)) = (gang.run, gang.released_at) {
+                trace.released(node, run.into(), at);
+            }
+        }
         let mut written = figures.samples.iter().map(|sample| trace.take(node, sample, name));
         written.try_for_each(|written| written).map_err(|source| TraceError::new(path, source).into())
     }
@@ -133,7 +148,7 @@ impl Run<'_> {
             match command {
                 Command::Say(node, message) => self.agents.say(node, message),
                 Command::Launch(run, placement) => self.launch(run, placement)?,
-                Command::Remove(run) => self.remove(now, run)?,
+                Command::Remove(run) => self.remove(now, run),
                 Command::Job(status) => self.changed(now, status),
             }
         }
@@ -159,11 +174,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, now: Instant, run: GangRun) -> Result<(), RunError> {
+    fn remove(&mut self, now: Instant, run: GangRun) {
         self.launches.end(run);
-        let (Some(trace), Some(path)) = (&mut self.trace, self.options.trace) else { return Ok(()) };
-        let name = |run: GangRun| self.jobs.get(run.gang).map_or_else(|| run.to_string(), |job| job.name.clone());
-        trace.ended(run, now.as_nanoseconds(), name).map_err(|source| TraceError::new(path, source).into())
+        if let Some(trace) = &mut self.trace {
+            trace.over(run, now.as_nanoseconds());
+        }
     }
 
     fn changed(&mut self, now: Instant, status: JobStatus) {

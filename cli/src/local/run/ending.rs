@@ -14,7 +14,7 @@ use crate::local::{
 impl Run<'_> {
     pub(super) fn advance_to_the_end(&mut self, now: Instant) {
         match &self.phase {
-            Phase::Measuring(missing, since) => {
+            Phase::Measuring { missing, since } => {
                 let complete = missing.is_empty() && self.launches.nothing_over(&self.agents.reached());
                 if complete || now >= *since + LAST_FIGURES {
                     self.agents.leave();
