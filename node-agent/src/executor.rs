@@ -91,6 +91,12 @@ impl Executor {
         self.straggling
     }
 
+    /// Gangs whose thaw is withheld because a freeze failed. The next order without a failure thaws them, also an empty one.
+    #[must_use]
+    pub const fn owed(&self) -> GangSlots {
+        self.owed
+    }
+
     /// What has been counted since the executor was made.
     #[must_use]
     pub const fn counters(&self) -> SwitchCounters {

@@ -53,10 +53,11 @@ impl CgroupFreezer {
         }
     }
 
+    /// A cgroup that is being removed answers NOENT to a command until its files are gone, and NODEV from then on.
     fn write(&self, text: &[u8]) -> Result<Commanded, Errno> {
         match pwrite(&self.freeze, text, 0) {
             Ok(_) => Ok(Commanded::Taken),
-            Err(Errno::NODEV) => Ok(Commanded::Gone),
+            Err(Errno::NODEV | Errno::NOENT) => Ok(Commanded::Gone),
             Err(errno) => Err(errno),
         }
     }

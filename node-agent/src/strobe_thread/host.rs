@@ -303,6 +303,9 @@ impl Host {
             if !thawed.is_empty() {
                 self.counts.foreign_thaws += thawed.len() as u64;
                 self.step_switcher(now, SwitcherInput::ObservedThawed(thawed));
+            } else if !self.executor.owed().is_empty() {
+                // What kept them frozen is frozen or gone by now, and with a single row no order may ever follow.
+                self.pay_owed();
             }
         }
     }

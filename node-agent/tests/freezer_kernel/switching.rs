@@ -1,5 +1,7 @@
 //! The switching step between busy gangs in rank cgroups.
 
+use std::thread;
+
 use strobe_core::model::{GangSlot, GangSlots};
 use strobe_node_agent::executor::limits::STRAGGLER_BOUND_MAX;
 use strobe_node_agent::executor::{Executor, SwitchOrder, SwitchOutcome};
@@ -51,6 +53,27 @@ fn gangs_take_turns() {
     assert_eq!((counters.switches, counters.freezes, counters.thaws), (13, 15, 12));
     assert_eq!(counters.stragglers, counters.late_freezes + counters.never_froze);
     assert_eq!(counters.failures, 0);
+}
+
+#[test]
+fn a_gang_whose_cgroup_is_being_removed_holds_nobody_up() {
+    let Some(scratch) = Scratch::new("going") else { return };
+    for round in 0..200 {
+        let cgroup = scratch.rank_cgroup(&format!("gang-{round}"));
+        let mut executor = Executor::new();
+        executor.register(GangSlot(0), Freezer::Cgroup(CgroupFreezer::open(&cgroup).unwrap()));
+        let switcher = thread::spawn(move || {
+            loop {
+                let outcome = executor.switch(&order(&[0], &[]));
+                assert_eq!((outcome.failed, outcome.first_error), (slots(&[]), None));
+                if outcome.gone == slots(&[0]) {
+                    return;
+                }
+            }
+        });
+        cgroup.remove(PATIENCE).unwrap();
+        switcher.join().unwrap();
+    }
 }
 
 #[test]

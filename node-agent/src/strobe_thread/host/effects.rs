@@ -55,6 +55,11 @@ impl Host {
         self.announcer_effects = effects;
     }
 
+    /// Thaws what a failed freeze left frozen.
+    pub(super) fn pay_owed(&mut self) {
+        self.switch([GangSlots::EMPTY; 2], SwitchCause::Presence, Duration::ZERO);
+    }
+
     fn switch(&mut self, [freeze, thaw]: [GangSlots; 2], cause: SwitchCause, straggler_bound: Duration) {
         let outcome = self.executor.switch(&SwitchOrder { freeze, thaw, straggler_bound });
         self.mail.push_back(Mail::Executed { stragglers: outcome.stragglers });
