@@ -28,8 +28,8 @@ const SOCKET_CLOSED: Duration = Duration::from_micros(300);
 const CELLS: u64 = 4;
 
 impl World {
-    pub(crate) fn happen_outside(&mut self, event: Event) {
-        match event {
+    pub(crate) fn happen_outside(&mut self, event: &Event) {
+        match *event {
             Event::AgentStarts { node } => self.agent_starts(node),
             Event::Submit { job } => self.submit(job),
             Event::Happens(index) => self.happens(index),

@@ -24,7 +24,6 @@ pub(crate) const PARTITION: PartitionUid = PartitionUid(1);
 
 /// What an agent can be given.
 #[derive(Debug, Clone, Hash)]
-#[expect(clippy::large_enum_variant, reason = "boxed wherever many of them wait")]
 pub(crate) enum AgentInput {
     Member(MemberInput),
     Manager(ManagerInput),

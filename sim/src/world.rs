@@ -227,7 +227,7 @@ impl World {
                 }
             }
             Event::OperatorTimer { at } => self.operator_timer(at),
-            Event::Stored { record, life } => self.stored(record, life),
+            Event::Stored { record, life } => self.stored(*record, life),
             other @ (Event::AgentStarts { .. }
             | Event::Submit { .. }
             | Event::Happens(_)
@@ -237,7 +237,7 @@ impl World {
             | Event::OperatorBack
             | Event::Join { .. }
             | Event::Heal
-            | Event::Look) => self.happen_outside(other),
+            | Event::Look) => self.happen_outside(&other),
         }
     }
 

@@ -19,7 +19,7 @@ fn search(seeds: u64, options: Options, until: Until) -> Summary {
 }
 
 fn run(scenario: Scenario) -> Outcome {
-    let outcome = simulate(&scenario.validated().unwrap(), true);
+    let outcome = simulate(&scenario.validated().expect("a scenario that can be run"), true);
     if let Some(violation) = &outcome.violation {
         let first = outcome.lines.len().saturating_sub(40);
         panic!("{violation}\n{}", outcome.lines[first..].join("\n"));

@@ -275,10 +275,8 @@ impl World {
         if let Some((done, change)) = self.nodes[node].write_freeze(now, run, thaw) {
             self.rank_done_at(node, run, Some(done), change);
         }
-        if thaw {
-            if self.nodes[node].supervisors.get(&run).is_some_and(|supervisor| supervisor.terminating) {
-                self.sigterm_later(node, run);
-            }
+        if thaw && self.nodes[node].supervisors.get(&run).is_some_and(|supervisor| supervisor.terminating) {
+            self.sigterm_later(node, run);
         }
     }
 

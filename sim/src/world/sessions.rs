@@ -106,18 +106,18 @@ impl World {
         self.operator.placements.insert(run, placement);
     }
 
-    pub(super) fn stored(&mut self, record: Box<TermRecord>, life: u64) {
+    pub(super) fn stored(&mut self, record: TermRecord, life: u64) {
         if self.operator.life != life || !self.operator.alive {
             // The operator died meanwhile: the write had left it, or not.
             if self.random.chance(500_000) {
                 return;
             }
-            self.operator.store = Some(*record);
+            self.operator.store = Some(record);
             return;
         }
         let term = record.term;
         self.counters.terms += u64::from(self.operator.store.as_ref().is_none_or(|stored| stored.term < term));
-        self.operator.store = Some(*record);
+        self.operator.store = Some(record);
         self.step_authority(AuthorityInput::RecordWritten { term });
     }
 
