@@ -364,7 +364,7 @@ fn a_supervisor_needs_no_privilege() {
     for path in [directory.path(), &agent.socket, &copy] {
         rustix::fs::chmod(path, Mode::from(0o777)).unwrap();
     }
-    let script = "i=0; while [ $i -lt 3000 ]; do echo line $i of user $(id -u); i=$((i+1)); done | uniq";
+    let script = "u=$(id -u); i=0; while [ $i -lt 3000 ]; do echo line $i of user $u; i=$((i+1)); done | uniq";
     let mut command = Command::new(&copy);
     command.args(["run", "--gang", "test", "--incarnation", "7", "--socket"]).arg(&agent.socket);
     command.args(["--", "sh", "-c", script]).stdout(Stdio::piped());
