@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The report. Times carry their unit in their name.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
     /// The partition's name.
@@ -80,7 +80,7 @@ pub(super) struct FailureReport {
 }
 
 /// What the strobe did. Counts are sums over all nodes; the distributions are over epochs and over switches.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StrobesReport {
     /// Epochs that nodes acted on, each counted once for each node.
@@ -112,7 +112,7 @@ pub(super) struct StrobesReport {
 }
 
 /// One node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NodeReport {
     /// The node.

@@ -36,7 +36,7 @@ fn outcome(report: &Report) -> String {
     };
     let count = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     format!(
-        "{complete}{of} {} complete in {:.3} s: {policy}, {}, freezer {}, scheduler {}",
+        "{complete}{of} {} complete in {:.3} s\n{policy}, {}, freezer {}, scheduler {}",
         if report.jobs.len() == 1 { "job" } else { "jobs" },
         report.makespan_seconds,
         count(report.terms, "term"),
@@ -59,8 +59,8 @@ fn strobes(report: &Report) -> Vec<String> {
             lines.push(format!("{name:<7}  p50 {p50:.0} µs, p99 {p99:.0} µs, max {max:.0} µs {what}"));
         }
     };
-    distribution("skew", strobes.skew_micros, "between the first and the last node to act");
-    distribution("switch", strobes.switch_micros, "from a node's first freeze to its last thaw");
+    distribution("skew", strobes.skew_micros, "(first node to last)");
+    distribution("switch", strobes.switch_micros, "(first freeze to last thaw)");
     lines
 }
 
@@ -70,8 +70,9 @@ fn stragglers(report: &Report) -> Option<String> {
         let times = if strobes.stragglers == 1 { "once".to_owned() } else { format!("{} times", strobes.stragglers) };
         let bound = strobes.straggler_bound_micros / 1e3;
         format!(
-            "{times} a gang had not stopped {bound} ms after its freeze (a straggler); it stopped later, the next gang did not wait.\n\
-             A few are ordinary; many mean that other programs keep these CPUs busy, or ranks that wait inside the kernel."
+            "{times} a gang had not stopped {bound} ms after its freeze (a straggler): the next\n\
+             gang did not wait for it. A few are ordinary; many mean that other programs\n\
+             keep these CPUs busy, or that ranks wait inside the kernel."
         )
     })
 }
@@ -90,6 +91,78 @@ fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::report::{NodeReport, StrobesReport};
+
+    fn job(name: &str, state: &str) -> JobReport {
+        JobReport {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            reason: String::new(),
+            message: String::new(),
+            submit_to_start_ms: Some(40.2),
+            run_seconds: 2.0,
+            cpu_seconds: 3.5,
+            restarts: 0,
+            failures: Vec::new(),
+        }
+    }
+
+    fn node(node: u16) -> NodeReport {
+        NodeReport { node, ..NodeReport::default() }
+    }
+
+    /// With a job that failed and a straggler, or without.
+    fn report(troubled: bool) -> Report {
+        let lost = JobReport {
+            message: "node 1 was lost".to_owned(),
+            submit_to_start_ms: None,
+            run_seconds: 0.0,
+            cpu_seconds: 0.0,
+            restarts: 1,
+            ..job("tsp", "Failed")
+        };
+        let skew_micros = Figures { p50: 12.4, p99: 80.0, max: 90.0 };
+        let stragglers = u64::from(troubled);
+        Report {
+            policy: "gang",
+            quantum_ms: 10.0,
+            jobs: std::iter::once(job("sor", "Complete")).chain(troubled.then_some(lost)).collect(),
+            makespan_seconds: 2.5,
+            strobes: StrobesReport {
+                count: 9,
+                late: 1,
+                stragglers,
+                straggler_bound_micros: 1000.0,
+                skew_micros,
+                ..StrobesReport::default()
+            },
+            freezer: "cgroup",
+            scheduler: "fifo",
+            terms: 2,
+            nodes: vec![node(0), node(1)],
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn the_outcome_counts_and_stragglers_are_explained() {
+        let text = summary(&report(true));
+        assert_eq!(
+            text,
+            "JOB  STATE     STARTED AFTER  RAN FOR  CPU TIME  RESTARTS  WHY\n\
+             sor  Complete  40 ms          2.00 s   3.50 s    0\n\
+             tsp  Failed    -              0.00 s   0.00 s    1         node 1 was lost\n\
+             1 of 2 jobs complete in 2.500 s\n\
+             gang policy, quantum 10 ms, 2 terms, freezer cgroup, scheduler fifo\n\
+             strobes  9 on 2 nodes together: 1 late, 0 missed\n\
+             skew     p50 12 µs, p99 80 µs, max 90 µs (first node to last)\n\
+             once a gang had not stopped 1 ms after its freeze (a straggler): the next\n\
+             gang did not wait for it. A few are ordinary; many mean that other programs\n\
+             keep these CPUs busy, or that ranks wait inside the kernel.\n"
+        );
+        let good = summary(&report(false));
+        assert!(!good.contains("WHY") && !good.contains("straggler") && good.contains("1 job complete in 2.500 s"), "{good}");
+    }
 
     #[test]
     fn columns_are_aligned() {
