@@ -11,7 +11,7 @@ mod local;
 use std::{fs::OpenOptions, io::Write, path::PathBuf, process::Command, time::Instant};
 
 use command::job;
-use local::{BUSY, LocalRun, eventually, is_thawed, members, signal};
+use local::{BUSY, LocalRun, Surroundings, eventually, is_thawed, members, signal};
 use rustix::process::Signal;
 
 /// A file to which the time is appended that a gang's end took, one number of microseconds a line: for `cargo xtask faults`.
@@ -281,7 +281,10 @@ fn steps_of_the_wall_clock_change_nothing() {
     let environment = [("LD_PRELOAD", library.display().to_string()), ("STROBE_TEST_STEPS", steps.display().to_string())];
     let script = "i=0; while test $i -lt 30000; do i=$((i+1)); done; echo begun; while test ! -e finish; do :; done";
     let jobs = ["first", "second"].map(|name| job(name, script, "nodes: 2\nlaunch: {protocol: env}"));
-    let run = LocalRun::start_with(&jobs, &[], &["first.0", "first.1", "second.0", "second.1"], &environment);
+    // Times so long that no delay of a busy machine is taken for a fault.
+    let times = "heartbeat: 500ms\n  suspicion: 20s\n  watchdog: 30s\n  nodeLost: 60s";
+    let surroundings = Surroundings { times, environment: &environment };
+    let run = LocalRun::start_in(&surroundings, &jobs, &[], &["first.0", "first.1", "second.0", "second.1"]);
     run.finish();
     let ended = run.wait();
     assert_eq!(ended.code, COMPLETED);

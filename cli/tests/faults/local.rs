@@ -16,9 +16,17 @@ use crate::command::{Outcome, PATIENCE, Scratch, outcome};
 /// Time between two looks at what the kernel announces to nobody.
 const LOOK: Duration = Duration::from_micros(500);
 
-/// A partition whose times are short enough that a test sees them pass, and long enough for a busy machine.
-pub(crate) const PARTITION: &str = "apiVersion: strobe.dev/v1alpha1\nkind: Partition\nmetadata:\n  name: local\nspec:\n  rows: 2\n  \
-                                    quantum: 20ms\n  heartbeat: 100ms\n  suspicion: 600ms\n  watchdog: 1s\n  nodeLost: 2s\n";
+/// What a run is in.
+pub(crate) struct Surroundings<'a> {
+    /// Times of the partition, as lines of its `spec`.
+    pub(crate) times: &'a str,
+    /// More variables.
+    pub(crate) environment: &'a [(&'a str, String)],
+}
+
+/// Times that are short enough that a test sees them pass, and long enough for a busy machine.
+const SHORT: Surroundings<'static> =
+    Surroundings { times: "heartbeat: 100ms\n  suspicion: 600ms\n  watchdog: 1s\n  nodeLost: 2s", environment: &[] };
 
 /// A rank that computes until the test says that it may complete.
 pub(crate) const BUSY: &str = "echo begun; while test ! -e finish; do :; done; echo finished";
@@ -41,15 +49,17 @@ pub(crate) struct Ended {
 impl LocalRun {
     /// Starts it, and waits until the ranks of these jobs have said that they have begun: `[job.rank] begun`.
     pub(crate) fn start(jobs: &[String], arguments: &[&str], begun: &[&str]) -> Self {
-        Self::start_with(jobs, arguments, begun, &[])
+        Self::start_in(&SHORT, jobs, arguments, begun)
     }
 
-    /// [`LocalRun::start`] with more variables in its environment.
-    pub(crate) fn start_with(jobs: &[String], arguments: &[&str], begun: &[&str], environment: &[(&str, String)]) -> Self {
+    /// [`LocalRun::start`] in other surroundings.
+    pub(crate) fn start_in(surroundings: &Surroundings<'_>, jobs: &[String], arguments: &[&str], begun: &[&str]) -> Self {
+        let Surroundings { times, environment } = surroundings;
+        let partition = "apiVersion: strobe.dev/v1alpha1\nkind: Partition\nmetadata:\n  name: local\nspec:\n  rows: 2\n  quantum: 20ms\n";
         let scratch = Scratch::new();
-        scratch.write("jobs.yaml", &format!("{PARTITION}---\n{}", jobs.join("---\n")));
+        scratch.write("jobs.yaml", &format!("{partition}  {times}\n---\n{}", jobs.join("---\n")));
         let mut command = scratch.command(&[&["jobs.yaml", "--report", "report.json", "--logs", "logs"], arguments].concat());
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        command.envs(environment.iter().map(|(name, value)| (name, value.as_str())));
         command.stdout(File::create(scratch.path("stdout")).unwrap()).stderr(File::create(scratch.path("stderr")).unwrap());
         let mut child = command.spawn().unwrap();
         for rank in begun {
