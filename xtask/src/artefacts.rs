@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::process;
@@ -74,9 +74,32 @@ fn build_static_supervisor(workspace: &Workspace, profile: Profile, folder: &Pat
     command.args(["rustc", "--locked", "--package", "strobe-node-agent", "--bin", "strobe-init"]).args(profile.flag());
     command.args(["--", "-C", "target-feature=+crt-static"]);
     process::run(command)?;
-    let kept = workspace.target().join("static").join(profile.folder()).join("strobe-init");
-    replace(&folder.join("strobe-init"), &kept)?;
+    let (built, kept) = (folder.join("strobe-init"), static_supervisor(workspace, profile));
+    let image = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    ensure!(needs_interpreter(&image) == Some(false), "{} is not static: it could not start in every image", built.display());
+    replace(&built, &kept)?;
     Ok(kept)
+}
+
+/// Where the supervisor is kept that no later build replaces.
+pub(crate) fn static_supervisor(workspace: &Workspace, profile: Profile) -> PathBuf {
+    workspace.target().join("static").join(profile.folder()).join("strobe-init")
+}
+
+/// Whether a program names a dynamic loader (a program header `PT_INTERP`, see elf(5)); nothing when it is no 64-bit little-endian
+/// ELF file.
+fn needs_interpreter(image: &[u8]) -> Option<bool> {
+    const INTERPRETER: u32 = 3;
+    let number = |at: usize, bytes: usize| -> Option<usize> {
+        let field = image.get(at..at + bytes)?;
+        Some(field.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
+    };
+    if !image.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    let kinds: Option<Vec<_>> = (0..count).map(|header| number(table + header * size, 4)).collect();
+    Some(kinds?.contains(&(INTERPRETER as usize)))
 }
 
 /// Copies by way of a rename: a supervisor that still runs from the old file keeps it.
@@ -100,8 +123,9 @@ fn make_examples(workspace: &Workspace, mpicc: &Path) -> std::process::Command {
     command
 }
 
+/// Always beneath the root: the examples' manifests name it, wherever cargo's own output goes.
 fn examples_folder(workspace: &Workspace) -> PathBuf {
-    workspace.target().join("examples")
+    workspace.root.join("target/examples")
 }
 
 // === impl Options ===
@@ -144,6 +168,14 @@ impl fmt::Display for Artefacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dynamic_program_names_its_loader() {
+        let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(needs_interpreter(&own), Some(cfg!(not(target_feature = "crt-static"))));
+        assert_eq!(needs_interpreter(b"#!/bin/sh"), None);
+        assert_eq!(needs_interpreter(&own[..60]), None, "cut off");
+    }
 
     #[test]
     fn a_copy_replaces_the_name_and_not_the_old_file() {

@@ -8,6 +8,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Metadata, Workspace};
 
+/// Whose tests run what another crate, or the folder of examples, builds: an edge that cargo does not know.
+const RUNS: [(&str, &str); 2] = [("strobe-cli", "strobe-node-agent"), ("strobe-cli", EXAMPLES)];
+
+const EXAMPLES: &str = "examples";
+
 /// What is to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -47,7 +52,10 @@ fn scope(files: &[PathBuf], metadata: &Metadata, root: &Path) -> Scope {
     }
     let owned = |folder: &Path| files.iter().any(|file| file.starts_with(folder));
     let changed = metadata.packages.iter().filter(|package| owned(package.folder(root))).map(|package| package.name.clone());
-    Scope::Part(Part { packages: with_dependents(changed.collect(), metadata), examples: owned(Path::new("examples")) })
+    let examples = owned(Path::new(EXAMPLES));
+    let mut packages = with_dependents(changed.chain(examples.then(|| EXAMPLES.to_owned())).collect(), metadata);
+    packages.remove(EXAMPLES);
+    Scope::Part(Part { packages, examples })
 }
 
 /// Files that every crate is built or checked with.
@@ -58,7 +66,10 @@ fn governs_everything(file: &Path) -> bool {
 
 fn with_dependents(mut packages: BTreeSet<String>, metadata: &Metadata) -> BTreeSet<String> {
     loop {
-        let depends = |package: &&crate::workspace::Package| package.dependencies.iter().any(|one| packages.contains(&one.name));
+        let depends = |package: &&crate::workspace::Package| {
+            package.dependencies.iter().any(|one| packages.contains(&one.name))
+                || RUNS.iter().any(|(tests, run)| package.name == *tests && packages.contains(*run))
+        };
         let more: BTreeSet<String> = metadata.packages.iter().filter(depends).map(|package| package.name.clone()).collect();
         if more.is_subset(&packages) {
             return packages;
@@ -85,7 +96,13 @@ mod tests {
             let needs: Vec<String> = needs.iter().map(|need| format!(r#"{{"name":"{need}","kind":null,"path":"/w/{need}"}}"#)).collect();
             format!(r#"{{"name":"{name}","manifest_path":"/w/{name}/Cargo.toml","dependencies":[{}],"targets":[]}}"#, needs.join(","))
         };
-        let packages = [package("core", &[]), package("fabric", &["core"]), package("agent", &["fabric"]), package("crds", &[])];
+        let packages = [
+            package("core", &[]),
+            package("fabric", &["core"]),
+            package("strobe-node-agent", &["fabric"]),
+            package("crds", &[]),
+            package("strobe-cli", &["crds"]),
+        ];
         serde_json::from_str(&format!(r#"{{"packages":[{}]}}"#, packages.join(","))).unwrap()
     }
 
@@ -99,14 +116,14 @@ mod tests {
 
     #[test]
     fn a_change_reaches_all_dependents() {
-        assert_eq!(scope_of("fabric/src/lib.rs"), part(&["fabric", "agent"], false));
-        assert_eq!(scope_of("core/src/lib.rs"), part(&["core", "fabric", "agent"], false));
-        assert_eq!(scope_of("crds/src/lib.rs"), part(&["crds"], false));
+        assert_eq!(scope_of("fabric/src/lib.rs"), part(&["fabric", "strobe-node-agent", "strobe-cli"], false));
+        assert_eq!(scope_of("core/src/lib.rs"), part(&["core", "fabric", "strobe-node-agent", "strobe-cli"], false));
+        assert_eq!(scope_of("crds/src/lib.rs"), part(&["crds", "strobe-cli"], false));
     }
 
     #[test]
-    fn examples_and_documents_build_no_crate() {
-        assert_eq!(scope_of("examples/sor/sor.c"), part(&[], true));
+    fn examples_are_run_by_tests_and_documents_by_none() {
+        assert_eq!(scope_of("examples/sor/sor.c"), part(&["strobe-cli"], true));
         assert_eq!(scope_of("docs/glossary.md"), part(&[], false));
     }
 
@@ -115,6 +132,6 @@ mod tests {
         for file in ["Cargo.lock", "clippy.toml", ".cargo/config.toml", ".ci/run"] {
             assert_eq!(scope_of(file), Scope::Everything, "{file}");
         }
-        assert_eq!(scope_of("crds/Cargo.toml"), part(&["crds"], false));
+        assert_eq!(scope_of("crds/Cargo.toml"), part(&["crds", "strobe-cli"], false));
     }
 }

@@ -19,9 +19,9 @@ pub(crate) struct Options {
     /// Print the commands that would install what is missing, and fail, instead of running them
     #[arg(long)]
     pub(crate) no_install: bool,
-    /// Also NetPIPE for MPICH, which one test runs as a program that Strobe's authors did not write
+    /// Also what the tests need that run programs of others: NetPIPE for MPICH, and Python for mpi4py
     #[arg(long)]
-    pub(crate) with_netpipe: bool,
+    pub(crate) with_third_party: bool,
 }
 
 /// What was found.
@@ -39,7 +39,7 @@ struct Need {
     packages: Names,
 }
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 3] = [
     Need {
         name: "a C compiler and make",
         why: "builds the examples and links Rust programs",
@@ -58,15 +58,23 @@ const NEEDS: [Need; 4] = [
         found: || find_mpicc().is_some(),
         packages: Names { apt: "mpich libmpich-dev", dnf: "mpich mpich-devel", zypper: "mpich mpich-devel", pacman: "mpich" },
     },
-    NETPIPE,
 ];
 
-const NETPIPE: Need = Need {
-    name: "NetPIPE for MPICH",
-    why: "a test runs it as a program that Strobe's authors did not write",
-    found: || on_path("NPmpich2"),
-    packages: Names { apt: "netpipe-mpich2", dnf: "", zypper: "", pacman: "" },
-};
+/// For the tests that run programs which Strobe's authors did not write.
+const THIRD_PARTY: [Need; 2] = [
+    Need {
+        name: "NetPIPE for MPICH",
+        why: "a test runs it",
+        found: || on_path("NPmpich2"),
+        packages: Names { apt: "netpipe-mpich2", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "Python with virtual environments",
+        why: "a test runs mpi4py",
+        found: || output_of("python3", &["-c", "import ensurepip, venv"]).is_some(),
+        packages: Names { apt: "python3 python3-venv", dnf: "python3", zypper: "python3", pacman: "python" },
+    },
+];
 
 /// Checks what is needed, says what is missing, and installs it unless told not to.
 ///
@@ -93,12 +101,16 @@ pub(crate) fn find_mpicc() -> Option<PathBuf> {
 }
 
 fn missing(options: Options) -> Vec<&'static Need> {
-    let installable = Manager::of_this_machine().is_some_and(|manager| manager.has(&NETPIPE.packages));
-    if options.with_netpipe && !installable && !(NETPIPE.found)() {
-        println!("{} has no package in this distribution: the test with it fails unless it is installed by hand", NETPIPE.name);
+    let mut missing: Vec<_> = NEEDS.iter().filter(|need| !(need.found)()).collect();
+    let of_others: &[Need] = if options.with_third_party { &THIRD_PARTY } else { &[] };
+    for need in of_others.iter().filter(|need| !(need.found)()) {
+        if Manager::of_this_machine().is_some_and(|manager| manager.has(&need.packages)) {
+            missing.push(need);
+        } else {
+            println!("{} has no package in this distribution: the test with it is skipped unless it is installed by hand", need.name);
+        }
     }
-    let wanted = |need: &&Need| need.name != NETPIPE.name || (options.with_netpipe && installable);
-    NEEDS.iter().filter(wanted).filter(|need| !(need.found)()).collect()
+    missing
 }
 
 /// Says what is missing and why it is needed; gives the packages' names.

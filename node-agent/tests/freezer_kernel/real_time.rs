@@ -8,6 +8,8 @@ use rustix::process::geteuid;
 use rustix::thread::gettid;
 use strobe_node_agent::sys::scheduler::{STROBE_PRIORITY, Scheduler, become_fifo};
 
+use crate::support::skipped;
+
 /// Where machines with cgroup v1 mount the `cpu` hierarchy, also when it shares a mount with `cpuacct`.
 const CPU_HIERARCHY: &str = "/sys/fs/cgroup/cpu";
 
@@ -32,8 +34,7 @@ fn own_policy() -> String {
 #[test]
 fn a_thread_without_budget_is_moved_and_becomes_real_time() {
     if !geteuid().is_root() {
-        eprintln!("nothing tested: SCHED_FIFO needs root");
-        return;
+        return skipped("SCHED_FIFO needs root");
     }
     let group = PathBuf::from(CPU_HIERARCHY).join(format!("strobe-test-{}", std::process::id()));
     let trap = fs::create_dir(&group).ok().map(|()| ChildGroup(group));

@@ -13,7 +13,7 @@ use strobe_node_agent::executor::limits::STRAGGLER_BOUND_MAX;
 use strobe_node_agent::executor::{Executor, SwitchOrder};
 use strobe_node_agent::freezer::{Freezer, FreezerKind, SignalFreezer};
 
-use crate::support::{Process, Stubborn, eventually, slots};
+use crate::support::{Process, Stubborn, eventually, skipped, slots};
 
 fn order(freeze: &[u8], thaw: &[u8]) -> SwitchOrder {
     SwitchOrder { freeze: slots(freeze), thaw: slots(thaw), straggler_bound: STRAGGLER_BOUND_MAX }
@@ -66,8 +66,7 @@ fn a_child_of_a_rank_stops_with_it() {
 #[test]
 fn a_rank_blocked_in_the_kernel_straggles_by_signals_too() {
     if !geteuid().is_root() {
-        eprintln!("nothing tested: only root may leave the kernel's own page faults unserved");
-        return;
+        return skipped("only root may leave the kernel's own page faults unserved");
     }
     let folder = tempfile::tempdir().unwrap();
     let blocked = Stubborn::start(folder.path(), "fault");
@@ -93,8 +92,7 @@ fn a_gang_that_has_ended_is_gone_and_its_number_is_left_alone() {
 #[test]
 fn when_a_freeze_is_refused_the_thaw_waits_for_the_next_order() {
     if !geteuid().is_root() {
-        eprintln!("nothing tested: only root can give up its rights over a process");
-        return;
+        return skipped("only root can give up its rights over a process");
     }
     let (forbidden, other) = (Process::busy(), Process::busy());
     let mut executor = Executor::new();

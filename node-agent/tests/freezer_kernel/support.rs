@@ -29,13 +29,19 @@ pub(crate) struct Stubborn {
     child: Pid,
 }
 
+/// Says it where libtest does not hide it. Where nothing may be left out (`cargo xtask ci`) the test fails.
+pub(crate) fn skipped(why: &str) {
+    assert!(std::env::var_os("STROBE_NO_SKIP").is_none(), "nothing may be skipped here: {why}");
+    std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes()).unwrap();
+}
+
 impl Scratch {
     /// `None`, with a word why, where this user may not make cgroups.
     pub(crate) fn new(label: &str) -> Option<Self> {
         match Self::try_new(label) {
             Ok(scratch) => Some(scratch),
             Err(error) if error.means_no_cgroups() && !geteuid().is_root() => {
-                eprintln!("nothing tested: {error}");
+                skipped(&error.to_string());
                 None
             }
             Err(error) => panic!("{error}: {error:?}"),
