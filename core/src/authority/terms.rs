@@ -234,15 +234,16 @@ impl Terms {
         possible.then_some(record)
     }
 
-    /// Every term since the established one, the recorded one included. Of terms with the same members the newest
-    /// stands for all: a seal counts members, not terms.
+    /// Every term since the established one, the recorded one included. Of terms with the same members the oldest stands for
+    /// all: a seal counts members, not terms, and whoever knows what became of that one knows it of the later ones too.
     fn next_since(&self) -> Vec<EstablishedTerm> {
         let Some(recorded) = &self.recorded else { return Vec::new() };
         if recorded.established.is_some_and(|established| established.term == recorded.term) {
             return Vec::new();
         }
         let newest = EstablishedTerm { term: recorded.term, members: recorded.member_nodes() };
-        recorded.since.iter().copied().filter(|earlier| earlier.members != newest.members).chain([newest]).collect()
+        let known = recorded.since.iter().any(|earlier| earlier.members == newest.members);
+        recorded.since.iter().copied().chain((!known).then_some(newest)).collect()
     }
 
     /// One that is not doubted, a member of the established term before others, an agent in the life that the record knows

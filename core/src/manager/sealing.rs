@@ -1,12 +1,12 @@
 //! How a reign begins: seals, the longest prefix, its installation.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{ManagerEffect, ManagerEvent, Reign, Stage, sequencer::Sequencer};
 use crate::{
     machine::Outbox,
-    message::{AnnouncerCommand, Holding, SealAnswer, ToMember},
-    model::{Instant, NodeIndex, NodeSet, RecordNumber, View},
+    message::{AnnouncerCommand, SealAnswer, ToMember},
+    model::{EstablishedTerm, Instant, NodeIndex, NodeSet, RecordNumber, View},
     primitives::Memory,
 };
 
@@ -73,22 +73,26 @@ impl Reign {
         }
     }
 
-    /// The prefix that the new term goes on from. When fewer than half of the established members hold it still, memory
-    /// begins empty under a new generation: that of this term, because the holders of a generation in between may all be
-    /// lost, and its number would be given twice.
+    /// The prefix that the new term goes on from. Where too few know what an earlier term has committed, memory begins empty
+    /// under a new generation: that of this term, because the holders of a generation in between may all be lost, and its
+    /// number would be given twice.
     fn longest_prefix(&self) -> Memory {
-        let holdings: BTreeMap<NodeIndex, &Holding> =
-            self.answers.iter().filter_map(|(node, answer)| answer.holding.as_ref().map(|holding| (*node, holding))).collect();
-        let longest = holdings.values().max_by_key(|holding| (holding.term, holding.last()));
-        let enough = self.record().established.is_none_or(|established| {
-            let holders =
-                established.members.iter().filter(|node| holdings.get(node).is_some_and(|holding| holding.term >= established.term));
-            2 * holders.count() >= established.members.len()
-        });
-        match longest {
-            Some(holding) if enough => holding.completed(),
+        let holdings = self.answers.values().filter_map(|answer| answer.holding.as_ref());
+        match holdings.max_by_key(|holding| (holding.term, holding.last())) {
+            Some(holding) if self.is_witnessed() => holding.completed(),
             Some(_) | None => Memory::empty(self.fence.term.0, RecordNumber(0)),
         }
+    }
+
+    /// True when at least half of the members of every earlier term that may have committed something are sealed by a life
+    /// that would hold it. What is committed is held by a view of more than half: one of these belongs to it. A term that
+    /// the authority does not know as established may have been: its report may be lost with its manager.
+    fn is_witnessed(&self) -> bool {
+        let record = self.record();
+        let witnesses = |earlier: &EstablishedTerm| {
+            earlier.members.iter().filter(|node| self.answers.get(node).is_some_and(|answer| answer.is_witness_of(earlier.term))).count()
+        };
+        record.established.iter().chain(&record.since).all(|earlier| 2 * witnesses(earlier) >= earlier.members.len())
     }
 
     pub(super) fn install(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {

@@ -68,8 +68,14 @@ impl Reign {
             self.install(node, out);
             return;
         }
-        // Without an entry this answers an installation that was sent twice.
-        let Some(incarnation) = self.joining.remove(&node) else { return };
+        let Some(incarnation) = self.joining.remove(&node) else {
+            // One in the view answers an installation that was sent twice. Another was sent the prefix before the view was
+            // made without it: it is asked to join.
+            if !self.view.contains_key(&node) {
+                self.ask_seal(node, out);
+            }
+            return;
+        };
         self.view.insert(node, incarnation);
         self.sequencer.begin_at(node, number);
         if let Some(pending) = &mut self.compare {

@@ -105,8 +105,20 @@ pub struct SealAnswer {
     pub term: Term,
     /// Who promises.
     pub member: NodeIncarnation,
+    /// This life of the member knows all that became of it in this term and in every later one: no earlier life has
+    /// promised any of them.
+    pub knows_from: Term,
     /// What it holds, when this life of it was admitted to a term.
     pub holding: Option<Holding>,
+}
+
+impl SealAnswer {
+    /// True when the member would hold what `term` has committed with it: its present life has gone on from that term's
+    /// prefix, or from that of a later term, or would know if that term had installed one here.
+    #[must_use]
+    pub fn is_witness_of(&self, term: Term) -> bool {
+        self.knows_from <= term || self.holding.as_ref().is_some_and(|holding| holding.term >= term)
+    }
 }
 
 /// The part of the one order that a member holds.

@@ -30,6 +30,9 @@ use crate::{
 pub struct Member {
     configuration: MemberConfiguration,
     sealed: Option<Term>,
+    /// No earlier life of the agent has promised this term or a later one; none before this life's first promise when the
+    /// seal file was missing.
+    knows_from: Option<Term>,
     stage: Stage,
     /// The term whose manager completed the prefix that this life of the agent holds.
     installed_term: Option<Term>,
@@ -73,6 +76,7 @@ impl Member {
         }));
         Self {
             sealed: configuration.sealed,
+            knows_from: configuration.sealed.map(|sealed| Term(sealed.0 + 1)),
             configuration,
             stage: Stage::Unsealed,
             installed_term: None,
@@ -187,6 +191,7 @@ impl Member {
         if self.resend_at.is_some_and(|at| at <= now) {
             self.resend_at = None;
             self.answer_seal(out);
+            self.confirm_installed_again(out);
             self.send_everything_again(out);
         }
     }

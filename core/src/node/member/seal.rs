@@ -36,6 +36,8 @@ impl Member {
 
     fn begin_seal(&mut self, term: Term, manager: NodeIndex, out: &mut Outbox<MemberEffect>) {
         self.sealed = Some(term);
+        // Without a seal file only a term that was recorded after this boot is sealed: no earlier life has promised it.
+        self.knows_from.get_or_insert(term);
         self.stage = Stage::Sealing { term, manager };
         out.push(MemberEffect::Switcher(SwitcherCommand::Seal { term }));
     }
@@ -82,7 +84,8 @@ impl Member {
             memory: Arc::clone(memory),
             records: self.held.iter().cloned().collect(),
         });
-        out.push(MemberEffect::Send { to: manager, message: ToManager::Sealed(SealAnswer { term, member, holding }) });
+        let knows_from = self.knows_from.unwrap_or(term);
+        out.push(MemberEffect::Send { to: manager, message: ToManager::Sealed(SealAnswer { term, member, knows_from, holding }) });
     }
 
     /// The agent was stopped for longer than the lease: it asks to be admitted again, under the same seal.
@@ -123,6 +126,14 @@ impl Member {
 
     fn confirm_installed(&self, to: NodeIndex, fence: Fence, out: &mut Outbox<MemberEffect>) {
         out.push(MemberEffect::Send { to, message: ToManager::Installed { fence, number: self.held_number() } });
+    }
+
+    /// A manager that has gone on without this member does not send the prefix again: the answer to one that came late has
+    /// to reach it.
+    pub(super) fn confirm_installed_again(&self, out: &mut Outbox<MemberEffect>) {
+        if let Stage::Installed { fence, manager } = self.stage {
+            self.confirm_installed(manager, fence, out);
+        }
     }
 
     pub(super) fn admit(&mut self, from: NodeIndex, fence: Fence, members: &[NodeIncarnation], out: &mut Outbox<MemberEffect>) {
