@@ -5,7 +5,10 @@ mod report;
 mod settings;
 mod term;
 
-use strobe_core::model::{AgentIncarnation, GangId, GangIncarnation, GangRun, NodeIncarnation, NodeIndex, PartitionUid};
+use strobe_core::{
+    limits::{MEMBERS_MAX, RANKS_PER_GANG_MAX},
+    model::{AgentIncarnation, GangId, GangIncarnation, GangRun, NodeIncarnation, NodeIndex, PartitionUid, RankIndex},
+};
 
 use crate::agent;
 
@@ -25,6 +28,16 @@ pub enum ConvertError {
         field: &'static str,
         /// The number.
         value: u64,
+    },
+    /// A list has more entries than there can be of what it lists.
+    #[error("field {field} has {length} entries, more than the {limit} that there can be")]
+    TooMany {
+        /// The field.
+        field: &'static str,
+        /// The entries that came.
+        length: usize,
+        /// The entries that there can be.
+        limit: usize,
     },
     /// A partition's UID is not 16 bytes long.
     #[error("a partition UID has 16 bytes, not {length}")]
@@ -46,8 +59,23 @@ fn required<Message>(field: &'static str, message: Option<Message>) -> Result<Me
     message.ok_or(ConvertError::Missing { field })
 }
 
-fn each<Wire, Core: TryFrom<Wire, Error = ConvertError>>(messages: Vec<Wire>) -> Result<Vec<Core>, ConvertError> {
+/// The entries of a list that has at most `limit`.
+fn each<Wire, Core: TryFrom<Wire, Error = ConvertError>>(
+    field: &'static str,
+    limit: usize,
+    messages: Vec<Wire>,
+) -> Result<Vec<Core>, ConvertError> {
+    at_most(field, limit, messages.len())?;
     messages.into_iter().map(Core::try_from).collect()
+}
+
+fn at_most(field: &'static str, limit: usize, length: usize) -> Result<(), ConvertError> {
+    if length <= limit { Ok(()) } else { Err(ConvertError::TooMany { field, length, limit }) }
+}
+
+/// A number below the count of what it is one of.
+fn below(field: &'static str, count: u64, value: u64) -> Result<(), ConvertError> {
+    if value < count { Ok(()) } else { Err(ConvertError::OutOfRange { field, value }) }
 }
 
 /// The bytes of a partition's UID.
@@ -65,10 +93,19 @@ pub fn partition_uid(bytes: &[u8]) -> Result<PartitionUid, ConvertError> {
     Ok(PartitionUid(u128::from_be_bytes(array)))
 }
 
+/// A value of an enumeration that this build does not know.
+fn unknown(field: &'static str, value: i32) -> ConvertError {
+    ConvertError::OutOfRange { field, value: u64::from(value.cast_unsigned()) }
+}
+
+fn rank(field: &'static str, index: u32) -> Result<RankIndex, ConvertError> {
+    below(field, RANKS_PER_GANG_MAX.into(), index.into())?;
+    Ok(RankIndex(index))
+}
+
 fn node(field: &'static str, index: u32) -> Result<NodeIndex, ConvertError> {
-    let index: u16 = narrow(field, index)?;
-    let in_range = usize::from(index) < strobe_core::limits::MEMBERS_MAX;
-    if in_range { Ok(NodeIndex(index)) } else { Err(ConvertError::OutOfRange { field, value: index.into() }) }
+    below(field, MEMBERS_MAX as u64, index.into())?;
+    narrow(field, index).map(NodeIndex)
 }
 
 impl From<NodeIncarnation> for agent::NodeIncarnation {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use strobe_core::model::{CpuIndex, CpuSet, Desire, MatrixVersion, NodePlacement, Plan, PlannedGang, RankIndex, RowSet};
+use strobe_core::{
+    limits::{CPUS_PER_NODE_MAX, GANGS_PER_PLAN_MAX, MEMBERS_MAX, RANKS_PER_GANG_MAX},
+    model::{CpuIndex, CpuSet, Desire, MatrixVersion, NodePlacement, Plan, PlannedGang, RowSet},
+};
 
-use super::{ConvertError, each, narrow, node, required, settings::nanoseconds};
+use super::{ConvertError, at_most, below, each, narrow, node, rank, required, settings::nanoseconds};
 use crate::agent::{self, planned_gang};
 
 impl From<&NodePlacement> for agent::NodePlacement {
@@ -22,9 +25,20 @@ impl TryFrom<agent::NodePlacement> for NodePlacement {
     type Error = ConvertError;
 
     fn try_from(message: agent::NodePlacement) -> Result<Self, ConvertError> {
-        let cpus: Result<CpuSet, ConvertError> = message.cpus.into_iter().map(|cpu| narrow("cpus", cpu).map(CpuIndex)).collect();
-        Ok(Self { node: node("node", message.node)?, cpus: cpus?, first_rank: RankIndex(message.first_rank), ranks: message.ranks })
+        let first_rank = rank("first_rank", message.first_rank)?;
+        let in_range = message.ranks > 0 && message.ranks <= RANKS_PER_GANG_MAX - first_rank.0;
+        if !in_range {
+            return Err(ConvertError::OutOfRange { field: "ranks", value: message.ranks.into() });
+        }
+        at_most("cpus", CPUS_PER_NODE_MAX, message.cpus.len())?;
+        let cpus: Result<CpuSet, ConvertError> = message.cpus.into_iter().map(cpu).collect();
+        Ok(Self { node: node("node", message.node)?, cpus: cpus?, first_rank, ranks: message.ranks })
     }
+}
+
+fn cpu(index: u32) -> Result<CpuIndex, ConvertError> {
+    below("cpus", CPUS_PER_NODE_MAX as u64, index.into())?;
+    narrow("cpus", index).map(CpuIndex)
 }
 
 impl From<Desire> for planned_gang::Desire {
@@ -66,7 +80,7 @@ impl TryFrom<agent::PlannedGang> for PlannedGang {
             run: required("run", message.run)?.into(),
             desire: required("desire", message.desire)?.into(),
             rows: RowSet::from_bits(narrow("rows", message.rows)?),
-            placement: each(message.placement)?,
+            placement: each("placement", MEMBERS_MAX, message.placement)?,
         })
     }
 }
@@ -81,6 +95,6 @@ impl TryFrom<agent::Plan> for Plan {
     type Error = ConvertError;
 
     fn try_from(message: agent::Plan) -> Result<Self, ConvertError> {
-        Ok(Self { version: MatrixVersion(message.version), gangs: each(message.gangs)? })
+        Ok(Self { version: MatrixVersion(message.version), gangs: each("gangs", GANGS_PER_PLAN_MAX, message.gangs)? })
     }
 }

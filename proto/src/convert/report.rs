@@ -1,12 +1,13 @@
 //! What a manager reports.
 
 use strobe_core::{
+    limits::{GANGS_PER_PLAN_MAX, MEMBERS_MAX},
     message::{GangReport, PartitionReport},
-    model::{EndCause, Fence, MatrixVersion, NodeIndex, RankIndex, RankOutcome, Term, View},
+    model::{EndCause, Fence, MatrixVersion, NodeIndex, RankOutcome, Term, View},
     primitives::GangPhase,
 };
 
-use super::{ConvertError, each, narrow, node, partition_bytes, partition_uid, required};
+use super::{ConvertError, at_most, below, each, narrow, node, partition_bytes, partition_uid, rank, required, unknown};
 use crate::agent::{self, end_cause::Cause, rank_failed::Outcome};
 
 impl From<EndCause> for agent::EndCause {
@@ -38,7 +39,7 @@ impl TryFrom<agent::EndCause> for EndCause {
             Cause::Completed(_) => Self::Completed,
             Cause::RankFailed(failed) => Self::RankFailed {
                 node: node("node", failed.node)?,
-                rank: RankIndex(failed.rank),
+                rank: rank("rank", failed.rank)?,
                 outcome: match required("outcome", failed.outcome)? {
                     Outcome::Exited(status) => RankOutcome::Exited(narrow("exited", status)?),
                     Outcome::Signalled(signal) => RankOutcome::Signalled(narrow("signalled", signal)?),
@@ -75,7 +76,7 @@ impl TryFrom<agent::GangReport> for GangReport {
     type Error = ConvertError;
 
     fn try_from(message: agent::GangReport) -> Result<Self, ConvertError> {
-        let phase = message.phase();
+        let phase = agent::GangPhase::try_from(message.phase).map_err(|_| unknown("phase", message.phase))?;
         let cause = || required("cause", message.cause).and_then(EndCause::try_from);
         let phase = match phase {
             agent::GangPhase::Launching => GangPhase::Launching,
@@ -84,6 +85,8 @@ impl TryFrom<agent::GangReport> for GangReport {
             agent::GangPhase::Ended => GangPhase::Ended(cause()?),
             agent::GangPhase::Unspecified => return Err(ConvertError::Missing { field: "phase" }),
         };
+        below("nodes_up", MEMBERS_MAX as u64 + 1, message.nodes_up.into())?;
+        at_most("nodes_absent", MEMBERS_MAX, message.nodes_absent.len())?;
         let nodes_absent: Result<Vec<NodeIndex>, ConvertError> =
             message.nodes_absent.into_iter().map(|index| node("nodes_absent", index)).collect();
         Ok(Self {
@@ -122,10 +125,10 @@ impl TryFrom<agent::PartitionReport> for PartitionReport {
             sequence: message.sequence,
             established: message.established,
             refused_by: message.refused_by.map(Term),
-            view: each(message.members)?,
+            view: each("members", MEMBERS_MAX, message.members)?,
             generation: message.generation,
             plan: MatrixVersion(message.plan),
-            gangs: each(message.gangs)?,
+            gangs: each("gangs", GANGS_PER_PLAN_MAX, message.gangs)?,
         })
     }
 }

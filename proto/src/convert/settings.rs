@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use strobe_core::model::{Policy, Settings};
 
-use super::{ConvertError, narrow};
+use super::{ConvertError, narrow, unknown};
 use crate::agent;
 
 pub(super) fn nanoseconds(duration: Duration) -> u64 {
@@ -35,7 +35,7 @@ impl TryFrom<agent::Settings> for Settings {
     type Error = ConvertError;
 
     fn try_from(message: agent::Settings) -> Result<Self, ConvertError> {
-        let policy = match message.policy() {
+        let policy = match agent::Policy::try_from(message.policy).map_err(|_| unknown("policy", message.policy))? {
             agent::Policy::Gang => Policy::Gang,
             agent::Policy::Kernel => Policy::Kernel,
             agent::Policy::Unspecified => return Err(ConvertError::Missing { field: "policy" }),

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use strobe_core::model::{Appointment, EstablishedTerm, NodeSet, Term, TermRecord};
+use strobe_core::{
+    authority::SINCE_MAX,
+    limits::MEMBERS_MAX,
+    model::{Appointment, EstablishedTerm, NodeSet, Term, TermRecord},
+};
 
-use super::{ConvertError, each, partition_bytes, partition_uid, required};
+use super::{ConvertError, at_most, each, partition_bytes, partition_uid, required};
 use crate::agent;
 
 impl From<EstablishedTerm> for agent::EstablishedTerm {
@@ -36,11 +40,12 @@ impl TryFrom<agent::TermRecord> for TermRecord {
     type Error = ConvertError;
 
     fn try_from(message: agent::TermRecord) -> Result<Self, ConvertError> {
+        at_most("since", SINCE_MAX, message.since.len())?;
         Ok(Self {
             partition: partition_uid(&message.partition)?,
             term: Term(message.term),
             manager: required("manager", message.manager)?.try_into()?,
-            members: each(message.members)?,
+            members: each("members", MEMBERS_MAX, message.members)?,
             established: message.established.map(Into::into),
             since: message.since.into_iter().map(Into::into).collect(),
         })
