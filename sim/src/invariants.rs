@@ -11,6 +11,7 @@
 //! | `one life of a gang` | no process of a gang's life begins while one of another life lives |
 //! | `known dead` | a run that is taken for dead has no living rank |
 //! | `held gangs stay frozen` | a gang whose hold is in effect does not run |
+//! | `failed gangs end` | after a rank failed every rank of its gang ends within 100 ms, while there was no fault at all |
 //! | `one end` | a job that has ended stays so, and is complete only when every rank exited with 0 |
 //! | `one order` | records and memories agree by number within a generation, and what was applied stays applied |
 //! | `one outcome` | an operation's outcome never changes, and it takes effect once |
@@ -68,6 +69,8 @@ pub(crate) struct Ledger {
     outcomes: BTreeMap<OperationId, Outcome>,
     up: BTreeSet<(GangRun, NodeIndex)>,
     exited: BTreeSet<(GangRun, RankIndex)>,
+    /// When a rank of each run failed first.
+    failed: BTreeMap<GangRun, Moment>,
     ended: BTreeMap<GangId, GangState>,
 }
 

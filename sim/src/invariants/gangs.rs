@@ -1,6 +1,6 @@
 //! What gangs may do, and what is said of jobs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use strobe_core::{
     authority::JobStatus,
@@ -8,6 +8,10 @@ use strobe_core::{
 };
 
 use super::{Ledger, Violation};
+use crate::clock::Moment;
+
+/// Section 5 of the design: while every member of the view answers.
+const FAILED_GANG_ENDS: Duration = Duration::from_millis(100);
 
 /// No two of the runs share a CPU on the node.
 pub(crate) fn share_no_cpu(node: NodeIndex, runs: &[GangRun], placements: &BTreeMap<GangRun, Vec<NodePlacement>>) -> Result<(), Violation> {
@@ -43,11 +47,24 @@ impl Ledger {
         }
     }
 
-    /// A rank ended.
-    pub(crate) fn rank_ended(&mut self, run: GangRun, rank: RankIndex, outcome: RankOutcome) {
+    /// A rank ended; `undisturbed` when there was no fault until now and no message is slow.
+    pub(crate) fn rank_ended(
+        &mut self,
+        now: Moment,
+        (run, rank): (GangRun, RankIndex),
+        outcome: RankOutcome,
+        undisturbed: bool,
+    ) -> Result<(), Violation> {
         if outcome == RankOutcome::Exited(0) {
             self.exited.insert((run, rank));
+            return Ok(());
         }
+        let failed = *self.failed.entry(run).or_insert(now);
+        if undisturbed && now.since(failed) > FAILED_GANG_ENDS {
+            let detail = format!("rank {rank} of {run} ends {:?} after the first one failed", now.since(failed));
+            return Err(Violation::new("failed gangs end", detail));
+        }
+        Ok(())
     }
 
     /// The authority says something of a job.

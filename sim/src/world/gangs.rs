@@ -242,7 +242,9 @@ impl World {
         }
         self.trace.note(self.now, &(node, run, &ended), || format!("node {node} ranks of {run} end: {ended:?}"));
         for (rank, outcome) in ended {
-            self.ledger.rank_ended(run, rank, outcome);
+            let undisturbed = self.counters.faults == 0 && self.scenario.network.slow == 0;
+            let verdict = self.ledger.rank_ended(self.now, (run, rank), outcome, undisturbed);
+            self.judge(verdict);
             self.tell_member(node, SOCKET, MemberInput::RankEnded { run, rank, outcome });
         }
         let over = self.nodes[node].supervisors.get(&run).is_some_and(|supervisor| supervisor.terminating && !supervisor.has_living_rank());
