@@ -7,7 +7,7 @@ use super::{
     gangs::{FollowUp, GANG_COMPARISON, Hints, Step, next_step},
 };
 use crate::{
-    limits::PAYLOAD_BYTES_MAX,
+    limits::{OUTCOMES_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
     machine::Outbox,
     message::{AnnouncerCommand, ToMember},
     model::{GangRun, Instant, NodeIndex, NodeSet, PlannedGang, RecordNumber, RowSet},
@@ -209,15 +209,29 @@ impl Reign {
             if self.is_numbered(operation) {
                 continue;
             }
-            match self.refusal(&request) {
-                Some(reason) => out.push(ManagerEffect::Send {
-                    to: operation.caller.node,
-                    message: ToMember::Refused { operation, outcome: Outcome::Aborted(reason) },
-                }),
+            match self.refused_before(operation).or_else(|| self.refusal(&request)) {
+                Some(reason) => self.refuse(operation, reason, out),
                 None => return Some(self.operation_record(operation, request)),
             }
         }
         None
+    }
+
+    fn refused_before(&self, operation: OperationId) -> Option<AbortReason> {
+        let refused = self.refused.get(&operation.caller.node)?;
+        refused.iter().find(|(known, _)| *known == operation).map(|(_, reason)| *reason)
+    }
+
+    fn refuse(&mut self, operation: OperationId, reason: AbortReason, out: &mut Outbox<ManagerEffect>) {
+        let to = operation.caller.node;
+        out.push(ManagerEffect::Send { to, message: ToMember::Refused { operation, outcome: Outcome::Aborted(reason) } });
+        if self.refused_before(operation).is_none() {
+            let refused = self.refused.entry(to).or_default();
+            if refused.len() == OUTCOMES_PER_NODE_MAX {
+                refused.pop_front();
+            }
+            refused.push_back((operation, reason));
+        }
     }
 
     fn operation_record(&mut self, operation: OperationId, request: Request) -> Record {

@@ -14,7 +14,7 @@ use crate::{
         AgentIncarnation, Appointment, Fence, GangRun, Instant, MatrixVersion, NodeIndex, NodeSet, Plan, RecordNumber, RowSet, Settings,
         Term, TermRecord, View,
     },
-    primitives::{GangMemory, Memory, OperationId, Request},
+    primitives::{AbortReason, GangMemory, Memory, OperationId, Request},
 };
 
 /// The state of one appointment.
@@ -34,6 +34,9 @@ pub(super) struct Reign {
     pub(super) compare: Option<PendingCompare>,
     /// Operations that wait for a number.
     pub(super) waiting: VecDeque<(OperationId, Request)>,
+    /// The newest refusals of each caller: a copy of a refused operation that comes late is refused again, whatever has
+    /// changed meanwhile, because its caller was told that it never takes effect.
+    pub(super) refused: BTreeMap<NodeIndex, VecDeque<(OperationId, AbortReason)>>,
     pub(super) hints: BTreeMap<GangRun, Hints>,
     pub(super) lease_until: Instant,
     pub(super) next_epoch_at: Instant,
@@ -82,6 +85,7 @@ impl Reign {
             sequencer: Sequencer::new(Arc::new(Memory::default())),
             compare: None,
             waiting: VecDeque::new(),
+            refused: BTreeMap::new(),
             hints: BTreeMap::new(),
             lease_until: Instant::ORIGIN,
             next_epoch_at: now,

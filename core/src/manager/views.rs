@@ -59,6 +59,10 @@ impl Reign {
             return;
         }
         self.joining.insert(node, incarnation);
+        if self.view.contains_key(&node) {
+            // It may have lost what its receipt is for. Until it has said what it holds now, nothing is stable by it.
+            self.sequencer.begin_at(node, self.sequencer.memory().applied);
+        }
         self.install(node, out);
     }
 

@@ -110,6 +110,11 @@ impl Memory {
         self.regions.get(&name).filter(|(set, _)| set.contains(node)).map(|(_, payload)| payload)
     }
 
+    /// The blocks that `node` may read.
+    pub fn regions(&self, node: NodeIndex) -> impl Iterator<Item = (RegionName, &Payload)> {
+        self.regions.iter().filter(move |(_, (set, _))| set.contains(node)).map(|(name, (_, payload))| (*name, payload))
+    }
+
     /// The ordered cell of a node; zero until written.
     #[must_use]
     pub fn ordered_cell(&self, node: NodeIndex, cell: u32) -> u64 {

@@ -219,7 +219,12 @@ impl Member {
         }
     }
 
+    /// While memory, which may have begun empty, knows of no release, it does not know of a hold either: only a numbered
+    /// resume thaws a held gang.
     fn reconcile_pause(&mut self, wanted: &GangMemory, out: &mut Outbox<MemberEffect>) {
+        if wanted.phase == GangPhase::Launching {
+            return;
+        }
         let gang = self.gangs.get_mut(&wanted.run).expect("the caller has looked it up");
         match (wanted.held, gang.pause) {
             (true, Pause::None) if gang.life == Life::Released => {

@@ -8,7 +8,7 @@ use crate::{
     machine::Outbox,
     message::ToManager,
     model::{Fence, NodeIncarnation, NodeIndex, RecordNumber},
-    primitives::{AbortReason, Applied, Cell, Compare, OperationId, Outcome, Record, Request},
+    primitives::{AbortReason, Applied, Cell, Compare, Memory, OperationId, Outcome, Record, Request},
 };
 
 impl Member {
@@ -76,6 +76,15 @@ impl Member {
         }
     }
 
+    /// The remote events of blocks that came with a whole memory, and not by a record that was applied here.
+    pub(super) fn put_anew(&self, memory: &Memory, out: &mut Outbox<MemberEffect>) {
+        let node = self.configuration.node;
+        let known = |region| self.memory.as_ref().and_then(|memory| memory.region(region, node));
+        for (region, payload) in memory.regions(node).filter(|(region, payload)| known(*region) != Some(payload)) {
+            out.push(MemberEffect::Put { region, payload: payload.clone() });
+        }
+    }
+
     fn answer_compare(&self, to: NodeIndex, fence: Fence, number: RecordNumber, compare: &Compare, out: &mut Outbox<MemberEffect>) {
         if compare.set.contains(self.configuration.node) {
             let truth = compare.comparison.holds(self.cell(compare.cell), compare.value);
@@ -111,7 +120,7 @@ impl Member {
         }
     }
 
-    fn store_deferred(&mut self) {
+    pub(super) fn store_deferred(&mut self) {
         for (cell, value) in std::mem::take(&mut self.deferred_stores) {
             self.store(cell, value);
         }

@@ -104,11 +104,12 @@ impl Member {
             out.push(MemberEffect::Event(MemberEvent::StaleRefused(fence.term)));
             return;
         }
-        // Installed again within an admission: the manager missed the answer. The records since are kept.
-        if let Stage::Admitted { fence: admitted, .. } = self.stage
-            && admitted.term == fence.term
-            && self.memory.as_ref().is_some_and(|held| held.applied >= memory.applied)
-        {
+        // Installed again within a term: the manager missed the answer, or left this member out for a while. The records
+        // since are kept, because the manager may count this member among those that hold them.
+        if self.installed_term == Some(fence.term) && self.memory.as_ref().is_some_and(|held| held.applied >= memory.applied) {
+            if self.admitted().is_none() {
+                self.stage = Stage::Installed { fence, manager: from };
+            }
             self.confirm_installed(from, fence, out);
             return;
         }
@@ -118,7 +119,9 @@ impl Member {
         }
         self.held.clear();
         self.held.reserve(RECORDS_IN_FLIGHT_MAX);
+        self.put_anew(&memory, out);
         self.memory = Some(memory);
+        self.store_deferred();
         self.installed_term = Some(fence.term);
         self.stage = Stage::Installed { fence, manager: from };
         self.confirm_installed(from, fence, out);
