@@ -1,0 +1,240 @@
+//! Members that rejoin a term, and what the order has promised meanwhile: events of blocks, receipts, refusals.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use strobe_core::{
+    machine::{Machine, Outbox},
+    manager::{Manager, ManagerEffect, ManagerInput},
+    message::{AnnouncerReport, SealAnswer, SwitcherReport, ToManager, ToMember},
+    model::{
+        AgentIncarnation, Appointment, Epoch, Fence, GangId, GangIncarnation, GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet,
+        PartitionUid, Plan, RecordNumber, Settings, Term, TermRecord, View,
+    },
+    node::{Member, MemberConfiguration, MemberEffect, MemberInput},
+    primitives::{AbortReason, Memory, OperationId, Outcome, Payload, Record, RegionName, Request, Xfer},
+};
+
+const PARTITION: PartitionUid = PartitionUid(7);
+const TERM: Term = Term(2);
+const MANAGER: NodeIndex = NodeIndex(1);
+const NODE: NodeIndex = NodeIndex(0);
+const FENCE: Fence = Fence { partition: PARTITION, term: TERM, view: View(1) };
+
+fn agent(node: u16) -> NodeIncarnation {
+    NodeIncarnation { node: NodeIndex(node), incarnation: AgentIncarnation(1) }
+}
+
+fn nodes(nodes: &[u16]) -> NodeSet {
+    nodes.iter().copied().map(NodeIndex).collect()
+}
+
+fn operation(node: u16, sequence: u64) -> OperationId {
+    OperationId { caller: agent(node), sequence }
+}
+
+fn block(set: &[u16], byte: u8) -> Xfer {
+    let run = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
+    Xfer { region: RegionName { run, number: 1 }, set: nodes(set), payload: Payload::new([byte]) }
+}
+
+fn put(sequence: u64, set: &[u16], byte: u8) -> Record {
+    Record::Xfer { operation: operation(1, sequence), xfer: block(set, byte) }
+}
+
+/// A memory that has so many blocks put under one name.
+fn memory_after(puts: u64, set: &[u16]) -> Arc<Memory> {
+    let mut memory = Memory::empty(1, RecordNumber(0));
+    for sequence in 1..=puts {
+        memory.apply(&put(sequence, set, u8::try_from(sequence).unwrap()));
+    }
+    Arc::new(memory)
+}
+
+fn record(members: &[u16]) -> TermRecord {
+    let members = members.iter().map(|node| agent(*node)).collect();
+    TermRecord { partition: PARTITION, term: TERM, manager: agent(1), members, established: None, since: Vec::new() }
+}
+
+// === the member ===
+
+struct Follower {
+    member: Member,
+    effects: Vec<MemberEffect>,
+}
+
+impl Follower {
+    fn sealed() -> Self {
+        let incarnation = AgentIncarnation(1);
+        let configuration =
+            MemberConfiguration { partition: PARTITION, node: NODE, incarnation, sealed: None, settings: Settings::default() };
+        let mut out = Outbox::default();
+        let mut follower = Self { member: Member::new(configuration, &mut out), effects: Vec::new() };
+        follower.step(MemberInput::Inventory(Vec::new()));
+        follower.step(MemberInput::Introduced(record(&[0, 1])));
+        follower.step(MemberInput::Switcher(SwitcherReport::Sealed { term: TERM }));
+        follower.step(MemberInput::SealPersisted(TERM));
+        follower
+    }
+
+    fn step(&mut self, input: MemberInput) {
+        let mut out = Outbox::default();
+        self.member.step(Instant::ORIGIN, input, &mut out);
+        self.effects = out.drain().collect();
+    }
+
+    fn hears(&mut self, message: ToMember) {
+        self.step(MemberInput::FromManager { from: MANAGER, message });
+    }
+
+    fn installs(&mut self, memory: &Arc<Memory>) {
+        self.hears(ToMember::Install { fence: FENCE, memory: Arc::clone(memory) });
+    }
+
+    fn is_admitted(&mut self) {
+        self.hears(ToMember::Admitted { fence: FENCE, members: vec![agent(0), agent(1)] });
+    }
+
+    fn blocks(&self) -> Vec<&[u8]> {
+        let block = |effect| if let &MemberEffect::Put { ref payload, .. } = effect { Some(payload.bytes()) } else { None };
+        self.effects.iter().filter_map(block).collect()
+    }
+
+    fn installed(&self) -> Option<u64> {
+        self.effects.iter().find_map(|effect| match effect {
+            MemberEffect::Send { message: ToManager::Installed { number, .. }, .. } => Some(number.0),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn a_block_that_comes_with_a_whole_memory_has_its_event_once() {
+    let mut follower = Follower::sealed();
+    follower.installs(&memory_after(2, &[0]));
+    assert_eq!(follower.blocks(), [[2_u8].as_slice()], "the newest of its name");
+    follower.installs(&memory_after(2, &[0]));
+    assert!(follower.blocks().is_empty(), "it is known: {:?}", follower.effects);
+    follower.installs(&memory_after(3, &[0]));
+    assert_eq!(follower.blocks(), [[3_u8].as_slice()]);
+}
+
+#[test]
+fn a_block_for_other_nodes_has_no_event_here() {
+    let mut follower = Follower::sealed();
+    follower.installs(&memory_after(1, &[1]));
+    assert!(follower.blocks().is_empty(), "{:?}", follower.effects);
+}
+
+#[test]
+fn a_member_that_was_left_out_for_a_while_keeps_what_the_view_counts_on() {
+    let mut follower = Follower::sealed();
+    let prefix = memory_after(1, &[0]);
+    follower.installs(&prefix);
+    follower.is_admitted();
+    follower.hears(ToMember::Append { fence: FENCE, number: RecordNumber(2), record: Arc::new(put(2, &[0], 2)) });
+    follower.step(MemberInput::Switcher(SwitcherReport::LeftOut { term: TERM }));
+    follower.installs(&prefix);
+    assert_eq!(follower.installed(), Some(2), "record 2 is held still");
+    follower.is_admitted();
+    follower.hears(ToMember::Stable { fence: FENCE, number: RecordNumber(2) });
+    assert_eq!(follower.blocks(), [[2_u8].as_slice()]);
+}
+
+// === the manager ===
+
+struct Reign {
+    manager: Manager,
+    now: Instant,
+    sent: Vec<(NodeIndex, ToMember)>,
+}
+
+impl Reign {
+    /// Two members, both in the view, under the lease.
+    fn established() -> Self {
+        let appointment = Appointment { record: record(&[0, 1]), dead: NodeSet::EMPTY, plan: Arc::new(Plan::default()) };
+        let mut reign = Self { manager: Manager::default(), now: Instant::from_nanoseconds(1), sent: Vec::new() };
+        reign.step(ManagerInput::Appointed { appointment, settings: Settings::default() });
+        for node in [0, 1] {
+            reign.sealed(node);
+        }
+        for node in [0, 1] {
+            reign.hears(node, ToManager::Installed { fence: Fence { view: View(1), ..FENCE }, number: RecordNumber(0) });
+        }
+        let until = reign.now + std::time::Duration::from_secs(3);
+        reign.step(ManagerInput::Announcer(AnnouncerReport::Lease { fence: FENCE, until, epoch: Epoch(0), next_epoch_at: reign.now }));
+        reign.sent.clear();
+        reign
+    }
+
+    fn step(&mut self, input: ManagerInput) {
+        let mut out = Outbox::default();
+        self.manager.step(self.now, input, &mut out);
+        for effect in out.drain() {
+            if let ManagerEffect::Send { to, message } = effect {
+                self.sent.push((to, message));
+            }
+        }
+    }
+
+    fn hears(&mut self, from: u16, message: ToManager) {
+        self.step(ManagerInput::FromMember { from: NodeIndex(from), message });
+    }
+
+    fn sealed(&mut self, node: u16) {
+        let answer = SealAnswer { term: TERM, member: agent(node), knows_from: Term(1), holding: None };
+        self.hears(node, ToManager::Sealed(answer));
+    }
+
+    fn holds(&mut self, node: u16, number: u64) {
+        self.hears(node, ToManager::Held { fence: FENCE, number: RecordNumber(number) });
+    }
+
+    fn submits(&mut self, sequence: u64, xfer: Xfer) {
+        self.hears(0, ToManager::Submit { operation: operation(0, sequence), request: Request::Xfer(xfer) });
+    }
+
+    fn stable(&self) -> Option<u64> {
+        let number = |message: &ToMember| if let ToMember::Stable { number, .. } = message { Some(number.0) } else { None };
+        self.sent.iter().filter_map(|(_, message)| number(message)).max()
+    }
+
+    fn refusals(&self) -> Vec<Outcome> {
+        let outcome = |message: &ToMember| if let ToMember::Refused { outcome, .. } = message { Some(*outcome) } else { None };
+        self.sent.iter().filter_map(|(_, message)| outcome(message)).collect()
+    }
+
+    fn numbered(&self) -> BTreeSet<u64> {
+        let number = |message: &ToMember| if let ToMember::Append { number, .. } = message { Some(number.0) } else { None };
+        self.sent.iter().filter_map(|(_, message)| number(message)).collect()
+    }
+}
+
+#[test]
+fn nothing_is_stable_by_the_receipt_of_a_member_that_rejoins() {
+    let mut reign = Reign::established();
+    reign.submits(1, block(&[0], 1));
+    assert_eq!(reign.numbered(), BTreeSet::from([1]));
+    reign.holds(0, 1);
+    reign.sealed(0);
+    reign.sent.clear();
+    reign.holds(1, 1);
+    assert_eq!(reign.stable(), None, "node 0 may have dropped record 1 since it said that it holds it");
+    reign.hears(0, ToManager::Installed { fence: FENCE, number: RecordNumber(1) });
+    reign.holds(0, 1);
+    assert_eq!(reign.stable(), Some(1));
+}
+
+#[test]
+fn a_late_copy_of_a_refused_operation_is_refused_again() {
+    let mut reign = Reign::established();
+    let outside = Outcome::Aborted(AbortReason::SetOutsideView);
+    reign.submits(1, block(&[5], 1));
+    assert_eq!(reign.refusals(), [outside]);
+    reign.hears(5, ToManager::Sealed(SealAnswer { term: TERM, member: agent(5), knows_from: Term(1), holding: None }));
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
+    reign.sent.clear();
+    reign.submits(1, block(&[5], 1));
+    assert_eq!((reign.refusals(), reign.numbered()), (vec![outside], BTreeSet::new()), "its caller was told that it never takes effect");
+    reign.submits(2, block(&[5], 1));
+    assert_eq!(reign.numbered(), BTreeSet::from([1]), "node 5 belongs to the view now");
+}
