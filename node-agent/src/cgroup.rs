@@ -16,6 +16,7 @@ mod removal;
 mod state;
 mod tree;
 
+pub(crate) use directory::is_gone;
 pub use error::{CgroupError, Operation};
 pub use leftover::Leftover;
 pub use path::{CgroupName, CgroupPath};

@@ -1,12 +1,16 @@
 //! What runs write: ranks' lines, and the trace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
 use crate::{
     COMPLETED, TWO_NODES, WORK,
-    command::{Outcome, Scratch, job},
+    command::{Outcome, PATIENCE, Scratch, job, outcome},
     following::Following,
     number, run,
 };
@@ -42,6 +46,35 @@ fn piped_output_has_whole_lines_no_escape_codes_and_loses_nothing() {
         let missing: Vec<usize> = (0..LINES).filter(|number| !numbers.contains(number)).collect();
         assert_eq!(missing, Vec::<usize>::new(), "lines of {rank} are missing: {stderr}");
     }
+}
+
+/// Lines of some hundred bytes that, unread, fill the run's own buffers and pipes (at most 217 KiB) and part of what the
+/// supervisor may hold (64 KiB and a pipe of 64 KiB): the rank can end, and the supervisor cannot be rid of its output.
+const UNREAD_LINES: usize = 2400;
+
+#[test]
+fn a_reader_that_pauses_across_the_end_of_a_gang_gets_every_line() {
+    let scratch = Scratch::new();
+    let filling = "x".repeat(90);
+    let first = job("first", &format!("i=0; while test $i -lt {UNREAD_LINES}; do echo $i {filling}; i=$((i+1)); done"), "");
+    // There is one row: it begins when the first has left the plan on every node.
+    let second = job("second", "touch second-runs", "");
+    scratch.write("jobs.yaml", &format!("{first}---\n{second}"));
+    let mut command = scratch.command(&["jobs.yaml", "--rows", "1", "--logs", "logs"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !scratch.path("second-runs").exists() {
+        assert!(Instant::now() < deadline, "the second job does not run");
+        // Files announce themselves to nobody here.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let Outcome { code, stdout, stderr } = outcome(child);
+    assert_eq!(code, COMPLETED, "{stderr}");
+    let wanted = |prefix: &str| (0..UNREAD_LINES).map(|number| format!("{prefix}{number} {filling}\n")).collect::<String>();
+    let told: String = stdout.lines().filter(|line| line.starts_with("[first.0] ")).map(|line| format!("{line}\n")).collect();
+    assert_eq!(told.lines().count(), UNREAD_LINES, "{stderr}");
+    assert_eq!(told, wanted("[first.0] "));
+    assert_eq!(scratch.read("logs/first-1/rank-0.log"), wanted(""));
 }
 
 /// Two jobs on the same CPUs of two nodes, so that rows are switched.

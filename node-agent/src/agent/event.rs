@@ -36,6 +36,8 @@ pub(super) enum Event {
     Supervisor(SupervisorEvent),
     /// A supervisor that this life of the agent started has ended, or could not be started.
     SupervisorEnded(GangRun),
+    /// A supervisor whose ranks are gone had its time to end.
+    SupervisorOverdue(GangRun),
     /// A gang that was asked to end has had its grace.
     GraceOver(GangRun),
     /// No process of the gang is left here and its rank cgroup is removed; its CPU time, in seconds.

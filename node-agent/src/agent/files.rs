@@ -49,7 +49,7 @@ pub enum FilesError {
 pub(super) struct StartedGang {
     /// What was started.
     pub gang: LocalGang,
-    /// Its supervisor's process.
+    /// Its supervisor's process. None when the agent ended before it could note it: then there may be one, or not.
     pub supervisor: Option<i32>,
 }
 
@@ -91,7 +91,7 @@ impl Files {
         write_whole(&self.directory.join(SEAL_FILE), term.to_string().as_bytes())
     }
 
-    /// Notes a started gang.
+    /// Notes a gang that is about to be started, without a supervisor, and once more with it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -113,8 +113,9 @@ impl Files {
         }
     }
 
-    /// The gangs that earlier lives of the agent started and did not forget. A file that cannot be understood was being
-    /// written as that life ended, before its gang was started; it is removed.
+    /// The gangs that earlier lives of the agent started and did not forget. A gang is noted before
+    /// its supervisor is started; so a file that cannot be understood was being written as that life ended, and there is no
+    /// supervisor: it is removed.
     ///
     /// # Errors
     /// When the folder cannot be read.

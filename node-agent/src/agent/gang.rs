@@ -1,6 +1,10 @@
 //! What the agent keeps of one gang on its node.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -10,11 +14,19 @@ use strobe_core::{
 };
 use strobe_proto::agent::LocalGang;
 
-use super::supervisors::Connection;
+use super::{
+    killing::{self, RankProcess},
+    supervisors::Connection,
+};
 use crate::{
-    cgroup::RankCgroup,
+    cgroup::{RankCgroup, process_of},
+    supervisor::limits::LAST_OUTPUT,
     supervisor_protocol::{Configure, Freezer, Hello, KeySpace, LaunchProtocol, PeerTable, Rank},
 };
+
+/// How long a supervisor may live on once its ranks are gone: longer than it waits for a slow reader of the last output and
+/// for what its ranks left behind. Past it it is killed, and what it still holds is lost.
+pub(super) const SUPERVISOR_END_MAX: Duration = LAST_OUTPUT.saturating_add(Duration::from_secs(5));
 
 /// A gang on this node, from its launch until the authority says that its life is over everywhere.
 #[derive(Debug, Default)]
@@ -26,9 +38,9 @@ pub(super) struct Gang {
     pub(super) connection: Option<Connection>,
     /// What the supervisor said first, until it was answered.
     pub(super) hello: Option<Hello>,
-    pub(super) supervisor: Option<i32>,
-    /// Processes of the ranks' stubs, in the order in which they came; for stopping by signals.
-    pub(super) stubs: Vec<Pid>,
+    pub(super) supervisor: Option<SupervisorProcess>,
+    /// Processes of the ranks' stubs, in the order in which they came; for stopping and killing by signals.
+    pub(super) stubs: Vec<RankProcess>,
     /// What the supervisor was last told to release with.
     pub(super) released: Option<PeerTable>,
     pub(super) released_at: Option<Instant>,
@@ -36,7 +48,18 @@ pub(super) struct Gang {
     pub(super) ended: Vec<(RankIndex, RankOutcome)>,
     pub(super) supervisor_ended: bool,
     pub(super) removal: Removal,
+    /// The authority has said that its life is over everywhere: it goes from the table once its supervisor has ended.
+    pub(super) removed: bool,
     pub(super) cpu_seconds: f64,
+}
+
+/// A supervisor's process.
+#[derive(Debug)]
+pub(super) struct SupervisorProcess {
+    /// Its number.
+    pub(super) pid: i32,
+    /// Means this process and no later one of the same number.
+    pub(super) descriptor: OwnedFd,
 }
 
 /// How far the end of the ranks has come.
@@ -56,6 +79,18 @@ pub(super) enum Removal {
 pub(super) struct Launched {
     pub(super) gang: LocalGang,
     pub(super) placement: Vec<NodePlacement>,
+    protocol: LaunchProtocol,
+}
+
+/// Why a gang cannot be launched as it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaunchRefusal {
+    /// An MPI program that is started without PMI would run as many programs of one rank.
+    #[error("the launch protocol {0:?} is not known: it is \"pmi1\", \"env\" or \"none\"")]
+    Protocol(String),
+    /// Where its ranks go.
+    #[error("the placement of the gang's ranks is not valid")]
+    Placement(#[source] strobe_proto::ConvertError),
 }
 
 /// A node's entry of the peer table.
@@ -72,19 +107,61 @@ impl Gang {
         self.removal == Removal::Done
     }
 
-    /// Kills the supervisor if it still lives: its ranks are gone.
-    pub(super) fn end_supervisor(&self) {
-        let Some(process) = self.supervisor.filter(|_| !self.supervisor_ended).and_then(Pid::from_raw) else { return };
-        let killed = pidfd_open(process, PidfdFlags::empty()).and_then(|process| pidfd_send_signal(process, Signal::KILL));
-        if let Err(error) = killed
+    /// True when neither ranks nor their supervisor are left.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_gone() && !self.has_supervisor()
+    }
+
+    /// The ranks, as far as they can be killed by signals.
+    pub(super) fn take_ranks(&mut self) -> Vec<RankProcess> {
+        let mut ranks = std::mem::take(&mut self.stubs);
+        ranks.extend(self.supervisor.iter().flat_map(SupervisorProcess::children));
+        ranks
+    }
+
+    pub(super) fn has_supervisor(&self) -> bool {
+        self.supervisor.is_some() && !self.supervisor_ended
+    }
+
+    /// Kills the supervisor if it still lives.
+    pub(super) fn kill_supervisor(&self) {
+        let Some(process) = self.supervisor.as_ref().filter(|_| !self.supervisor_ended) else { return };
+        if let Err(error) = pidfd_send_signal(&process.descriptor, Signal::KILL)
             && error != rustix::io::Errno::SRCH
         {
-            tracing::warn!(%error, "a supervisor could not be ended");
+            tracing::warn!(%error, "a supervisor could not be killed");
         }
     }
 }
 
+impl SupervisorProcess {
+    /// Its ranks, and orphans of theirs that came to it.
+    fn children(&self) -> Vec<RankProcess> {
+        let children = killing::children_of(self.pid);
+        // Its number may be another's once it was reaped; so may the list be.
+        if process_of(self.descriptor.as_fd()).is_ok() { children } else { Vec::new() }
+    }
+
+    /// The process of that number, which the caller knows to be a supervisor that was not reaped. None when there is none.
+    pub(super) fn open(pid: i32) -> Option<Self> {
+        let descriptor = pidfd_open(Pid::from_raw(pid.max(0))?, PidfdFlags::NONBLOCK).ok()?;
+        Some(Self { pid, descriptor })
+    }
+}
+
 impl Launched {
+    /// Understands what the authority asks for.
+    pub(super) fn new(gang: LocalGang) -> Result<Self, LaunchRefusal> {
+        let placement: Result<Vec<NodePlacement>, _> = gang.placement.iter().cloned().map(NodePlacement::try_from).collect();
+        let protocol = match gang.protocol.as_str() {
+            "pmi1" => LaunchProtocol::Pmi1,
+            "env" => LaunchProtocol::Environment,
+            "none" => LaunchProtocol::None,
+            unknown => return Err(LaunchRefusal::Protocol(unknown.to_owned())),
+        };
+        Ok(Self { placement: placement.map_err(LaunchRefusal::Placement)?, gang, protocol })
+    }
+
     /// What the supervisor on `node` has to know. None when the gang has no part there.
     pub(super) fn configure(&self, node: NodeIndex, key_space: String, freezer: Freezer, watchdog: Duration) -> Option<Configure> {
         let index = self.placement.iter().position(|placement| placement.node == node)?;
@@ -99,11 +176,7 @@ impl Launched {
             node_index: u32::try_from(index).unwrap_or(u32::MAX),
             ranks_per_node: here.ranks,
             cpus: cpus.chunks(per_rank).map(<[u16]>::to_vec).collect(),
-            protocol: match self.gang.protocol.as_str() {
-                "pmi1" => LaunchProtocol::Pmi1,
-                "env" => LaunchProtocol::Environment,
-                _ => LaunchProtocol::None,
-            },
+            protocol: self.protocol,
             key_space: KeySpace(key_space),
             freezer,
             watchdog_milliseconds: u64::try_from(watchdog.as_millis()).unwrap_or(u64::MAX),
@@ -147,4 +220,21 @@ pub(super) fn peer_table(entries: &[Payload]) -> Option<PeerTable> {
         master_address: master.address,
         master_port: master.port,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_protocol_that_is_not_known_is_refused() {
+        let launched = |protocol: &str| Launched::new(LocalGang { protocol: protocol.to_owned(), ..LocalGang::default() });
+        for (text, protocol) in [("pmi1", LaunchProtocol::Pmi1), ("env", LaunchProtocol::Environment), ("none", LaunchProtocol::None)] {
+            assert_eq!(launched(text).unwrap().protocol, protocol);
+        }
+        for unknown in ["", "pmi", "PMI1", "pmix"] {
+            let refusal = launched(unknown).unwrap_err().to_string();
+            assert!(refusal.contains(&format!("{unknown:?} is not known")), "{refusal}");
+        }
+    }
 }

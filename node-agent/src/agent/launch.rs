@@ -1,13 +1,13 @@
 //! Starting, killing and forgetting gangs on this node.
 
 use std::{
+    os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Command, Stdio},
-    time::Duration,
 };
 
-use std::os::unix::process::CommandExt;
+use rustix::process::Pid;
 use strobe_core::{
-    model::{GangId, GangIncarnation, GangRun, GangSlot, NodePlacement},
+    model::{GangId, GangIncarnation, GangRun, GangSlot},
     node::{AdoptedGang, MemberInput},
 };
 use strobe_proto::agent::{AgentMessage, LaunchFailed, LocalGang, agent_message};
@@ -15,18 +15,30 @@ use strobe_proto::agent::{AgentMessage, LaunchFailed, LocalGang, agent_message};
 use super::{
     ADOPTION_TIME_MAX, Agent, AgentError, Pending, Sources,
     event::Event,
-    files::StartedGang,
-    gang::{Gang, Launched, PeerEntry, Removal},
+    files::{FilesError, StartedGang},
+    gang::{Gang, LaunchRefusal, Launched, PeerEntry, Removal, SUPERVISOR_END_MAX, SupervisorProcess},
+    killing::{KILL_TIME_MAX, kill_and_remove, kill_groups},
     supervisors,
 };
 use crate::{
     cgroup::{CgroupError, CgroupName, RankCgroup},
     freezer::{CgroupFreezer, Freezer, SignalFreezer},
     strobe_thread::StrobeCommand,
+    supervisor_protocol::ToSupervisor,
+    sys::descriptor::register,
 };
 
-/// How long killed ranks are waited for before it is said that they do not go; they are waited for again then.
-const KILL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Why a gang's supervisor was not started.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Refused(#[from] LaunchRefusal),
+    /// Without its note a restarted agent would not know of it.
+    #[error("the gang cannot be noted before it is started")]
+    Note(#[from] FilesError),
+    #[error(transparent)]
+    Spawn(#[from] std::io::Error),
+}
 
 impl Agent {
     /// Takes over what an earlier life left, serves the supervisors, and tells the member what is there.
@@ -50,17 +62,51 @@ impl Agent {
         self.settle().await
     }
 
-    /// A gang whose supervisor lives is waited for; of any other nothing may be left.
+    /// A gang whose supervisor lives, or may live without being noted, is waited for; of any other nothing may be left.
     fn find_again(&mut self, started: StartedGang) {
         let Some(run) = started.gang.run.map(GangRun::from) else { return };
-        let alive = started.supervisor.filter(|process| is_supervisor(*process, &self.files.socket()));
-        if alive.is_some() {
-            let mut gang = Gang { supervisor: alive, ..Gang::default() };
-            gang.launched = launched(started.gang);
-            self.gangs.insert(run, gang);
-        } else if let Err(error) = self.files.remove_gang(run) {
-            tracing::warn!(%run, %error, "the record of a gang that is gone is left behind");
+        // The descriptor first: what is looked at then is the process that it means.
+        let alive = started.supervisor.and_then(SupervisorProcess::open);
+        let alive = alive.filter(|process| is_supervisor(process.pid, &self.files.socket()));
+        if alive.is_none() && started.supervisor.is_some() {
+            return self.remove_note(run);
         }
+        if let Some(process) = &alive {
+            self.watch(run, process);
+        }
+        let launched = Launched::new(started.gang);
+        let launched = launched.inspect_err(|error| tracing::warn!(%run, %error, "a gang of an earlier life is not understood"));
+        self.gangs.insert(run, Gang { supervisor: alive, launched: launched.ok(), ..Gang::default() });
+    }
+
+    /// Tells of the end of a supervisor that an earlier life of the agent started, whether or not it connects.
+    fn watch(&self, run: GangRun, process: &SupervisorProcess) {
+        let descriptor = match process.descriptor.try_clone().and_then(register::<OwnedFd>) {
+            Ok(descriptor) => descriptor,
+            Err(error) => return tracing::warn!(%run, %error, "the end of a supervisor cannot be waited for"),
+        };
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            if descriptor.readable().await.is_ok() {
+                // The receiver is gone only when the agent ends.
+                let _agent_ends = events.send(Event::SupervisorEnded(run)).await;
+            }
+        });
+    }
+
+    fn remove_note(&self, run: GangRun) {
+        if let Err(error) = self.files.remove_gang(run) {
+            tracing::warn!(%run, %error, "the note of a gang is left behind");
+        }
+    }
+
+    /// The supervisor of a gang was not noted, and none has reported in: it was never started, and may be now.
+    fn never_started(&mut self, run: GangRun) {
+        let Some(gang) = self.gangs.remove(&run) else { return };
+        if let Some(Err(error)) = gang.cgroup.map(|cgroup| cgroup.remove(KILL_TIME_MAX)) {
+            tracing::warn!(%run, error = &error as &dyn std::error::Error, "the rank cgroup of a gang that never ran is left behind");
+        }
+        self.remove_note(run);
     }
 
     /// Thaws, kills and removes rank cgroups of earlier lives that no living supervisor has.
@@ -89,6 +135,10 @@ impl Agent {
         let mut inventory = Vec::new();
         for run in runs {
             let gang = &self.gangs[&run];
+            if gang.hello.is_none() && gang.supervisor.is_none() {
+                self.never_started(run);
+                continue;
+            }
             let Some(hello) = gang.hello.as_ref().filter(|hello| hello.configured) else {
                 self.kill_ranks(run);
                 continue;
@@ -118,31 +168,55 @@ impl Agent {
     pub(super) fn launch(&mut self, gang: &LocalGang) {
         let Some(run) = gang.run.map(GangRun::from) else { return };
         let known = self.gangs.entry(run).or_default();
-        if known.launched.is_some() || self.ending {
+        // What is ending does not begin any more.
+        if known.launched.is_some() || known.removal != Removal::None || self.ending {
             return;
         }
-        known.launched = launched(gang.clone());
-        match self.spawn(run, gang) {
-            Ok(process) => {
-                if let Some(gang) = self.gangs.get_mut(&run) {
-                    gang.supervisor = Some(process);
-                }
+        match self.start(run, gang) {
+            Ok((launched, supervisor)) => {
+                let known = self.gangs.entry(run).or_default();
+                known.launched = Some(launched);
+                known.supervisor = supervisor;
             }
             Err(error) => {
-                let number = error.raw_os_error().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+                tracing::error!(%run, error = &error as &dyn std::error::Error, "a gang cannot be launched");
                 self.say(agent_message::Message::LaunchFailed(LaunchFailed {
                     run: Some(run.into()),
                     program: self.bootstrap.supervisor.display().to_string(),
-                    error_number: number,
+                    error_number: error.number(),
                     message: error.to_string(),
                 }));
+                self.remove_note(run);
                 self.supervisor_ended(run);
             }
         }
         self.supervisor_may_begin(run);
     }
 
-    fn spawn(&self, run: GangRun, gang: &LocalGang) -> std::io::Result<i32> {
+    /// Notes the gang, starts its supervisor, and notes that too: an agent that ends at any point in between leaves no
+    /// supervisor that the next one does not look for.
+    fn start(&self, run: GangRun, gang: &LocalGang) -> Result<(Launched, Option<SupervisorProcess>), StartError> {
+        let launched = Launched::new(gang.clone())?;
+        let mut started = StartedGang { gang: gang.clone(), supervisor: None };
+        self.files.write_gang(run, &started)?;
+        let mut child = tokio::process::Command::from(self.supervisor_command(run, gang)).spawn()?;
+        started.supervisor = child.id().and_then(|process| i32::try_from(process).ok());
+        // Nobody has waited for it yet: the number is its own.
+        let process = started.supervisor.and_then(SupervisorProcess::open);
+        if let Err(error) = self.files.write_gang(run, &started) {
+            tracing::warn!(%run, %error, "a restarted agent has to wait for this gang's supervisor to report in");
+        }
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let status = child.wait().await;
+            tracing::debug!(%run, ?status, "a supervisor has ended");
+            // The receiver is gone only when the agent ends.
+            let _agent_ends = events.send(Event::SupervisorEnded(run)).await;
+        });
+        Ok((launched, process))
+    }
+
+    fn supervisor_command(&self, run: GangRun, gang: &LocalGang) -> Command {
         let mut command = Command::new(&self.bootstrap.supervisor);
         command.arg("run").arg("--socket").arg(self.files.socket()).arg("--gang").arg(&gang.name);
         command.arg("--incarnation").arg(run.incarnation.to_string());
@@ -159,20 +233,7 @@ impl Agent {
         command.envs(gang.environment.iter().map(|variable| (&variable.name, &variable.value)));
         // A group of its own: an interrupt typed at the terminal is kubectl-strobe's to answer, not the ranks'.
         command.current_dir(&gang.working_directory).stdin(Stdio::null()).process_group(0);
-        let mut child = tokio::process::Command::from(command).spawn()?;
-        let process = child.id().and_then(|process| i32::try_from(process).ok()).unwrap_or(0);
-        let started = StartedGang { gang: gang.clone(), supervisor: Some(process) };
-        if let Err(error) = self.files.write_gang(run, &started) {
-            tracing::warn!(%run, %error, "a restarted agent will not find this gang again");
-        }
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let status = child.wait().await;
-            tracing::debug!(%run, ?status, "a supervisor has ended");
-            // The receiver is gone only when the agent ends.
-            let _agent_ends = events.send(Event::SupervisorEnded(run)).await;
-        });
-        Ok(process)
+        command
     }
 
     /// The member has given the gang its slot: its rank cgroup is made (or kept) and the supervisor may begin.
@@ -208,13 +269,15 @@ impl Agent {
     pub(super) fn insert_signal_freezer(&mut self, run: GangRun) {
         let Some(gang) = self.gangs.get(&run).filter(|gang| gang.cgroup.is_none()) else { return };
         let Some(slot) = gang.slot else { return };
-        match SignalFreezer::open(&gang.stubs) {
+        let ranks: Vec<Pid> = gang.stubs.iter().map(|rank| rank.pid).collect();
+        match SignalFreezer::open(&ranks) {
             Ok(freezer) => self.command(StrobeCommand::InsertGang { slot, freezer: Box::new(Freezer::Signal(freezer)) }),
             Err(error) => tracing::error!(%run, error = &error as &dyn std::error::Error, "the gang cannot be stopped"),
         }
     }
 
-    /// Kills every rank, waits beside the loop until none is left, and removes the rank cgroup.
+    /// Kills every rank, waits beside the loop until none is left, and removes the rank cgroup. The supervisor lives on: it
+    /// ends by itself when its ranks' ends are acknowledged and their last output is taken.
     pub(super) fn kill_ranks(&mut self, run: GangRun) {
         let gang = self.gangs.entry(run).or_default();
         match gang.removal {
@@ -223,16 +286,15 @@ impl Agent {
             Removal::None => gang.removal = Removal::UnderWay,
         }
         let cgroup = gang.cgroup.take();
+        let ranks = if cgroup.is_none() { gang.take_ranks() } else { Vec::new() };
         if let Some(connection) = &gang.connection {
-            connection.send(crate::supervisor_protocol::ToSupervisor::Kill, None);
-        }
-        if cgroup.is_none() {
-            // Without a rank cgroup the supervisor is the one who knows: its ranks die with it.
-            gang.end_supervisor();
+            connection.send(ToSupervisor::Kill, None);
         }
         let events = self.events.clone();
         tokio::task::spawn_blocking(move || {
-            let cpu_seconds = cgroup.map_or(0.0, |cgroup| kill_and_remove(run, cgroup));
+            let agent_ends = || events.is_closed();
+            let cpu_seconds = cgroup.map_or(0.0, |cgroup| kill_and_remove(run, cgroup, agent_ends));
+            kill_groups(run, &ranks, agent_ends);
             // The receiver is gone only when the agent ends.
             let _agent_ends = events.blocking_send(Event::GangGone { run, cpu_seconds });
         });
@@ -242,7 +304,16 @@ impl Agent {
         if let Some(gang) = self.gangs.get_mut(&run) {
             gang.removal = Removal::Done;
             gang.cpu_seconds = gang.cpu_seconds.max(cpu_seconds);
+            if gang.has_supervisor() {
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(SUPERVISOR_END_MAX).await;
+                    // The receiver is gone only when the agent ends.
+                    let _agent_ends = events.send(Event::SupervisorOverdue(run)).await;
+                });
+            }
         }
+        self.remove_if_over(run);
         self.pending.push_back(Pending::Member(MemberInput::GangGone(run)));
     }
 
@@ -251,21 +322,23 @@ impl Agent {
         if let Some(slot) = slot {
             self.command(StrobeCommand::RemoveGang { slot });
         }
-        if let Some(gang) = self.gangs.get(&run) {
-            gang.end_supervisor();
-        }
         self.barriers.forget(run);
-        if let Err(error) = self.files.remove_gang(run) {
-            tracing::warn!(%run, %error, "the record of a gang is left behind");
-        }
+        self.remove_note(run);
     }
 
-    /// The authority says that the gang's life is over everywhere. What still lives here is killed first.
+    /// The authority says that the gang's life is over everywhere. What still lives here is killed, and waited for.
     pub(super) fn remove(&mut self, run: GangRun) {
-        if self.gangs.get(&run).is_some_and(Gang::is_gone) {
-            self.gangs.remove(&run);
-        } else if self.gangs.contains_key(&run) {
+        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        gang.removed = true;
+        if !gang.is_gone() {
             self.kill_ranks(run);
+        }
+        self.remove_if_over(run);
+    }
+
+    pub(super) fn remove_if_over(&mut self, run: GangRun) {
+        if self.gangs.get(&run).is_some_and(|gang| gang.removed && gang.is_over()) {
+            self.gangs.remove(&run);
         }
     }
 
@@ -278,9 +351,15 @@ impl Agent {
     }
 }
 
-fn launched(gang: LocalGang) -> Option<Launched> {
-    let placement: Result<Vec<NodePlacement>, _> = gang.placement.iter().cloned().map(NodePlacement::try_from).collect();
-    placement.ok().map(|placement| Launched { gang, placement })
+impl StartError {
+    /// The system's error number; 0 where it was not the system that refused.
+    fn number(&self) -> u32 {
+        let number = match self {
+            Self::Refused(_) | Self::Note(FilesError::BadSeal { .. }) => None,
+            Self::Note(FilesError::Access { source, .. }) | Self::Spawn(source) => source.raw_os_error(),
+        };
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+    }
 }
 
 /// The name of a gang's rank cgroup; [`run_of`] reads it.
@@ -298,27 +377,6 @@ fn run_of(name: &str) -> Option<GangRun> {
 fn is_supervisor(process: i32, socket: &std::path::Path) -> bool {
     let socket = socket.as_os_str().as_encoded_bytes();
     std::fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == socket))
-}
-
-/// Kills until the cgroup is empty, removes it, and returns the ranks' CPU time in seconds.
-fn kill_and_remove(run: GangRun, cgroup: RankCgroup) -> f64 {
-    let cpu_seconds = cgroup.cpu_time().map_or(0.0, |time| time.as_secs_f64());
-    loop {
-        let emptied = cgroup.kill().and_then(|()| cgroup.wait_unpopulated(KILL_TIME_MAX));
-        match emptied {
-            Ok(true) => break,
-            Ok(false) => tracing::warn!(%run, "killed ranks do not end; still waiting"),
-            Err(error) => {
-                tracing::warn!(%run, error = &error as &dyn std::error::Error, "the rank cgroup cannot be emptied; taken as gone");
-                return cpu_seconds;
-            }
-        }
-    }
-    let cpu_seconds = cgroup.cpu_time().map_or(cpu_seconds, |time| time.as_secs_f64());
-    if let Err(error) = cgroup.remove(KILL_TIME_MAX) {
-        tracing::warn!(%run, error = &error as &dyn std::error::Error, "an empty rank cgroup is left behind");
-    }
-    cpu_seconds
 }
 
 #[cfg(test)]

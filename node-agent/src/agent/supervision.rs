@@ -14,7 +14,8 @@ use strobe_proto::agent::{LaunchFailed, agent_message};
 
 use super::{
     Agent, Pending,
-    gang::{Gang, PeerEntry, Removal, peer_table},
+    gang::{Gang, PeerEntry, Removal, SUPERVISOR_END_MAX, SupervisorProcess, peer_table},
+    killing::RankProcess,
     supervisors::{Connection, ConnectionId, SupervisorEvent},
 };
 use crate::{
@@ -28,12 +29,16 @@ use crate::{
 /// How long after its grace a gang is killed by its cgroup, should its supervisor not have done it.
 const GRACE_MARGIN: Duration = Duration::from_secs(1);
 
+/// Connections whose first message has not come. A further one is closed: supervisors try again, and these have their time.
+const STRANGERS_MAX: usize = 128;
+
 impl Agent {
     pub(super) fn supervisor_event(&mut self, event: SupervisorEvent) {
         match event {
             SupervisorEvent::Connected(connection) => self.strangers_in(connection),
             SupervisorEvent::Message { connection, message, descriptor } => self.supervisor_said(connection, message, descriptor),
             SupervisorEvent::Closed { connection } => {
+                self.strangers.remove(&connection);
                 if let Some(gang) = self.gang_of(connection).and_then(|run| self.gangs.get_mut(&run)) {
                     gang.hello = None;
                     gang.connection.take_if(|held| held.id == connection && held.is_closed());
@@ -49,7 +54,11 @@ impl Agent {
 
     /// Keeps a connection until its first message says whose it is.
     fn strangers_in(&mut self, connection: Connection) {
-        self.strangers.insert(connection.id, connection);
+        if self.strangers.len() < STRANGERS_MAX {
+            self.strangers.insert(connection.id, connection);
+        } else {
+            tracing::warn!(pid = connection.pid, "too many connections say nothing; another is closed");
+        }
     }
 
     fn gang_of(&self, connection: ConnectionId) -> Option<GangRun> {
@@ -107,7 +116,7 @@ impl Agent {
         let named = |(run, gang): &(&GangRun, &Gang)| {
             let incarnation = GangIncarnation(u32::try_from(hello.incarnation.0).unwrap_or(u32::MAX));
             let launched = gang.launched.as_ref().is_some_and(|launched| launched.gang.name == hello.gang.0);
-            launched && run.incarnation == incarnation && gang.supervisor.is_none_or(|process| process == connection.pid)
+            launched && run.incarnation == incarnation && gang.supervisor.as_ref().is_none_or(|process| process.pid == connection.pid)
         };
         let Some(run) = self.gangs.iter().find(named).map(|(run, _)| *run) else {
             tracing::warn!(gang = hello.gang.0, pid = connection.pid, "a supervisor of a gang that is not this agent's; refused");
@@ -120,11 +129,27 @@ impl Agent {
         };
         connection.send(ToSupervisor::Welcome { version }, None);
         let gang = self.gangs.entry(run).or_default();
-        gang.supervisor = Some(connection.pid);
+        if gang.supervisor.is_none() {
+            gang.supervisor = SupervisorProcess::open(connection.pid);
+        }
         gang.connection = Some(connection);
         gang.ended = ended_ranks(&hello);
+        let configured = hello.configured;
         gang.hello = Some(hello);
-        self.supervisor_may_begin(run);
+        if gang.removal == Removal::None {
+            self.supervisor_may_begin(run);
+        } else {
+            self.tell_of_the_end(run, configured);
+        }
+    }
+
+    /// The gang has ended while its supervisor was away: it hears so, and tells again which ranks have ended.
+    fn tell_of_the_end(&mut self, run: GangRun, configured: bool) {
+        if configured {
+            let watchdog_milliseconds = u64::try_from(self.bootstrap.settings.watchdog.as_millis()).unwrap_or(u64::MAX);
+            self.tell(run, ToSupervisor::Adopt { watchdog_milliseconds });
+        }
+        self.tell(run, ToSupervisor::Kill);
     }
 
     /// The supervisor is there and the member has given its gang a slot: it is told what to run, or taken over.
@@ -174,12 +199,15 @@ impl Agent {
             return self.tell(run, ToSupervisor::StubRefused { rank, explanation: "no pidfd came with the stub".into() });
         };
         let admitted = match &gang.cgroup {
+            _ if gang.removal != Removal::None => {
+                return self.tell(run, ToSupervisor::StubRefused { rank, explanation: "the gang is ending".into() });
+            }
             Some(cgroup) => cgroup.admit(process.as_fd(), &CgroupPath::root()),
             None => process_of(process.as_fd()),
         };
         match admitted {
             Ok(pid) => {
-                gang.stubs.push(pid);
+                gang.stubs.push(RankProcess { pid, descriptor: process });
                 self.tell(run, ToSupervisor::StubAccepted { rank });
             }
             Err(error) => {
@@ -258,6 +286,15 @@ impl Agent {
         gang.connection = None;
         self.member_hears(MemberInput::SupervisorLost(run));
         self.kill_ranks(run);
+        self.remove_if_over(run);
+    }
+
+    /// A supervisor that is still there so long after its ranks is killed, whatever it waits for.
+    pub(super) fn supervisor_overdue(&mut self, run: GangRun) {
+        if let Some(gang) = self.gangs.get(&run).filter(|gang| gang.has_supervisor()) {
+            tracing::warn!(%run, "a supervisor did not end within {SUPERVISOR_END_MAX:?} of its ranks; it is killed");
+            gang.kill_supervisor();
+        }
     }
 
     pub(super) fn ping_supervisors(&mut self) {

@@ -1,6 +1,6 @@
 //! The supervisors' socket: accepting, one task a connection, messages both ways.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with},
@@ -9,7 +9,7 @@ use rustix::{
 use std::os::fd::OwnedFd;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::AbortHandle};
 
-use super::event::Event;
+use super::{back_off::BackOff, event::Event};
 use crate::supervisor_protocol::{AgentEndpoint, ProtocolError, ToAgent, ToSupervisor};
 use crate::sys::descriptor::register;
 
@@ -19,6 +19,9 @@ const OUTGOING_MAX: usize = 256;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
+
+/// How long a connection may say nothing at first. Past it it is closed; a supervisor connects again.
+const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Names a connection in the life of the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,17 +103,23 @@ pub(super) fn serve(path: &Path, uid: u32, events: mpsc::Sender<Event>) -> io::R
 
 async fn accept_all(socket: AsyncFd<OwnedFd>, uid: u32, events: mpsc::Sender<Event>) {
     let mut next = 0;
+    let mut back_off = BackOff::new();
     loop {
         let Ok(mut guard) = socket.readable().await else { return };
         let accepted = guard.try_io(|socket| Ok(accept_with(socket.get_ref(), SocketFlags::CLOEXEC)?));
         match accepted {
             Ok(Ok(connected)) => {
                 next += 1;
+                back_off.reset();
                 if let Err(error) = begin(ConnectionId(next), connected, uid, &events).await {
                     tracing::warn!(%error, "a connection to the supervisors' socket was refused");
                 }
             }
-            Ok(Err(error)) => tracing::warn!(%error, "accepting a supervisor failed"),
+            Ok(Err(error)) => {
+                // Mostly a lack of descriptors: others must close some first, and the connection waits.
+                tracing::warn!(%error, "accepting a supervisor failed");
+                tokio::time::sleep(back_off.wait()).await;
+            }
             Err(_would_block) => {}
         }
     }
@@ -179,6 +188,9 @@ async fn exchange(
     queue: &mut mpsc::Receiver<(ToSupervisor, Option<OwnedFd>)>,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), ProtocolError> {
+    let silence = tokio::time::sleep(HELLO_TIME_MAX);
+    tokio::pin!(silence);
+    let mut silent = true;
     loop {
         let interest = if endpoint.get_ref().wants_write() {
             tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE
@@ -193,12 +205,17 @@ async fn exchange(
                 match received {
                     None => guard.clear_ready(),
                     Some(received) => {
+                        silent = false;
                         let event = SupervisorEvent::Message { connection: id, message: received.message, descriptor: received.descriptor };
                         if events.send(Event::Supervisor(event)).await.is_err() {
                             return Err(ProtocolError::Closed);
                         }
                     }
                 }
+            }
+            () = &mut silence, if silent => {
+                tracing::warn!(connection = id.0, "a connection said nothing within {HELLO_TIME_MAX:?}; it is closed");
+                return Err(ProtocolError::Closed);
             }
             message = queue.recv() => {
                 let Some((message, descriptor)) = message else { return Err(ProtocolError::Closed) };

@@ -141,6 +141,6 @@ pub(super) fn children(disk: &Path) -> Result<Vec<PathBuf>, CgroupError> {
 }
 
 /// True when the error says that the cgroup is no longer there.
-pub(super) const fn is_gone(error: &CgroupError) -> bool {
+pub(crate) const fn is_gone(error: &CgroupError) -> bool {
     matches!(error, CgroupError::Refused { source: Errno::NOENT | Errno::NODEV, .. })
 }

@@ -63,15 +63,19 @@ impl AgentLink {
         match self.connect() {
             Ok(endpoint) => {
                 self.endpoint = Some(endpoint);
-                self.back_off = RECONNECT_MINIMUM;
                 true
             }
             Err(_absent) => {
-                self.retry_at = now + self.back_off;
-                self.back_off = (self.back_off * 2).min(RECONNECT_MAXIMUM);
+                self.wait(now);
                 false
             }
         }
+    }
+
+    /// The agent wants this supervisor: the next loss of the connection is a first one. A connection alone does not say
+    /// so, since an agent that refuses its supervisor accepts it first.
+    pub(super) fn welcomed(&mut self) {
+        self.back_off = RECONNECT_MINIMUM;
     }
 
     /// Something appeared in the socket's directory: the next try is due at once, with short back-off.
@@ -96,7 +100,7 @@ impl AgentLink {
     /// Drops the connection; the next try waits for the back-off.
     pub(super) fn disconnect(&mut self, now: Moment) {
         self.endpoint = None;
-        self.retry_at = now + self.back_off;
+        self.wait(now);
     }
 
     /// Sends a message; without a connection it is dropped, because the next Hello says it all again.
@@ -114,6 +118,11 @@ impl AgentLink {
     /// The next message, if one is there.
     pub(super) fn receive(&mut self) -> Result<Option<Received<ToSupervisor>>, ProtocolError> {
         self.endpoint.as_mut().map_or(Ok(None), SupervisorEndpoint::receive)
+    }
+
+    fn wait(&mut self, now: Moment) {
+        self.retry_at = now + self.back_off;
+        self.back_off = (self.back_off * 2).min(RECONNECT_MAXIMUM);
     }
 
     fn watch_directory(&self) {
@@ -135,5 +144,35 @@ impl AgentLink {
         } else {
             Err(ProtocolError::Socket { operation: "checking the agent's credentials", source: Errno::PERM })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{bind, listen};
+
+    use super::*;
+
+    #[test]
+    fn a_supervisor_that_is_never_welcome_comes_back_ever_more_rarely() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.sock");
+        let agent = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&agent, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&agent, 128).unwrap();
+        let mut link = AgentLink::new(&path).unwrap();
+        let mut now = Moment::ZERO;
+        let mut refused = |link: &mut AgentLink| {
+            assert!(link.try_connect(now));
+            link.disconnect(now);
+            let wait = link.retry_at().unwrap() - now;
+            now += wait;
+            wait
+        };
+        let waits: Vec<_> = (0..10).map(|_| refused(&mut link)).collect();
+        assert_eq!(waits[..3], [RECONNECT_MINIMUM, RECONNECT_MINIMUM * 2, RECONNECT_MINIMUM * 4]);
+        assert_eq!(waits[9], RECONNECT_MAXIMUM);
+        link.welcomed();
+        assert_eq!(refused(&mut link), RECONNECT_MINIMUM);
     }
 }

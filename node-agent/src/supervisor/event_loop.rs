@@ -359,6 +359,9 @@ impl Supervisor {
         loop {
             match self.link.receive() {
                 Ok(Some(received)) => {
+                    if matches!(received.message, ToSupervisor::Welcome { .. } | ToSupervisor::Configure(_) | ToSupervisor::Adopt { .. }) {
+                        self.link.welcomed();
+                    }
                     if matches!(received.message, ToSupervisor::Configure(_) | ToSupervisor::Adopt { .. }) && received.descriptor.is_some()
                     {
                         self.thaw = received.descriptor;
@@ -425,6 +428,8 @@ impl Supervisor {
         }
         if now >= ending.give_up_at {
             self.sink.abandon();
+            // The reader is given up; the log files get what is in the pipes yet.
+            self.ranks.iter_mut().for_each(|process| process.read_the_rest(&mut self.sink));
             say(format_args!("the last output was not taken, or what the ranks left behind does not die"));
             return Some(ending.code);
         }

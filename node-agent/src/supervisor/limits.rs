@@ -25,8 +25,12 @@ pub const RECONNECT_MAXIMUM: Duration = Duration::from_secs(1);
 pub const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 /// How long the last output may wait for its reader after all ranks have ended. Past it what waits is
-/// dropped, and said so; the log files have it.
+/// dropped, and said so; the log files get all that the ranks wrote.
 pub const LAST_OUTPUT: Duration = Duration::from_secs(10);
+
+/// Bytes that are read from a rank's pipe for its log file when the reader of the last output was given up: as many as the
+/// largest pipe holds that a rank may have made of it. What an orphan writes past it is lost.
+pub const LAST_READ_BYTES: usize = 1024 * 1024;
 
 /// Bytes of the orders that a stub takes. Longer ones end the stub.
 pub const STUB_ORDERS_BYTES: u64 = 64 * 1024;

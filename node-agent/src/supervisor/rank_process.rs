@@ -23,7 +23,7 @@ use super::{
     environment::EnvironmentChange,
     error::SupervisorError,
     journal::say,
-    limits::{PIECE_BYTES, READ_BYTES},
+    limits::{LAST_READ_BYTES, PIECE_BYTES, READ_BYTES},
     output::LineCutter,
     sink::Sink,
 };
@@ -134,6 +134,15 @@ impl RankProcess {
         if self.end.is_none() {
             // It can only fail because the process has just ended, which the reaper will tell.
             let _ended = pidfd_send_signal(&self.pidfd, signal);
+        }
+    }
+
+    /// Reads what is in its pipes, at most [`LAST_READ_BYTES`] of each.
+    pub(super) fn read_the_rest(&mut self, sink: &mut Sink) {
+        for stream in &mut self.streams {
+            for _ in 0..LAST_READ_BYTES / READ_BYTES {
+                stream.carry(sink);
+            }
         }
     }
 

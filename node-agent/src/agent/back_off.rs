@@ -1,0 +1,45 @@
+//! Waits of growing length between tries of what the system refuses.
+
+use std::time::Duration;
+
+/// The first wait; doubled at every further one.
+const WAIT_MIN: Duration = Duration::from_millis(10);
+
+/// Longest wait: what is refused for long is tried, and said to be refused, that often.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BackOff(Duration);
+
+impl BackOff {
+    pub(super) const fn new() -> Self {
+        Self(WAIT_MIN)
+    }
+
+    /// How long to wait now.
+    pub(super) fn wait(&mut self) -> Duration {
+        let wait = self.0;
+        self.0 = (wait * 2).min(WAIT_MAX);
+        wait
+    }
+
+    /// It was not refused: the next refusal is a first one.
+    pub(super) const fn reset(&mut self) {
+        self.0 = WAIT_MIN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let mut back_off = BackOff::new();
+        assert_eq!([back_off.wait(), back_off.wait(), back_off.wait()], [WAIT_MIN, WAIT_MIN * 2, WAIT_MIN * 4]);
+        assert_eq!((0..20).map(|_| back_off.wait()).max(), Some(WAIT_MAX));
+        back_off.reset();
+        assert_eq!(back_off.wait(), WAIT_MIN);
+    }
+}
