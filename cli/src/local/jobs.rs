@@ -285,6 +285,18 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_is_paused_is_not_started_and_one_that_never_ran_used_nothing() {
+        let job = serde_json::json!({
+            "apiVersion": strobe_crds::API_VERSION, "kind": "ParallelJob", "metadata": { "name": "held" },
+            "spec": { "partition": "p", "paused": true, "template": { "spec": { "containers": [{ "name": "r", "command": ["a"] }] } } },
+        });
+        let job = strobe_crds::validate::parallel_job(&serde_json::from_value(job).unwrap()).unwrap();
+        let specification = specification(0, &job);
+        assert!(specification.suspended && !specification.paused);
+        assert!(Jobs::new([job].iter()).get(GangId(1)).unwrap().cpu_seconds().is_sign_positive());
+    }
+
+    #[test]
     fn cpu_time_is_summed_over_nodes_and_lives_and_the_first_release_counts() {
         let mut jobs = jobs();
         let run = |incarnation| GangRun { gang: GangId(1), incarnation: GangIncarnation(incarnation) };

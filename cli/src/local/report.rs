@@ -271,6 +271,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_killed_with_the_run_has_failed_and_what_had_ended_has_not() {
+        let job = |name: &str| {
+            let job = serde_json::json!({
+                "apiVersion": strobe_crds::API_VERSION, "kind": "ParallelJob", "metadata": { "name": name },
+                "spec": { "partition": "p", "template": { "spec": { "containers": [{ "name": "r", "command": ["a"] }] } } },
+            });
+            strobe_crds::validate::parallel_job(&serde_json::from_value(job).unwrap()).unwrap()
+        };
+        let mut jobs = Jobs::new([job("ended"), job("running"), job("asleep")].iter());
+        for (gang, state) in [(1, GangState::Complete), (2, GangState::Running), (3, GangState::Suspended)] {
+            jobs.get_mut(strobe_core::model::GangId(gang)).unwrap().state = state;
+        }
+        let told = |cut_off| {
+            let settings = Settings::default();
+            let facts = RunFacts {
+                partition: "local",
+                settings: &settings,
+                cpus: vec![vec![0]],
+                terms: 1,
+                start_up: Duration::ZERO,
+                interrupted: true,
+                cut_off,
+                now: Instant::from_nanoseconds(1),
+            };
+            let report = Report::new(&facts, &jobs, &Statistics::new(1));
+            report.jobs.into_iter().map(|job| (job.state, job.reason)).collect::<Vec<_>>()
+        };
+        let pair = |state: &str, reason: &str| (state.to_owned(), reason.to_owned());
+        assert_eq!(told(true), [pair("Complete", ""), pair("Failed", "Killed"), pair("Suspended", "")]);
+        assert_eq!(told(false)[1], pair("Running", ""));
+    }
+
+    #[test]
     fn a_report_has_the_fields_that_others_read() {
         let settings = Settings::default();
         let now = Instant::from_nanoseconds(1);

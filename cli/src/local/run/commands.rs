@@ -1,5 +1,7 @@
 //! What agents say and what the authority wants, carried out.
 
+use std::io;
+
 use strobe_core::{
     authority::{AuthorityInput, JobStatus, LaunchFailure},
     message::PartitionReport,
@@ -8,7 +10,14 @@ use strobe_core::{
 use strobe_proto::agent::{AgentHello, AgentMessage, Figures, LaunchFailed, agent_message, authority_message::Message};
 
 use super::{Phase, Run, RunError};
-use crate::local::{authority_shell::Command, clock, event::Event, launches::Order, session::SessionId, trace::TraceError};
+use crate::local::{
+    authority_shell::Command,
+    clock,
+    event::Event,
+    launches::Order,
+    session::SessionId,
+    trace::{Trace, TraceError},
+};
 
 impl Run<'_> {
     pub(super) fn happened(&mut self, event: Event) -> Result<(), RunError> {
@@ -107,7 +116,7 @@ impl Run<'_> {
         self.write_trace(agent.node, figures)?;
         for run in self.launches.take_over(agent.node) {
             self.agents.say(agent.node, Message::Remove(run.into()));
-            self.close_in_trace(agent.node, run)?;
+            self.in_trace(|trace, name| trace.told(agent.node, run, name))?;
         }
         if let Phase::Measuring { missing, .. } = &mut self.phase
             && let Some(rounds) = missing.get_mut(&agent.node)
@@ -118,22 +127,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn close_in_trace(&mut self, node: NodeIndex, run: GangRun) -> Result<(), RunError> {
-        let (Some(trace), Some(path)) = (&mut self.trace, self.options.trace) else { return Ok(()) };
-        let name = |run: GangRun| self.jobs.get(run.gang).map_or_else(|| run.to_string(), |job| job.name.clone());
-        trace.told(node, run, name).map_err(|source| TraceError::new(path, source).into())
+    fn write_trace(&mut self, node: NodeIndex, figures: &Figures) -> Result<(), RunError> {
+        self.in_trace(|trace, name| {
+            for gang in &figures.gangs {
+                if let (Some(run), Some(at)) = (gang.run, gang.released_at) {
+                    trace.released(node, run.into(), at);
+                }
+            }
+            figures.samples.iter().try_for_each(|sample| trace.take(node, sample, name))
+        })
     }
 
-    fn write_trace(&mut self, node: NodeIndex, figures: &Figures) -> Result<(), RunError> {
+    /// Writes to the trace, if there is one; gangs are named after their jobs.
+    fn in_trace(&mut self, write: impl FnOnce(&mut Trace, &dyn Fn(GangRun) -> String) -> io::Result<()>) -> Result<(), RunError> {
         let (Some(trace), Some(path)) = (&mut self.trace, self.options.trace) else { return Ok(()) };
         let name = |run: GangRun| self.jobs.get(run.gang).map_or_else(|| run.to_string(), |job| job.name.clone());
-        for gang in &figures.gangs {
-            if let (Some(run), Some(at)) = (gang.run, gang.released_at) {
-                trace.released(node, run.into(), at);
-            }
-        }
-        let mut written = figures.samples.iter().map(|sample| trace.take(node, sample, name));
-        written.try_for_each(|written| written).map_err(|source| TraceError::new(path, source).into())
+        write(trace, &name).map_err(|source| TraceError::new(path, source).into())
     }
 
     // === the authority ===
