@@ -5,7 +5,6 @@
 //! killed processes to be gone) runs beside it and comes back as an event.
 
 mod addresses;
-mod back_off;
 mod barrier;
 mod bootstrap;
 mod effects;
@@ -15,7 +14,6 @@ mod figures;
 mod files;
 mod frames;
 mod gang;
-mod killing;
 mod launch;
 mod metrics;
 mod session;
@@ -146,6 +144,7 @@ impl Agent {
         let thread = StrobeThreadOptions { node: own.node, incarnation: own.incarnation, settings: settings.clone(), socket };
         let (strobe, reports) = StrobeThread::spawn(thread)?;
         let mut member_effects = Outbox::default();
+        let heartbeat = settings.heartbeat;
         let configuration =
             MemberConfiguration { partition: bootstrap.partition, node: own.node, incarnation: own.incarnation, sealed, settings };
         let member = Member::new(configuration, &mut member_effects);
@@ -168,7 +167,7 @@ impl Agent {
             link_term: None,
             gangs: BTreeMap::new(),
             strangers: BTreeMap::new(),
-            barriers: Barriers::default(),
+            barriers: Barriers::new(heartbeat),
             session: None,
             report: None,
             figures: FigureCollector::default(),
@@ -213,7 +212,8 @@ impl Agent {
     }
 
     fn sleep_to_deadline(&self) -> impl Future<Output = ()> + use<> {
-        let deadlines = [self.member.next_deadline(), self.manager.next_deadline(), Some(self.figures.due())];
+        let deadlines =
+            [self.member.next_deadline(), self.manager.next_deadline(), self.barriers.next_deadline(), Some(self.figures.due())];
         let next = deadlines.into_iter().flatten().min().unwrap_or(Instant::ORIGIN);
         tokio::time::sleep(next.since(monotonic_now()))
     }
@@ -225,6 +225,9 @@ impl Agent {
         }
         if self.manager.next_deadline().is_some_and(|at| at <= now) {
             self.pending.push_back(Pending::Manager(ManagerInput::Timer));
+        }
+        if self.barriers.next_deadline().is_some_and(|at| at <= now) {
+            self.repeat_barriers();
         }
         if self.figures.due() <= now {
             self.send_figures(now);
@@ -305,14 +308,13 @@ impl Agent {
             Event::Remove(run) => self.remove(run),
             Event::Supervisor(event) => self.supervisor_event(event),
             Event::SupervisorEnded(run) => self.supervisor_ended(run),
-            Event::SupervisorOverdue(run) => self.supervisor_overdue(run),
             Event::GraceOver(run) => self.kill_ranks(run),
             Event::GangGone { run, cpu_seconds } => self.gang_gone(run, cpu_seconds),
             Event::Shutdown | Event::OwnerEnded => self.end_everything(),
         }
     }
 
-    /// Ends every gang here; the agent leaves once they are gone, and their supervisors with the last output.
+    /// Ends every gang here; the agent leaves once they are gone.
     fn end_everything(&mut self) {
         if !self.ending {
             tracing::info!("the run is over: ending every gang");
@@ -325,11 +327,14 @@ impl Agent {
     }
 
     fn is_over(&self) -> bool {
-        self.ending && self.gangs.values().all(Gang::is_over)
+        self.ending && self.gangs.values().all(Gang::is_gone)
     }
 
     /// Leaves nothing behind: files, sockets and cgroups of this node.
     fn leave(self) {
+        for gang in self.gangs.values() {
+            gang.end_supervisor();
+        }
         if let Some((tree, parent)) = &self.cgroups
             && let Err(error) = tree.remove_unused(parent, &CgroupPath::root())
         {

@@ -40,7 +40,9 @@ impl Agent {
             MemberEffect::Forget { run, slot } => self.forget(run, slot),
             MemberEffect::Submitted(operation) => self.barriers.submitted(operation),
             MemberEffect::Outcome { operation, outcome } => self.operation_done(operation, outcome),
-            MemberEffect::Put { region, payload } => self.barrier_completed(region.run, payload.bytes()),
+            MemberEffect::Put { region, .. } => {
+                self.keys_came(region.run);
+            }
             MemberEffect::Event(event) => {
                 tracing::debug!(?event, "member");
                 self.metrics.member_event(&event);

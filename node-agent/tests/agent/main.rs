@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod authority;
+mod barriers;
 mod commands;
 mod faults;
 mod observe;
