@@ -351,6 +351,24 @@ fn a_slow_reader_of_a_fifo_loses_nothing_and_sees_no_torn_line() {
     assert!(log.starts_with("line 0 of rank 3 and"), "the log is raw");
 }
 
+#[test]
+fn a_reader_that_takes_nothing_costs_its_own_lines_and_none_of_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let agent = FakeAgent::listen(directory.path());
+    let (fifo, reader) = fifo(directory.path());
+    let options = ["--output", fifo.to_str().unwrap(), "--log-directory", directory.path().to_str().unwrap()];
+    // More than the pipe and the supervisor hold (64 KiB each), less than with the rank's own pipe.
+    let script = "i=0; while [ $i -lt 2700 ]; do echo \"line $i with some text that makes it sixty bytes long\"; i=$((i+1)); done";
+    let child = supervisor(&agent, &options, &["sh", "-c", script]);
+    let mut connection = agent.accept();
+    connection.bring_up_and_release(configure(0, 1, 1), None);
+    assert_eq!(connection.drain(1)[&0], RankEnd::Exited(0));
+    assert_eq!(finish(child).0, 0);
+    drop(reader);
+    let log = std::fs::read_to_string(directory.path().join("rank-0.log")).unwrap();
+    assert_eq!(log.lines().count(), 2700);
+}
+
 /// As in a pod: any user, no capability, standard output owned by somebody else. (A test run without
 /// privilege is such a user already.)
 #[test]

@@ -167,6 +167,22 @@ async fn a_lost_manager_frees_the_gangs_of_every_other_node_within_the_watchdog(
     nodes.stop().await;
 }
 
+/// An agent notes a gang before it starts its supervisor, and the supervisor afterwards. One that is killed in between
+/// leaves a living supervisor in no note, which is what this test makes of a complete one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_that_a_killed_agent_could_not_note_is_taken_over() {
+    let mut nodes = Nodes::start_with(2, with(short())).await;
+    one_busy_gang(&mut nodes, 2).await;
+    nodes.kill_agent(1);
+    let note = nodes.path().join(format!("node-1/gangs/{RUN}"));
+    let mut bytes = std::fs::read(&note).unwrap();
+    bytes[..4].fill(0);
+    std::fs::write(&note, bytes).unwrap();
+    nodes.restart_agent(1).await;
+    finish(&mut nodes, &[RUN]).await;
+    nodes.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_agent_that_restarts_is_admitted_within_the_term_and_its_gang_completes() {
     let mut nodes = Nodes::start_with(2, with(short())).await;
