@@ -5,6 +5,7 @@
 //! killed processes to be gone) runs beside it and comes back as an event.
 
 mod addresses;
+mod back_off;
 mod barrier;
 mod bootstrap;
 mod effects;
@@ -14,6 +15,7 @@ mod figures;
 mod files;
 mod frames;
 mod gang;
+mod killing;
 mod launch;
 mod metrics;
 mod session;
@@ -308,13 +310,14 @@ impl Agent {
             Event::Remove(run) => self.remove(run),
             Event::Supervisor(event) => self.supervisor_event(event),
             Event::SupervisorEnded(run) => self.supervisor_ended(run),
+            Event::SupervisorOverdue(run) => self.supervisor_overdue(run),
             Event::GraceOver(run) => self.kill_ranks(run),
             Event::GangGone { run, cpu_seconds } => self.gang_gone(run, cpu_seconds),
             Event::Shutdown | Event::OwnerEnded => self.end_everything(),
         }
     }
 
-    /// Ends every gang here; the agent leaves once they are gone.
+    /// Ends every gang here; the agent leaves once they are gone, and their supervisors with the last output.
     fn end_everything(&mut self) {
         if !self.ending {
             tracing::info!("the run is over: ending every gang");
@@ -327,14 +330,11 @@ impl Agent {
     }
 
     fn is_over(&self) -> bool {
-        self.ending && self.gangs.values().all(Gang::is_gone)
+        self.ending && self.gangs.values().all(Gang::is_over)
     }
 
     /// Leaves nothing behind: files, sockets and cgroups of this node.
     fn leave(self) {
-        for gang in self.gangs.values() {
-            gang.end_supervisor();
-        }
         if let Some((tree, parent)) = &self.cgroups
             && let Err(error) = tree.remove_unused(parent, &CgroupPath::root())
         {
