@@ -139,8 +139,8 @@ impl Agent {
     /// with a prefix that was installed. True when that answers the local ranks' barrier.
     pub(super) fn keys_came(&mut self, run: GangRun) -> bool {
         let name = RegionName { run, number: KEYS_REGION };
-        let memory = self.member.memory().filter(|_| self.member.admitted().is_some());
-        let Some(payload) = memory.and_then(|memory| memory.region(name, self.own.node)).cloned() else { return false };
+        let payload = self.member.memory().and_then(|memory| memory.region(name, self.own.node)).cloned();
+        let Some(payload) = payload else { return false };
         let Some((number, block)) = payload.bytes().split_first_chunk::<NUMBER_BYTES>() else { return false };
         let number = u64::from_le_bytes(*number);
         let answers = self.barriers.leave(run, number);
