@@ -53,7 +53,7 @@ fn piped_output_has_whole_lines_no_escape_codes_and_loses_nothing() {
 const UNREAD_LINES: usize = 2400;
 
 #[test]
-fn a_reader_that_pauses_across_the_end_of_a_gang_gets_every_line() {
+fn a_reader_that_pauses_across_the_end_of_a_gang_and_of_the_run_gets_every_line() {
     let scratch = Scratch::new();
     let filling = "x".repeat(90);
     let first = job("first", &format!("i=0; while test $i -lt {UNREAD_LINES}; do echo $i {filling}; i=$((i+1)); done"), "");
@@ -61,13 +61,11 @@ fn a_reader_that_pauses_across_the_end_of_a_gang_gets_every_line() {
     let second = job("second", "touch second-runs", "");
     scratch.write("jobs.yaml", &format!("{first}---\n{second}"));
     let mut command = scratch.command(&["jobs.yaml", "--rows", "1", "--logs", "logs"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while !scratch.path("second-runs").exists() {
-        assert!(Instant::now() < deadline, "the second job does not run");
-        // Files announce themselves to nobody here.
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    command.env("STROBE_LOG", "info").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    eventually("the second job runs", || scratch.path("second-runs").exists());
+    let agent_log = scratch.path("logs/agent-0.log");
+    eventually("the agent is told to leave", || std::fs::read_to_string(&agent_log).is_ok_and(|log| log.contains("the run is over")));
     let Outcome { code, stdout, stderr } = outcome(child);
     assert_eq!(code, COMPLETED, "{stderr}");
     let wanted = |prefix: &str| (0..UNREAD_LINES).map(|number| format!("{prefix}{number} {filling}\n")).collect::<String>();
@@ -75,6 +73,15 @@ fn a_reader_that_pauses_across_the_end_of_a_gang_gets_every_line() {
     assert_eq!(told.lines().count(), UNREAD_LINES, "{stderr}");
     assert_eq!(told, wanted("[first.0] "));
     assert_eq!(scratch.read("logs/first-1/rank-0.log"), wanted(""));
+}
+
+/// Waits for what files show, which announce themselves to nobody here.
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Two jobs on the same CPUs of two nodes, so that rows are switched.

@@ -225,3 +225,25 @@ async fn exchange(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::connect;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_says_nothing_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.sock");
+        let (events, mut queue) = mpsc::channel(8);
+        let serving = serve(&path, rustix::process::geteuid().as_raw(), events).unwrap();
+        let silent = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        connect(&silent, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        let Some(Event::Supervisor(SupervisorEvent::Connected(connection))) = queue.recv().await else { panic!("nobody has connected") };
+        let patience = HELLO_TIME_MAX * 4;
+        let closed = tokio::time::timeout(patience, queue.recv()).await.expect("it is closed in time");
+        assert!(matches!(closed, Some(Event::Supervisor(SupervisorEvent::Closed { connection: id })) if id == connection.id), "{closed:?}");
+        serving.abort();
+    }
+}
