@@ -18,6 +18,7 @@ mod gang;
 mod killing;
 mod launch;
 mod metrics;
+mod pinning;
 mod session;
 mod supervision;
 mod supervisors;
@@ -153,7 +154,7 @@ impl Agent {
         let owner = bootstrap.owner.map(open_process).transpose().map_err(AgentError::Owner)?;
         let agent = Self {
             cgroups: open_cgroups(&bootstrap),
-            metrics: metrics::Metrics::new(own.node),
+            metrics: metrics::Metrics::new(own.node, strobe.scheduler()),
             bootstrap,
             files,
             own,
@@ -184,8 +185,11 @@ impl Agent {
     /// Serves the contract and the metrics.
     async fn listen(&self) -> Result<Listening, AgentError> {
         let address = SocketAddr::new(self.bootstrap.address, 0);
-        let session_port = session::serve(address, self.bootstrap.partition, &bundle(&self.bootstrap), self.events.clone()).await?;
+        let expected = session::Expected { partition: self.bootstrap.partition, settings: self.bootstrap.settings.clone() };
+        let session_port = session::serve(address, expected, &bundle(&self.bootstrap), self.events.clone()).await?;
         let metrics_port = metrics::serve(&self.metrics).await.map_err(AgentError::Metrics)?;
+        let node = self.own.node;
+        tracing::info!(%node, session_port, "the contract is served; metrics at http://127.0.0.1:{metrics_port}/metrics");
         Ok(Listening { session_port, metrics_port })
     }
 
@@ -257,7 +261,10 @@ impl Agent {
             StrobeReport::Switcher(SwitcherReport::State(state)) => self.state = state,
             StrobeReport::Switcher(report) => self.pending.push_back(Pending::Member(MemberInput::Switcher(report))),
             StrobeReport::Announcer(report) => self.pending.push_back(Pending::Manager(ManagerInput::Announcer(report))),
-            StrobeReport::Sample(record) => self.figures.take(&record),
+            StrobeReport::Sample(record) => {
+                self.metrics.switched(&record);
+                self.figures.take(&record);
+            }
             StrobeReport::Returned(returned) => drop(returned),
         }
     }

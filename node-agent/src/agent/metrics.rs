@@ -1,92 +1,124 @@
 //! The agent's figures for Prometheus, over plain HTTP on the loopback interface: they hold no secret and take no input.
+//!
+//! An agent sees one clock, its own, so it cannot measure the skew between two nodes. It exports what skew is made of: how
+//! late it acted after each announced instant, and the bound of the error of that instant in its own clock. Two nodes are
+//! apart by no more than the difference of their latenesses and the sum of their bounds.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
-use axum::{Router, routing::get};
+use axum::{Router, http::header::CONTENT_TYPE, routing::get};
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::Counter, gauge::Gauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
     registry::{Registry, Unit},
 };
-use strobe_core::{model::NodeIndex, node::MemberEvent};
+use strobe_core::{
+    model::{GangRun, NodeIndex},
+    node::{MemberEvent, SwitchSample},
+};
 use strobe_proto::agent::GangFigures;
 use tokio::net::TcpListener;
 
-use crate::strobe_thread::StrobeCounters;
+use crate::{
+    strobe_thread::{StrobeCounters, SwitchRecord},
+    sys::scheduler::Scheduler,
+};
 
-/// Everything that is measured. Cheap to clone: clones share the values.
-#[derive(Debug, Clone)]
+/// The text format, by which a scraper knows that names, units and counters follow OpenMetrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The smallest bound of the histograms, in seconds: a good switch takes some tens of microseconds.
+const BUCKET_MIN_SECONDS: f64 = 1e-5;
+
+/// Bounds of the histograms, each twice the one before: up to 82 ms, beyond which a switch lasts longer than a quantum.
+const BUCKETS: u16 = 14;
+
+/// Everything that is measured.
+#[derive(Debug)]
 pub(super) struct Metrics {
-    registry: Arc<Mutex<Registry>>,
-    strobes: Counter,
+    registry: Arc<Registry>,
+    strobe: StrobeMetrics,
+    clock: ClockMetrics,
+    seals: Counter,
+    admissions: Counter,
+    affinity_escapes: Counter,
+    gangs: Gauge,
+    gang_cpu: Family<GangLabels, Counter<f64, AtomicU64>>,
+    /// The gangs that have a series in `gang_cpu`; at most those of one node, so that the series are bounded.
+    known_gangs: BTreeSet<GangRun>,
+}
+
+/// Of the strobe thread.
+#[derive(Debug)]
+struct StrobeMetrics {
+    epochs: Counter,
     late: Counter,
     missed: Counter,
     stragglers: Counter,
+    version_missing: Counter,
     unsynchronised: Counter,
     refused: Counter,
     watchdog_expiries: Counter,
-    seals: Counter,
-    admissions: Counter,
-    gangs: Gauge,
-    gang_cpu: Gauge<f64, AtomicU64>,
-    clock_error_bound: Gauge<f64, AtomicU64>,
-    clock_offset: Gauge<f64, AtomicU64>,
+    switch: Histogram,
+    lateness: Histogram,
 }
 
+/// Of the estimate of the manager's clock.
+#[derive(Debug)]
+struct ClockMetrics {
+    offset: Gauge<f64, AtomicU64>,
+    error_bound: Gauge<f64, AtomicU64>,
+    disturbances: Counter,
+}
+
+/// Gang and incarnation.
+type GangLabels = [(&'static str, u64); 2];
+
+// === impl Metrics ===
+
 impl Metrics {
-    pub(super) fn new(node: NodeIndex) -> Self {
+    /// No figure yet, of a node whose strobe thread got this scheduling class.
+    pub(super) fn new(node: NodeIndex, scheduler: &Scheduler) -> Self {
         let labels = [("node".into(), node.to_string().into())];
         let mut registry = Registry::with_prefix_and_labels("strobe", labels.into_iter());
-        let mut counter = |name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
-        let strobes = counter("strobe_epochs", "Epochs executed");
-        let late = counter("strobe_late_epochs", "Epochs acted on later than the tolerance after their instant");
-        let missed = counter("strobe_missed_epochs", "Epochs superseded before they were acted on");
-        let stragglers = counter("strobe_stragglers", "Gangs not frozen within the straggler bound");
-        let unsynchronised =
-            counter("strobe_unsynchronised_epochs", "Epochs acted on at receipt: the clock offset was not known well enough");
-        let refused = counter("strobe_refused_datagrams", "Datagrams refused: another term, a lower view, not the manager");
-        let watchdog_expiries = counter("strobe_watchdog_expiries", "Times that gangs were thawed because no manager was heard");
-        let seals = counter("strobe_seals", "Terms promised");
-        let admissions = counter("strobe_admissions", "Times that the agent was admitted to a view");
+        let class = Info::new([("class", scheduler.label())]);
+        registry.register("scheduler", "Scheduling class of the strobe thread: fifo or other", class);
+        let strobe = StrobeMetrics::registered(&mut registry);
+        let clock = ClockMetrics::registered(&mut registry);
+        let seals = counter(&mut registry, "seals", "Terms promised");
+        let admissions = counter(&mut registry, "admissions", "Times that the agent was admitted to a view");
+        let escapes = "Threads of ranks that had left the CPUs of their gang, and were pinned again";
+        let affinity_escapes = counter(&mut registry, "affinity_escapes", escapes);
         let gangs = Gauge::default();
         registry.register("gangs", "Gangs on the node", gangs.clone());
-        let gang_cpu = Gauge::default();
-        registry.register_with_unit("gang_cpu", "CPU time of the ranks of all gangs on the node", Unit::Seconds, gang_cpu.clone());
-        let clock_error_bound = Gauge::default();
-        registry.register_with_unit(
-            "clock_error_bound",
-            "Bound of the error of the offset to the manager's clock",
-            Unit::Seconds,
-            clock_error_bound.clone(),
-        );
-        let clock_offset = Gauge::default();
-        registry.register_with_unit("clock_offset", "The manager's clock minus the own", Unit::Seconds, clock_offset.clone());
+        let gang_cpu = Family::default();
+        registry.register_with_unit("gang_cpu", "CPU time of a gang's ranks on the node", Unit::Seconds, gang_cpu.clone());
         Self {
-            registry: Arc::new(Mutex::new(registry)),
-            strobes,
-            late,
-            missed,
-            stragglers,
-            unsynchronised,
-            refused,
-            watchdog_expiries,
+            registry: Arc::new(registry),
+            strobe,
+            clock,
             seals,
             admissions,
+            affinity_escapes,
             gangs,
             gang_cpu,
-            clock_error_bound,
-            clock_offset,
+            known_gangs: BTreeSet::new(),
         }
     }
 
+    /// Counts what the member did.
     pub(super) fn member_event(&self, event: &MemberEvent) {
         match event {
             MemberEvent::Sealed(_) => {
@@ -99,46 +131,155 @@ impl Metrics {
         }
     }
 
-    pub(super) fn update(&self, counters: &StrobeCounters, gangs: &[GangFigures], clock: Option<(i64, u64)>) {
+    /// Takes an executed epoch or another switch into the distributions.
+    pub(super) fn switched(&self, record: &SwitchRecord) {
+        if !record.frozen.is_empty() || !record.thawed.is_empty() {
+            self.strobe.switch.observe(record.thawed_at.since(record.started_at).as_secs_f64());
+        }
+        if let Some(SwitchSample { due: Some(due), acted, .. }) = record.sample {
+            self.strobe.lateness.observe(acted.since(due).as_secs_f64());
+        }
+    }
+
+    /// Counts threads that had left their gang's CPUs.
+    pub(super) fn escaped(&self, threads: u64) {
+        self.affinity_escapes.inc_by(threads);
+    }
+
+    /// Takes over what others have counted. `clock`: the manager's clock minus the own one, and the bound of its error,
+    /// both in nanoseconds; none while it is not known.
+    pub(super) fn update(&mut self, counters: &StrobeCounters, gangs: &[GangFigures], clock: Option<(i64, u64)>) {
+        self.strobe.update(counters);
+        raise(&self.clock.disturbances, counters.switcher.clock_disturbances);
+        if let Some((offset, bound)) = clock {
+            self.clock.offset.set(offset as f64 / 1e9);
+            self.clock.error_bound.set(Duration::from_nanos(bound).as_secs_f64());
+        }
+        self.gangs.set(i64::try_from(gangs.len()).unwrap_or(i64::MAX));
+        self.update_gangs(gangs);
+    }
+
+    fn update_gangs(&mut self, gangs: &[GangFigures]) {
+        let mut present = BTreeSet::new();
+        for figures in gangs {
+            let Some(run) = figures.run.map(GangRun::from) else { continue };
+            present.insert(run);
+            let cpu = self.gang_cpu.get_or_create_owned(&labels(run));
+            cpu.inc_by((figures.cpu_seconds - cpu.get()).max(0.0));
+        }
+        for forgotten in self.known_gangs.difference(&present) {
+            self.gang_cpu.remove(&labels(*forgotten));
+        }
+        self.known_gangs = present;
+    }
+}
+
+// === impl StrobeMetrics ===
+
+impl StrobeMetrics {
+    fn registered(registry: &mut Registry) -> Self {
+        let switch = "Time from a switch's first command to its last thaw, of switches that froze or thawed a gang";
+        let lateness = "Time from an epoch's announced instant, as the own clock has it, to the moment that it was acted on";
+        Self {
+            epochs: counter(registry, "epochs", "Strobes: epochs executed"),
+            late: counter(registry, "late_epochs", "Epochs acted on later than the tolerance after their instant"),
+            missed: counter(registry, "missed_epochs", "Epochs superseded before they were acted on"),
+            stragglers: counter(registry, "stragglers", "Gangs not frozen within the straggler bound"),
+            version_missing: counter(registry, "version_missing_epochs", "Epochs that kept their row: its table had not come"),
+            unsynchronised: counter(
+                registry,
+                "unsynchronised_epochs",
+                "Epochs acted on at receipt: the clock offset was not known well enough",
+            ),
+            refused: counter(registry, "refused_datagrams", "Datagrams refused: another term, a lower view, not the manager"),
+            watchdog_expiries: counter(registry, "watchdog_expiries", "Times that gangs were thawed because no manager was heard"),
+            switch: seconds_histogram(registry, "switch", switch),
+            lateness: seconds_histogram(registry, "epoch_lateness", lateness),
+        }
+    }
+
+    fn update(&self, counters: &StrobeCounters) {
         let switcher = &counters.switcher;
         let pairs = [
-            (&self.strobes, switcher.executed),
+            (&self.epochs, switcher.executed),
             (&self.late, switcher.late),
             (&self.missed, switcher.missed),
             (&self.stragglers, switcher.stragglers),
+            (&self.version_missing, switcher.version_missing),
             (&self.unsynchronised, switcher.unsynchronised),
             (&self.refused, switcher.refused),
             (&self.watchdog_expiries, switcher.watchdog_expiries),
         ];
         for (counter, value) in pairs {
-            counter.inc_by(value.saturating_sub(counter.get()));
-        }
-        self.gangs.set(i64::try_from(gangs.len()).unwrap_or(i64::MAX));
-        self.gang_cpu.set(gangs.iter().map(|gang| gang.cpu_seconds).sum());
-        if let Some((offset, bound)) = clock {
-            self.clock_offset.set(offset as f64 / 1e9);
-            self.clock_error_bound.set(bound as f64 / 1e9);
+            raise(counter, value);
         }
     }
+}
 
-    fn text(&self) -> String {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
-        encode(&mut text, &registry).expect("a string takes every text");
-        text
+// === impl ClockMetrics ===
+
+impl ClockMetrics {
+    fn registered(registry: &mut Registry) -> Self {
+        let offset = "The manager's clock minus the own one, at the last epoch acted on at its instant; NaN before the first";
+        let error_bound = "Bound of the error of the clock offset, this node's part of the error of a skew; NaN before the first";
+        let disturbances = "Clock samples that contradicted the prediction, and disturbances of the own clock";
+        Self {
+            offset: unknown_seconds(registry, "clock_offset", offset),
+            error_bound: unknown_seconds(registry, "clock_error_bound", error_bound),
+            disturbances: counter(registry, "clock_disturbances", disturbances),
+        }
     }
 }
 
 /// Serves `/metrics` until the process ends, and returns the port.
+///
+/// # Errors
+/// When no port of the loopback interface can be listened on.
 pub(super) async fn serve(metrics: &Metrics) -> io::Result<u16> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let port = listener.local_addr()?.port();
-    let metrics = metrics.clone();
-    let router = Router::new().route("/metrics", get(move || std::future::ready(metrics.text())));
+    let registry = Arc::clone(&metrics.registry);
+    let answer = move || std::future::ready(([(CONTENT_TYPE, OPEN_METRICS)], text(&registry)));
+    let router = Router::new().route("/metrics", get(answer));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "metrics are served no more");
         }
     });
     Ok(port)
+}
+
+fn text(registry: &Registry) -> String {
+    let mut text = String::new();
+    encode(&mut text, registry).expect("a string takes every text");
+    text
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn seconds_histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let histogram = Histogram::new(exponential_buckets(BUCKET_MIN_SECONDS, 2.0, BUCKETS));
+    registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+    histogram
+}
+
+/// A gauge that is not a number until it is known: zero would claim a perfect clock.
+fn unknown_seconds(registry: &mut Registry, name: &str, help: &str) -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::default();
+    gauge.set(f64::NAN);
+    registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+    gauge
+}
+
+/// Brings a counter up to a value that only grows.
+fn raise(counter: &Counter, value: u64) {
+    counter.inc_by(value.saturating_sub(counter.get()));
+}
+
+fn labels(run: GangRun) -> GangLabels {
+    [("gang", run.gang.0), ("incarnation", run.incarnation.0.into())]
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
 
-use strobe_core::model::{Appointment, NodeSet, PartitionUid, Plan, TermRecord};
+use strobe_core::model::{Appointment, NodeSet, PartitionUid, Plan, Settings, TermRecord};
 use strobe_fabric::identity::{CertificateBundle, PeerIdentity, Role, peer_identity};
 use strobe_proto::{
     ConvertError, MESSAGE_BYTES_MAX, VERSIONS,
@@ -25,9 +25,16 @@ use super::{addresses::address_book, event::Event};
 /// Messages that wait to be sent in a session. Reports replace each other and figures are dropped beyond.
 const OUTGOING_MAX: usize = 64;
 
+/// What an authority must have in common with the agent.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) partition: PartitionUid,
+    pub(super) settings: Settings,
+}
+
 /// The service.
 struct Service {
-    partition: PartitionUid,
+    expected: Expected,
     events: mpsc::Sender<Event>,
 }
 
@@ -48,17 +55,18 @@ pub enum ServeError {
 /// See [`ServeError`].
 pub(super) async fn serve(
     address: SocketAddr,
-    partition: PartitionUid,
+    expected: Expected,
     bundle: &CertificateBundle,
     events: mpsc::Sender<Event>,
 ) -> Result<u16, ServeError> {
+    offer_no_old_tls();
     let listen = |source| ServeError::Listen(address, source);
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let port = listener.local_addr().map_err(listen)?.port();
     let tls = ServerTlsConfig::new()
         .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem))
         .client_ca_root(Certificate::from_pem(&bundle.roots_pem));
-    let service = AgentServer::new(Service { partition, events }).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let service = AgentServer::new(Service { expected, events }).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let server = Server::builder().tcp_nodelay(true).tls_config(tls).map_err(ServeError::Tls)?.add_service(service);
     tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming(TcpListenerStream::new(listener)).await {
@@ -66,6 +74,15 @@ pub(super) async fn serve(
         }
     });
     Ok(port)
+}
+
+/// Makes TLS 1.3 all that this process speaks (docs/adr/0005). tonic cannot be told so: it takes the process's default
+/// provider, and every version that has a cipher suite there.
+fn offer_no_old_tls() {
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites.retain(|suite| *suite.version() == rustls::version::TLS13);
+    // Refused only when the process has a default already, which is this one: nothing else here sets any.
+    let _already_so = provider.install_default();
 }
 
 #[tonic::async_trait]
@@ -94,7 +111,7 @@ impl Service {
         let certificates = request.peer_certs().ok_or_else(|| Status::unauthenticated("a certificate is required"))?;
         let leaf = certificates.first().ok_or_else(|| Status::unauthenticated("a certificate is required"))?;
         let identity = peer_identity(leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
-        let expected = PeerIdentity { partition: self.partition, role: Role::Authority };
+        let expected = PeerIdentity { partition: self.expected.partition, role: Role::Authority };
         if identity == expected { Ok(()) } else { Err(Status::permission_denied("only the partition's authority may open a session")) }
     }
 
@@ -107,9 +124,29 @@ impl Service {
             let problem = format!("versions {theirs:?} and {VERSIONS:?} of the contract have none in common");
             return Err(Status::failed_precondition(problem));
         }
-        let partition = partition_uid(&hello.partition).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if partition == self.partition { Ok(()) } else { Err(Status::failed_precondition("this agent serves another partition")) }
+        let partition = partition_uid(&hello.partition).map_err(|error| refused(&error))?;
+        if partition != self.expected.partition {
+            return Err(Status::failed_precondition("this agent serves another partition"));
+        }
+        let settings = hello.settings.ok_or(ConvertError::Missing { field: "settings" }).and_then(Settings::try_from);
+        self.check_settings(&settings.map_err(|error| refused(&error))?)
     }
+
+    /// A session between different settings would end in a watchdog that expires early, or in leases that overlap.
+    fn check_settings(&self, theirs: &Settings) -> Result<(), Status> {
+        let ours = &self.expected.settings;
+        if ours == theirs {
+            return Ok(());
+        }
+        let problem = format!("the settings differ: this agent was started with {ours:?}, its authority has {theirs:?}");
+        Err(Status::failed_precondition(problem))
+    }
+}
+
+/// A value of the hello that cannot be read, with what is wrong in it.
+fn refused(error: &ConvertError) -> Status {
+    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+    Status::invalid_argument(format!("{error}{cause}"))
 }
 
 async fn send(events: &mpsc::Sender<Event>, event: Event) -> Result<(), Status> {

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::supervisor_protocol::ProtocolError;
+use crate::{supervisor_protocol::ProtocolError, sys::affinity::AffinityError};
 
 /// What ends the supervisor before its ranks do.
 #[derive(Debug, Error)]
@@ -55,6 +55,9 @@ pub enum SupervisorError {
         #[source]
         source: io::Error,
     },
+    /// A rank cannot run on the CPUs of its slot.
+    #[error("a rank cannot be pinned to its CPUs")]
+    Affinity(#[from] AffinityError),
     /// What a rank is told does not fit.
     #[error("cannot encode the orders of a stub")]
     Orders(#[source] postcard::Error),

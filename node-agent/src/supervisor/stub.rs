@@ -13,12 +13,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustix::{
-    process::{Pid, Signal, getppid, set_parent_process_death_signal},
-    thread::{CpuSet, sched_setaffinity},
-};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use strobe_core::model::CpuIndex;
 
 use super::{arguments::StubArguments, environment::EnvironmentChange, error::SupervisorError, limits::STUB_ORDERS_BYTES};
+use crate::sys::affinity;
 
 /// Exit code of a stub that has no orders or whose program cannot be started.
 pub const NOT_STARTED: u8 = 127;
@@ -33,10 +32,11 @@ pub fn become_rank(arguments: &StubArguments) -> Result<(), SupervisorError> {
     if getppid().map(Pid::as_raw_pid) != Some(arguments.parent) {
         return Err(SupervisorError::Orphaned);
     }
+    // Before the wait, so that a rank is where it belongs from the moment that it is released.
+    pin(&arguments.cpus)?;
     let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(SupervisorError::io("dup"))?;
     let mut control = File::from(control);
     let change = read_orders(&mut control)?;
-    pin(&arguments.cpus)?;
     let error = execute(&arguments.command, &change);
     let number = error.raw_os_error().unwrap_or_default();
     control.write_all(&number.to_le_bytes()).map_err(SupervisorError::io("write"))?;
@@ -56,11 +56,8 @@ fn pin(cpus: &[u16]) -> Result<(), SupervisorError> {
     if cpus.is_empty() {
         return Ok(());
     }
-    let mut set = CpuSet::new();
-    for &cpu in cpus.iter().filter(|&&cpu| usize::from(cpu) < CpuSet::MAX_CPU) {
-        set.set(cpu.into());
-    }
-    sched_setaffinity(None, &set).map_err(SupervisorError::kernel("sched_setaffinity"))
+    let cpus: Vec<CpuIndex> = cpus.iter().copied().map(CpuIndex).collect();
+    Ok(affinity::pin(None, &cpus)?)
 }
 
 fn execute(command: &[OsString], change: &EnvironmentChange) -> std::io::Error {

@@ -68,6 +68,21 @@ pub fn pinned_to(thread: Option<Pid>) -> Result<Vec<CpuIndex>, AffinityError> {
     Ok(indices.filter(|&index| set.is_set(usize::from(index))).map(CpuIndex).collect())
 }
 
+/// Takes from a thread the CPUs that are not among `cpus`, and says whether it had any. One that would keep none gets all
+/// of `cpus`.
+///
+/// # Errors
+/// [`AffinityError`]: there is no such thread any more, or `cpus` cannot be pinned to.
+pub fn confine(thread: Pid, cpus: &[CpuIndex]) -> Result<bool, AffinityError> {
+    let allowed = pinned_to(Some(thread))?;
+    let kept: Vec<CpuIndex> = allowed.iter().copied().filter(|cpu| cpus.contains(cpu)).collect();
+    let escaped = kept.len() < allowed.len();
+    if escaped {
+        pin(Some(thread), if kept.is_empty() { cpus } else { &kept })?;
+    }
+    Ok(escaped)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +94,21 @@ mod tests {
             let last = *all.last().unwrap();
             pin(None, &[last]).unwrap();
             assert_eq!(pinned_to(None).unwrap(), vec![last]);
+        });
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_has_escaped_is_confined_once() {
+        let worker = std::thread::spawn(|| {
+            let own = rustix::thread::gettid();
+            let all = pinned_to(None).unwrap();
+            assert!(!confine(own, &all).unwrap(), "a thread within its CPUs has not escaped");
+            let (first, rest) = all.split_first().expect("a thread runs somewhere");
+            assert_eq!(confine(own, &[*first]).unwrap(), !rest.is_empty());
+            assert_eq!(pinned_to(None).unwrap(), [*first]);
+            assert!(!confine(own, &[*first]).unwrap());
+            assert!(matches!(confine(own, &[]), Err(AffinityError::Empty)));
         });
         worker.join().unwrap();
     }

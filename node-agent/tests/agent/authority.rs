@@ -31,7 +31,10 @@ use strobe_proto::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
+use tonic::{
+    Streaming,
+    transport::{Certificate, Channel, ClientTlsConfig, Identity},
+};
 
 use crate::observe::{PATIENCE, Ranks, eventually, processes_naming};
 
@@ -75,6 +78,7 @@ pub(crate) struct Heard {
 struct Agent {
     process: Child,
     incarnation: AgentIncarnation,
+    listening: Listening,
     session: mpsc::Sender<AuthorityMessage>,
 }
 
@@ -181,8 +185,69 @@ impl Nodes {
             roots_pem: bundle.roots_pem,
         };
         let (process, listening) = start_process(&bootstrap);
-        let session = open_session(node, self.partition, &self.authority, listening, self.said_sender.clone()).await;
-        Agent { process, incarnation, session }
+        let hello = self.hello();
+        let (session, mut answers) = self.open_session(node, &listening, hello).await.expect("a session is opened");
+        let said = self.said_sender.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(AgentMessage { message: Some(message) })) = answers.message().await {
+                if said.send((node, message)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Agent { process, incarnation, listening, session }
+    }
+
+    /// What the authority says first.
+    pub(crate) fn hello(&self) -> agent::AuthorityHello {
+        agent::AuthorityHello {
+            version_min: *VERSIONS.start(),
+            version_max: *VERSIONS.end(),
+            partition: partition_bytes(self.partition),
+            settings: Some((&self.options.settings).into()),
+        }
+    }
+
+    /// How an agent answers a first message: with nothing while it accepts it, with a status when it refuses.
+    pub(crate) async fn refusal(&self, node: u16, hello: agent::AuthorityHello) -> Option<tonic::Status> {
+        let listening = &self.agents[usize::from(node)].listening;
+        self.open_session(NodeIndex(node), listening, hello).await.err()
+    }
+
+    async fn open_session(
+        &self,
+        node: NodeIndex,
+        listening: &Listening,
+        hello: agent::AuthorityHello,
+    ) -> Result<(mpsc::Sender<AuthorityMessage>, Streaming<AgentMessage>), tonic::Status> {
+        let bundle = self.authority.issue_authority().expect("a certificate can be issued");
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&bundle.roots_pem))
+            .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem))
+            .domain_name(PeerIdentity::node(self.partition, node).server_name());
+        let address = format!("https://127.0.0.1:{}", listening.session_port);
+        let endpoint = Channel::from_shared(address).expect("an address").tls_config(tls).expect("usable certificates");
+        let mut client = AgentClient::new(endpoint.connect().await.expect("the agent accepts its authority"));
+        let (session, queue) = mpsc::channel(64);
+        session.send(AuthorityMessage { message: Some(Message::Hello(hello)) }).await.expect("the queue is open");
+        let answers = client.session(ReceiverStream::new(queue)).await?;
+        Ok((session, answers.into_inner()))
+    }
+
+    /// The roots of the run, as PEM, and the name that an agent's certificate has.
+    pub(crate) fn trust(&self, node: u16) -> (String, String) {
+        let bundle = self.authority.issue_authority().expect("a certificate can be issued");
+        (bundle.roots_pem, PeerIdentity::node(self.partition, NodeIndex(node)).server_name())
+    }
+
+    /// Where an agent listens.
+    pub(crate) fn listening(&self, node: u16) -> &Listening {
+        &self.agents[usize::from(node)].listening
+    }
+
+    /// Tells an agent to forget a gang that is over.
+    pub(crate) async fn remove(&self, run: GangRun, node: u16) {
+        self.agents[usize::from(node)].say(Message::Remove(run.into())).await;
     }
 
     /// Tells every agent where the others are, once so many have said so.
@@ -440,40 +505,6 @@ impl Drop for Agent {
             self.process.wait().expect("a killed child can be waited for");
         }
     }
-}
-
-async fn open_session(
-    node: NodeIndex,
-    partition: PartitionUid,
-    authority: &LocalAuthority,
-    listening: Listening,
-    said: mpsc::Sender<(NodeIndex, FromAgent)>,
-) -> mpsc::Sender<AuthorityMessage> {
-    let bundle = authority.issue_authority().expect("a certificate can be issued");
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&bundle.roots_pem))
-        .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem))
-        .domain_name(PeerIdentity::node(partition, node).server_name());
-    let address = format!("https://127.0.0.1:{}", listening.session_port);
-    let endpoint = Channel::from_shared(address).expect("an address").tls_config(tls).expect("usable certificates");
-    let mut client = AgentClient::new(endpoint.connect().await.expect("the agent accepts its authority"));
-    let (session, queue) = mpsc::channel(64);
-    let hello = agent::AuthorityHello {
-        version_min: *VERSIONS.start(),
-        version_max: *VERSIONS.end(),
-        partition: partition_bytes(partition),
-        settings: Some((&Settings::default()).into()),
-    };
-    session.send(AuthorityMessage { message: Some(Message::Hello(hello)) }).await.expect("the queue is open");
-    let mut answers = client.session(ReceiverStream::new(queue)).await.expect("a session is opened").into_inner();
-    tokio::spawn(async move {
-        while let Ok(Some(AgentMessage { message: Some(message) })) = answers.message().await {
-            if said.send((node, message)).await.is_err() {
-                return;
-            }
-        }
-    });
-    session
 }
 
 /// Tells the tests of one process apart.

@@ -6,7 +6,9 @@ mod authority;
 mod barriers;
 mod commands;
 mod faults;
+mod metrics;
 mod observe;
+mod session;
 
 use authority::{Nodes, gang};
 use strobe_core::model::{Desire, EndCause, GangId, GangIncarnation, GangRun, RankOutcome};
