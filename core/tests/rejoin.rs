@@ -45,7 +45,7 @@ fn put(sequence: u64, set: &[u16], byte: u8) -> Record {
 fn memory_after(puts: u64, set: &[u16]) -> Arc<Memory> {
     let mut memory = Memory::empty(1, RecordNumber(0));
     for sequence in 1..=puts {
-        memory.apply(&put(sequence, set, u8::try_from(sequence).unwrap()));
+        memory.apply(&put(sequence, set, u8::try_from(sequence).expect("few operations")));
     }
     Arc::new(memory)
 }
@@ -95,8 +95,13 @@ impl Follower {
     }
 
     fn blocks(&self) -> Vec<&[u8]> {
-        let block = |effect| if let &MemberEffect::Put { ref payload, .. } = effect { Some(payload.bytes()) } else { None };
-        self.effects.iter().filter_map(block).collect()
+        let mut blocks = Vec::new();
+        for effect in &self.effects {
+            if let MemberEffect::Put { payload, .. } = effect {
+                blocks.push(payload.bytes());
+            }
+        }
+        blocks
     }
 
     fn installed(&self) -> Option<u64> {
