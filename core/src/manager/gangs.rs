@@ -70,9 +70,9 @@ impl Hints {
 /// The next step of a gang, if any. Pure: the same state gives the same step until memory changes.
 pub(super) fn next_step(planned: &PlannedGang, gang: &GangMemory, hints: &Hints, view: NodeSet, dead: NodeSet) -> Option<Step> {
     match gang.phase {
-        GangPhase::Launching => {
-            end_wanted(planned, hints, dead, !hints.released).or_else(|| pause_wanted(planned, gang)).or_else(|| launch(planned, hints, view))
-        }
+        GangPhase::Launching => end_wanted(planned, hints, dead, !hints.released)
+            .or_else(|| pause_wanted(planned, gang))
+            .or_else(|| launch(planned, hints, view)),
         GangPhase::Released => {
             end_wanted(planned, hints, dead, false).or_else(|| completion(planned, hints, view)).or_else(|| pause_wanted(planned, gang))
         }
