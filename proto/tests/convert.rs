@@ -122,6 +122,7 @@ fn report() -> PartitionReport {
         fence: Fence { partition: PARTITION, term: Term(7), view: View(8) },
         sequence: 9,
         established: true,
+        leads: true,
         refused_by: Some(Term(0)),
         view: record().members,
         generation: 10,
@@ -145,7 +146,7 @@ fn what_goes_over_the_wire_comes_back_the_same() {
 fn what_is_absent_comes_back_absent() {
     let first = TermRecord { established: None, since: Vec::new(), ..record() };
     assert_eq!(TermRecord::try_from(carried(&agent::TermRecord::from(&first))), Ok(first));
-    let quiet = PartitionReport { refused_by: None, established: false, gangs: Vec::new(), view: Vec::new(), ..report() };
+    let quiet = PartitionReport { refused_by: None, established: false, leads: false, gangs: Vec::new(), view: Vec::new(), ..report() };
     assert_eq!(PartitionReport::try_from(carried(&agent::PartitionReport::from(&quiet))), Ok(quiet));
 }
 

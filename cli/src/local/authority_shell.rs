@@ -136,6 +136,7 @@ mod tests {
             fence: Fence { partition: PartitionUid(7), term: Term(1), view: View(1) },
             sequence: 1,
             established: true,
+            leads: true,
             refused_by: None,
             view: vec![agent(0), agent(1)],
             generation: 1,

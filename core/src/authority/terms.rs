@@ -32,6 +32,8 @@ pub(super) struct Terms {
     entered: Instant,
     /// The newest report of the reigning term: its number and its view.
     heard: Option<(u64, Vec<NodeIncarnation>)>,
+    /// Since when the reigning manager says that it has no lease, while it says so.
+    leaderless_since: Option<Instant>,
     /// The highest term that a manager was refused by.
     refused_by: Term,
     /// Nodes left out of the next term because an earlier one was not established with them.
@@ -68,6 +70,7 @@ impl Terms {
             reigning: None,
             entered: Instant::ORIGIN,
             heard: None,
+            leaderless_since: None,
             refused_by: Term(0),
             doubted: NodeSet::EMPTY,
             commanded: None,
@@ -101,7 +104,7 @@ impl Terms {
     pub(super) fn written(&mut self, now: Instant, term: Term, nodes: &mut Nodes) {
         let Some(record) = self.writing.take_if(|record| record.term == term) else { return };
         if self.phase == TermPhase::Writing {
-            (self.heard, self.commanded) = (None, None);
+            (self.heard, self.leaderless_since, self.commanded) = (None, None, None);
             for member in &record.members {
                 if let Some(known) = nodes.get_mut(member.node) {
                     known.tried = known.tried.max(Some(member.incarnation));
@@ -122,6 +125,7 @@ impl Terms {
         }
         self.heard = Some((report.sequence, report.view.clone()));
         self.refused_by = self.refused_by.max(report.refused_by.unwrap_or_default());
+        self.leaderless_since = (!report.leads).then(|| self.leaderless_since.unwrap_or(now));
         if report.established && self.phase == TermPhase::Appointed {
             self.confirm(now, out);
         }
@@ -168,6 +172,7 @@ impl Terms {
             (TermPhase::Established, Some(record)) => {
                 !nodes.reaches(record.manager)
                     || self.lacks_majority(circumstances, nodes, record)
+                    || self.is_leaderless(circumstances)
                     || self.may_widen(circumstances, nodes, record)
             }
             (TermPhase::Writing | TermPhase::Confirming, _) | (TermPhase::Appointed | TermPhase::Established, None) => false,
@@ -187,6 +192,11 @@ impl Terms {
         !record.is_majority(reached) || !record.is_majority(answering)
     }
 
+    /// True when the manager has had no lease for `suspicion`: its members are reached from here, and not by it.
+    fn is_leaderless(&self, circumstances: &Circumstances<'_>) -> bool {
+        self.leaderless_since.is_some_and(|since| circumstances.now >= since + circumstances.settings.suspicion)
+    }
+
     fn may_widen(&self, circumstances: &Circumstances<'_>, nodes: &Nodes, record: &TermRecord) -> bool {
         circumstances.now >= self.entered + circumstances.settings.suspicion && self.has_outsider(nodes, record)
     }
@@ -203,16 +213,17 @@ impl Terms {
         })
     }
 
-    /// Notes whom the term that was not established lacked: its manager when that kept silent, else the members that the
-    /// manager could not seal.
+    /// Notes whom the term lacked: its manager when that kept silent, or led no more, else the members that the manager could
+    /// not seal.
     fn doubt(&mut self, circumstances: &Circumstances<'_>) {
         let Some(record) = &self.reigning else { return };
         let overdue = self.phase == TermPhase::Appointed && circumstances.now >= self.entered + circumstances.settings.suspicion;
         let answering: NodeSet = self.heard.iter().flat_map(|(_, view)| view).map(|member| member.node).collect();
         let unheard = record.member_nodes().difference(answering);
+        let leaderless = self.phase == TermPhase::Established && self.is_leaderless(circumstances);
         if self.phase == TermPhase::Established && !record.is_majority(answering) {
             self.doubted = unheard;
-        } else if overdue && (answering.is_empty() || unheard.is_empty()) {
+        } else if leaderless || overdue && (answering.is_empty() || unheard.is_empty()) {
             self.doubted.insert(record.manager.node);
         } else if overdue {
             self.doubted = self.doubted.union(unheard);
@@ -316,7 +327,8 @@ impl Terms {
                     .filter(|(_, known)| known.state == NodeState::Unreachable)
                     .map(|(_, known)| known.silent_since + suspicion);
                 let widening = self.has_outsider(nodes, record).then(|| self.entered + suspicion);
-                silent.chain(widening).collect()
+                let leaderless = self.leaderless_since.map(|since| since + suspicion);
+                silent.chain(widening).chain(leaderless).collect()
             }
             (TermPhase::Writing | TermPhase::Confirming, _) | (TermPhase::Established, None) => Vec::new(),
         }

@@ -38,7 +38,7 @@ impl Reign {
             let Some(record) = self.next_record(now, out) else { break };
             self.number(record, out);
         }
-        self.report(out);
+        self.report(now, out);
     }
 
     /// Numbering needs the lease, room, and no compare without a result, except for that result.

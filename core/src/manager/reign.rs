@@ -232,13 +232,14 @@ impl Reign {
     }
 
     /// Reports the whole state when it changed.
-    pub(super) fn report(&mut self, out: &mut Outbox<ManagerEffect>) {
+    pub(super) fn report(&mut self, now: Instant, out: &mut Outbox<ManagerEffect>) {
         let memory = self.sequencer.memory();
         let sequence = self.reported.as_ref().map_or(0, |reported| reported.sequence);
         let report = PartitionReport {
             fence: self.fence,
             sequence,
             established: true,
+            leads: now < self.lease_until,
             refused_by: None,
             view: self.members(),
             generation: memory.generation,
@@ -270,6 +271,7 @@ impl Reign {
             fence: self.fence,
             sequence,
             established: false,
+            leads: false,
             refused_by: Some(sealed),
             view: Vec::new(),
             generation: self.sequencer.memory().generation,

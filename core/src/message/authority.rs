@@ -16,6 +16,8 @@ pub struct PartitionReport {
     pub sequence: u64,
     /// True once the manager has sealed enough and completed the prefix.
     pub established: bool,
+    /// True while the manager holds the lease. Without it nothing is strobed and nothing numbered.
+    pub leads: bool,
     /// A higher term that a member has promised, when that kept this term from being established.
     pub refused_by: Option<Term>,
     /// Members of the view.

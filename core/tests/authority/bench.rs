@@ -148,6 +148,7 @@ impl Bench {
             fence: Fence { partition: PARTITION, term: record.term, view: View(1) },
             sequence: self.sequence,
             established: true,
+            leads: true,
             refused_by: None,
             view: record.members,
             generation: 0,

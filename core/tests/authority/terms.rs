@@ -242,6 +242,30 @@ fn a_manager_that_half_of_its_members_do_not_answer_is_followed_by_a_term_of_tho
 }
 
 #[test]
+fn a_manager_without_a_lease_is_replaced_though_all_agents_are_reached() {
+    let mut bench = Bench::established(2, 1);
+    let cut_off = PartitionReport { leads: false, ..bench.report(Vec::new()) };
+    bench.hear(cut_off);
+    bench.pass(2_999);
+    assert_eq!(bench.written(), None, "it may be a moment");
+    bench.pass(1);
+    let record = bench.written().expect("the link between the nodes is cut, and both speak with the authority");
+    assert_eq!((record.manager, record.members), (agent(1, 1), vec![agent(1, 1)]));
+}
+
+#[test]
+fn a_lease_that_is_held_again_keeps_its_term() {
+    let mut bench = Bench::established(2, 1);
+    let cut_off = PartitionReport { leads: false, ..bench.report(Vec::new()) };
+    bench.hear(cut_off);
+    bench.pass(2_000);
+    let healed = bench.report(Vec::new());
+    bench.hear(healed);
+    bench.pass(10_000);
+    assert_eq!(bench.written(), None);
+}
+
+#[test]
 fn a_late_node_counts_from_a_next_term_on_and_its_manager_stays() {
     let mut bench = Bench::bare(3, 1);
     bench.reach(agent(0, 1), None);
