@@ -62,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) settings: Settings,
     /// The process whose end is the end of the run.
     pub(crate) owner: u32,
+    /// Ranks are stopped by signals, as where nobody may use cgroups.
+    pub(crate) by_signals: bool,
 }
 
 /// What the agents have said so far.
@@ -84,7 +86,11 @@ struct Agent {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { settings: Settings { quantum: Duration::from_millis(5), ..Settings::default() }, owner: std::process::id() }
+        Self {
+            settings: Settings { quantum: Duration::from_millis(5), ..Settings::default() },
+            owner: std::process::id(),
+            by_signals: false,
+        }
     }
 }
 
@@ -177,7 +183,7 @@ impl Nodes {
             settings: self.options.settings.clone(),
             address: [127, 0, 0, 1].into(),
             directory: self.folder.path().join(format!("node-{node}")),
-            cgroup: Some(cgroup_path(self.partition, node)),
+            cgroup: (!self.options.by_signals).then(|| cgroup_path(self.partition, node)),
             supervisor: env!("CARGO_BIN_EXE_strobe-init").into(),
             owner: i32::try_from(self.options.owner).ok(),
             certificate_pem: bundle.certificate_pem,

@@ -97,6 +97,24 @@ async fn both_run(ranks: &[Ranks; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_cgroups_a_gang_has_ended_when_the_children_of_its_ranks_are_gone_too() {
+    let mut nodes = Nodes::start_with(2, Options { by_signals: true, ..with(short()) }).await;
+    nodes.command(1, &[gang(RUN, 2, Desire::Run)]).await;
+    let child = nodes.path().join("child");
+    let child = child.display();
+    let rank_0 = format!("sleep 1000 & echo $! > {child}.new; mv {child}.new {child}; while :; do :; done");
+    let rank_1 = format!("while test ! -e {child}; do :; done; exit 3");
+    nodes.launch(RUN, 2, &format!("if test $RANK = 0; then {rank_0}; else {rank_1}; fi")).await;
+    let cause = nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await;
+    assert!(matches!(cause, EndCause::RankFailed { outcome: RankOutcome::Exited(3), .. }), "{cause:?}");
+    let child = std::fs::read_to_string(nodes.path().join("child")).unwrap();
+    // What its supervisor has not collected yet has no command line any more.
+    let command_line = std::fs::read(format!("/proc/{}/cmdline", child.trim())).unwrap_or_default();
+    assert_eq!(String::from_utf8_lossy(&command_line), "", "it outlived its gang");
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_rank_ends_its_gang_on_every_node() {
     let mut nodes = Nodes::start(2).await;
     one_busy_gang(&mut nodes, 2).await;
