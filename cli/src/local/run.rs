@@ -181,11 +181,7 @@ impl<'a> Run<'a> {
                 None
             }
         };
-        let sessions = SessionOptions {
-            partition,
-            settings: (&prepared.settings).into(),
-            certificate: certificates.issue_authority()?,
-        };
+        let sessions = SessionOptions { partition, settings: (&prepared.settings).into(), certificate: certificates.issue_authority()? };
         let agents = agent_options(options, partition, &certificates, cgroup.as_ref())?;
         let mut shell = AuthorityShell::new(RecordFile::new(folder.record()));
         let now = clock::now();
@@ -278,7 +274,8 @@ impl<'a> Run<'a> {
             Phase::Running if self.jobs.at_rest() => {
                 // A node's samples are told a little after its counters: a trace is whole with the figures after the next.
                 let rounds = if self.trace.is_some() { 2 } else { 1 };
-                self.phase = Phase::Measuring { missing: self.agents.reached().into_iter().map(|node| (node, rounds)).collect(), since: now };
+                self.phase =
+                    Phase::Measuring { missing: self.agents.reached().into_iter().map(|node| (node, rounds)).collect(), since: now };
                 Ok(())
             }
             Phase::Starting | Phase::Running | Phase::Over => Ok(()),

@@ -67,7 +67,10 @@ fn a_failed_rank_is_named_and_its_log_is_kept() {
     let (outcome, report) = run(&scratch, &[job("bad", script, TWO_NODES)], &["--logs", "logs"]);
     assert_eq!(outcome.code, FAILED, "{outcome:?}");
     let why = "rank 1 on node 1 exited with status 3";
-    assert_eq!((text(&report, "/jobs/0/state"), text(&report, "/jobs/0/reason"), text(&report, "/jobs/0/message")), ("Failed", "RankExited", why));
+    assert_eq!(
+        (text(&report, "/jobs/0/state"), text(&report, "/jobs/0/reason"), text(&report, "/jobs/0/message")),
+        ("Failed", "RankExited", why)
+    );
     assert!(outcome.stdout.contains(why) && outcome.stderr.contains(&format!("bad: Failed, {why}")), "{outcome:?}");
     assert_eq!(scratch.read("logs/bad-1/rank-1.log"), "1 is here\n");
     assert!(outcome.stderr.contains("note: the logs are in "), "{outcome:?}");
