@@ -79,8 +79,8 @@ impl Agent {
         self.gangs.insert(run, Gang { supervisor: alive, launched: launched.ok(), ..Gang::default() });
     }
 
-    /// Tells of the end of a supervisor that an earlier life of the agent started, whether or not it connects.
-    fn watch(&self, run: GangRun, process: &SupervisorProcess) {
+    /// Tells of the end of a supervisor, also when it is no child of this process and has no connection.
+    pub(super) fn watch(&self, run: GangRun, process: &SupervisorProcess) {
         let descriptor = match process.descriptor.try_clone().and_then(register::<OwnedFd>) {
             Ok(descriptor) => descriptor,
             Err(error) => return tracing::warn!(%run, %error, "the end of a supervisor cannot be waited for"),

@@ -294,6 +294,10 @@ impl Agent {
         if let Some(gang) = self.gangs.get(&run).filter(|gang| gang.has_supervisor()) {
             tracing::warn!(%run, "a supervisor did not end within {SUPERVISOR_END_MAX:?} of its ranks; it is killed");
             gang.kill_supervisor();
+            // Nobody may have told of its end: the agent would wait for it for ever.
+            if let Some(process) = &gang.supervisor {
+                self.watch(run, process);
+            }
         }
     }
 
