@@ -73,7 +73,9 @@ impl LocalGang {
     }
 
     /// What the manager has to know while memory has the gang in `phase`.
-    fn signal_in(&self, phase: GangPhase) -> Option<GangSignal> {
+    fn signal_in(&self, phase: GangPhase, node: NodeIndex) -> Option<GangSignal> {
+        // It was ended here, and a memory that began empty since does not know of it.
+        let ended = || (self.life >= Life::Ending).then_some(GangSignal::Failed(EndCause::SupervisorLost { node }));
         match phase {
             GangPhase::Launching => match (self.failed, self.life) {
                 (Some(cause), _) => Some(GangSignal::Failed(cause)),
@@ -81,9 +83,12 @@ impl LocalGang {
                 // A new generation of memory does not know that it was released; its ranks may have completed since.
                 (None, _) if self.all_exited() => Some(GangSignal::Released),
                 (None, Life::Up) => Some(GangSignal::Up(self.entry.clone())),
-                (None, Life::Configured | Life::Ending | Life::Gone) => None,
+                (None, Life::Configured) => None,
+                (None, Life::Ending | Life::Gone) => ended(),
             },
-            GangPhase::Released => self.failed.map(GangSignal::Failed).or_else(|| self.all_exited().then_some(GangSignal::Exited)),
+            GangPhase::Released => {
+                self.failed.map(GangSignal::Failed).or_else(|| self.all_exited().then_some(GangSignal::Exited)).or_else(ended)
+            }
             GangPhase::Ending(_) => (self.life == Life::Gone).then_some(GangSignal::Gone),
             GangPhase::Ended(_) => None,
         }
@@ -308,7 +313,7 @@ impl Member {
         let Some(fence) = self.admitted() else { return };
         let Some(phase) = self.memory.as_ref().and_then(|memory| memory.gang(run)).map(|gang| gang.phase) else { return };
         let Some(gang) = self.gangs.get_mut(&run) else { return };
-        let signal = gang.signal_in(phase);
+        let signal = gang.signal_in(phase, self.configuration.node);
         if signal.is_none() || gang.signalled == signal {
             return;
         }
