@@ -50,7 +50,8 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// How long the last figures are waited for once every job has ended.
 pub(super) const LAST_FIGURES: Duration = Duration::from_secs(1);
 
-/// How long agents may take to leave: longer than they wait for a supervisor whose last output nobody takes. Past it they are killed and their cgroups are removed from here.
+/// How long agents may take to leave: longer than they wait for a supervisor whose last output nobody takes. Past it
+/// they are killed and their cgroups are removed from here.
 pub(super) const LEAVING: Duration = Duration::from_secs(20);
 
 /// How much longer than its grace a gang may take to end after an interrupt. Past it everything is killed.

@@ -288,6 +288,7 @@ impl Host {
     fn notice_suspension(&mut self) {
         if let Some(asleep) = self.suspension.look() {
             self.counts.suspensions += 1;
+            self.step_announcer(monotonic_now(), AnnouncerInput::ClockDisturbed { asleep });
             self.step_switcher(monotonic_now(), SwitcherInput::ClockDisturbed { asleep });
         }
     }
