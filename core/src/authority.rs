@@ -157,7 +157,7 @@ impl Authority {
             AuthorityInput::SetSuspended { gang, suspended } => self.with_job(gang, |job| job.set_suspended(suspended)),
             AuthorityInput::Cancel { gang } => self.with_job(gang, |job| job.doom(Fate::Cancelled)),
             AuthorityInput::Forget { gang } => self.jobs.retain(|known, job| *known != gang || !job.state.is_terminal()),
-            AuthorityInput::AgentReachable { agent, sealed } => self.reach(agent, sealed),
+            AuthorityInput::AgentReachable { agent, sealed } => self.reach(now, agent, sealed),
             AuthorityInput::AgentUnreachable { agent } => self.miss(now, agent),
             AuthorityInput::NodeProvenDead { node } => self.prove_dead(now, node),
             AuthorityInput::NodeReturned { node } => self.take_back(node),
@@ -201,12 +201,14 @@ impl Authority {
         }
     }
 
-    fn reach(&mut self, agent: NodeIncarnation, sealed: Option<Term>) {
+    fn reach(&mut self, now: Instant, agent: NodeIncarnation, sealed: Option<Term>) {
         let newest = self.terms.newest();
         let Some(known) = self.nodes.get_mut(agent.node).filter(|known| known.may_be_reached_as(agent.incarnation)) else { return };
         let was_dead = known.state.is_proven_dead();
         if known.agent != Some(agent.incarnation) {
             (known.agent, known.known_from) = (Some(agent.incarnation), newest);
+        } else if known.state == NodeState::Unreachable {
+            self.terms.meet_again(now);
         }
         (known.sealed, known.introduced) = (sealed, None);
         known.happens(NodeEvent::Reached);

@@ -24,9 +24,13 @@ pub(crate) struct Options {
 /// A dependency that deny.toml refuses, or cargo-deny cannot be built.
 pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<()> {
     let deny = tool::built(workspace, "cargo-deny", VERSION)?;
+    // A build fetches what this machine's platform needs; the licences are those of all platforms.
+    let mut fetch = workspace.cargo();
+    fetch.args(["fetch", "--quiet", "--locked"]);
+    process::run(fetch)?;
     let mut command = workspace.command(&deny);
     if !options.full {
-        // All crates have been fetched by the builds before; so nothing here may wait for a network.
+        // From here on nothing may wait for a network.
         command.arg("--offline");
     }
     command.args(["--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);

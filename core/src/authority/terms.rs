@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// Agents that come back one after the other do so within this part of `suspicion`.
+const MEETING_PART: u32 = 4;
+
 /// The newest term and what was said of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Terms {
@@ -34,6 +37,8 @@ pub(super) struct Terms {
     heard: Option<(u64, Vec<NodeIncarnation>)>,
     /// Since when the reigning manager says that it has no lease, while it says so.
     leaderless_since: Option<Instant>,
+    /// When an agent that was silent was last reached again.
+    met_again: Option<Instant>,
     /// The highest term that a manager was refused by.
     refused_by: Term,
     /// Nodes left out of the next term because an earlier one was not established with them.
@@ -71,6 +76,7 @@ impl Terms {
             entered: Instant::ORIGIN,
             heard: None,
             leaderless_since: None,
+            met_again: None,
             refused_by: Term(0),
             doubted: NodeSet::EMPTY,
             commanded: None,
@@ -170,7 +176,7 @@ impl Terms {
                 !nodes.reaches(record.manager) || self.refused_by >= record.term || now >= self.entered + circumstances.settings.suspicion
             }
             (TermPhase::Established, Some(record)) => {
-                !nodes.reaches(record.manager)
+                (!nodes.reaches(record.manager) && self.meeting_until(circumstances).is_none_or(|until| now >= until))
                     || self.lacks_majority(circumstances, nodes, record)
                     || self.is_leaderless(circumstances)
                     || self.may_widen(circumstances, nodes, record)
@@ -190,6 +196,17 @@ impl Terms {
         let reached = nodes.iter().filter(|(_, known)| lately(known)).map(|(node, _)| node).collect();
         let answering = self.heard.iter().flat_map(|(_, view)| view).map(|member| member.node).collect();
         !record.is_majority(reached) || !record.is_majority(answering)
+    }
+
+    /// An agent in the life that was known is reached again.
+    pub(super) fn meet_again(&mut self, now: Instant) {
+        self.met_again = Some(now);
+    }
+
+    /// Until when a manager that is not reached may still come back as others did: it may have been this authority that was
+    /// cut off, and what the term does without it needs no successor.
+    fn meeting_until(&self, circumstances: &Circumstances<'_>) -> Option<Instant> {
+        self.met_again.map(|met| met + circumstances.settings.suspicion / MEETING_PART)
     }
 
     /// True when the manager has had no lease for `suspicion`: its members are reached from here, and not by it.
@@ -328,7 +345,7 @@ impl Terms {
                     .map(|(_, known)| known.silent_since + suspicion);
                 let widening = self.has_outsider(nodes, record).then(|| self.entered + suspicion);
                 let leaderless = self.leaderless_since.map(|since| since + suspicion);
-                silent.chain(widening).chain(leaderless).collect()
+                silent.chain(widening).chain(leaderless).chain(self.meeting_until(circumstances)).collect()
             }
             (TermPhase::Writing | TermPhase::Confirming, _) | (TermPhase::Established, None) => Vec::new(),
         }

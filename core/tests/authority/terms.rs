@@ -242,6 +242,38 @@ fn a_manager_that_half_of_its_members_do_not_answer_is_followed_by_a_term_of_tho
 }
 
 #[test]
+fn an_authority_that_was_cut_off_waits_a_moment_for_the_manager_to_come_back_too() {
+    let mut bench = Bench::established(3, 1);
+    for node in [1, 2, 0] {
+        bench.miss(agent(node, 1));
+    }
+    bench.pass(60_000);
+    bench.reach(agent(1, 1), Some(1));
+    bench.reach(agent(2, 1), Some(1));
+    assert_eq!(bench.written(), None, "the term may never have been without a manager");
+    bench.pass(100);
+    bench.reach(agent(0, 1), Some(1));
+    bench.pass(60_000);
+    assert_eq!(bench.written(), None);
+    bench.miss(agent(0, 1));
+    assert_eq!(bench.written().expect("the others stayed").manager, agent(1, 1));
+}
+
+#[test]
+fn a_manager_that_does_not_come_back_is_replaced_after_that_moment() {
+    let mut bench = Bench::established(3, 1);
+    for node in [1, 2, 0] {
+        bench.miss(agent(node, 1));
+    }
+    bench.reach(agent(1, 1), Some(1));
+    bench.reach(agent(2, 1), Some(1));
+    bench.pass(749);
+    assert_eq!(bench.written(), None);
+    bench.pass(1);
+    assert_eq!(bench.written().expect("a next term").manager, agent(1, 1));
+}
+
+#[test]
 fn a_manager_without_a_lease_is_replaced_though_all_agents_are_reached() {
     let mut bench = Bench::established(2, 1);
     let cut_off = PartitionReport { leads: false, ..bench.report(Vec::new()) };
