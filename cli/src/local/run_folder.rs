@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -53,7 +53,7 @@ impl RunFolder {
     /// See [`FolderError`].
     pub(super) fn make(parent: &Path, logs: Option<&Path>) -> Result<Self, FolderError> {
         let owner = Process::this().map_or_else(String::new, Process::to_line);
-        let name = format!("{NAME_PREFIX}{}-{:06x}", std::process::id(), random()? & 0xff_ffff);
+        let name = format!("{NAME_PREFIX}{}-{}-{:06x}", std::process::id(), process_namespace(), random()? & 0xff_ffff);
         let path = parent.join(&name);
         fs::create_dir_all(parent).map_err(cannot_make(parent))?;
         // The logs' folder may be named from where the user is; agents are elsewhere.
@@ -161,6 +161,18 @@ pub(super) fn parent(stated: Option<&Path>) -> PathBuf {
 /// The owner of a folder that looks like a run's; none when it is no run's, or only keeps logs.
 pub(super) fn owner(folder: &Path) -> Option<Process> {
     Process::from_line(&fs::read_to_string(folder.join(OWNER)).ok()?)
+}
+
+/// True when the folder is this user's, and nobody else can have written into it.
+pub(super) fn is_own(folder: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir() && found.uid() == own && found.mode() & 0o077 == 0)
+}
+
+/// Names the namespace that process numbers of this run belong to, see pid_namespaces(7).
+pub(super) fn process_namespace() -> String {
+    // Without /proc no process is found anyhow, and nothing is taken for dead by its number.
+    fs::metadata("/proc/self/ns/pid").map_or_else(|_| "none".to_owned(), |found| format!("{:x}", found.ino()))
 }
 
 /// A random number, for names that nobody else has.
