@@ -144,8 +144,12 @@ impl Agent {
         let datagram = socket.local_address().map_err(AgentError::Datagrams)?;
         let own_address = addresses::AgentAddress { stream: transport.local_address(), datagram };
         let settings = bootstrap.settings.clone();
-        let thread = StrobeThreadOptions { node: own.node, incarnation: own.incarnation, settings: settings.clone(), socket };
+        let cpus = bootstrap.cpus.clone();
+        let thread = StrobeThreadOptions { node: own.node, incarnation: own.incarnation, settings: settings.clone(), cpus, socket };
         let (strobe, reports) = StrobeThread::spawn(thread)?;
+        if let Err(error) = strobe.pinned() {
+            tracing::warn!(error = error as &dyn std::error::Error, "the strobe thread does not stay on its node's CPUs");
+        }
         let mut member_effects = Outbox::default();
         let heartbeat = settings.heartbeat;
         let configuration =

@@ -35,7 +35,7 @@ use std::{
 
 use rtrb::{Producer, PushError, RingBuffer};
 use strobe_core::{
-    model::{AgentIncarnation, NodeIndex, Settings},
+    model::{AgentIncarnation, CpuIndex, NodeIndex, Settings},
     node::SwitcherConfiguration,
 };
 use strobe_fabric::datagram::DatagramSocket;
@@ -46,6 +46,7 @@ pub use counters::{StrobeCounters, ThreadCounters};
 pub use reports::{Returned, StrobeReport, StrobeReports, SwitchRecord};
 
 use crate::sys::{
+    affinity::{AffinityError, pin},
     memory::{MemoryLockError, lock_touched_pages, touch_stack},
     scheduler::{STROBE_PRIORITY, Scheduler, become_fifo},
 };
@@ -64,6 +65,9 @@ pub struct StrobeThreadOptions {
     /// Times and policy, until a command replaces them. The period of heartbeats is also that in which the gangs are
     /// looked at for thaws by somebody else.
     pub settings: Settings,
+    /// The CPUs of the node's ranks, on which the thread stays; anywhere when empty. A rank that it preempts there reaches
+    /// the freezer as soon as it sleeps, and a thawed one runs on without an interrupt from another CPU.
+    pub cpus: Vec<CpuIndex>,
     /// The socket, with a key ring that has room for two terms' links. Nobody else receives from it.
     pub socket: DatagramSocket,
 }
@@ -97,6 +101,7 @@ pub enum StrobeThreadError {
 struct Started {
     scheduler: Scheduler,
     memory_lock: Result<(), MemoryLockError>,
+    pinned: Result<(), AffinityError>,
 }
 
 /// Tells the agent that the thread has ended, be it by a panic: dropped after all that the thread has.
@@ -113,7 +118,7 @@ impl StrobeThread {
     /// # Errors
     /// See [`StrobeThreadError`]. A refused scheduling class or memory lock is none: the thread runs and says so.
     pub fn spawn(options: StrobeThreadOptions) -> Result<(Self, StrobeReports), StrobeThreadError> {
-        let StrobeThreadOptions { node, incarnation, settings, socket } = options;
+        let StrobeThreadOptions { node, incarnation, settings, cpus, socket } = options;
         let shared = Arc::new(Shared::new().map_err(StrobeThreadError::Wake)?);
         let (orders, orders_out) = RingBuffer::new(COMMANDS_MAX);
         let (sender, reports) = reports::channel(&shared);
@@ -122,7 +127,7 @@ impl StrobeThread {
         let farewell = Farewell(Arc::clone(&shared));
         let (started, starting) = sync_channel(1);
         let builder = thread::Builder::new().name("strobe".to_owned()).stack_size(STACK_BYTES);
-        let thread = builder.spawn(move || run(host, &started, farewell)).map_err(StrobeThreadError::Spawn)?;
+        let thread = builder.spawn(move || run(host, &cpus, &started, farewell)).map_err(StrobeThreadError::Spawn)?;
         let started = starting.recv().map_err(|_| StrobeThreadError::EndedAtStart)?;
         Ok((Self { orders, shared, started, thread: Some(thread) }, reports))
     }
@@ -141,6 +146,17 @@ impl StrobeThread {
     #[must_use]
     pub const fn scheduler(&self) -> &Scheduler {
         &self.started.scheduler
+    }
+
+    /// Whether it stays on the CPUs that it was told.
+    ///
+    /// # Errors
+    /// Why it does not; its switches may then cost interrupts between CPUs.
+    pub const fn pinned(&self) -> Result<(), &AffinityError> {
+        match &self.started.pinned {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether its memory is locked.
@@ -185,12 +201,13 @@ impl Drop for StrobeThread {
     }
 }
 
-fn run(host: Box<Host>, started: &SyncSender<Started>, farewell: Farewell) {
+fn run(host: Box<Host>, cpus: &[CpuIndex], started: &SyncSender<Started>, farewell: Farewell) {
+    let pinned = if cpus.is_empty() { Ok(()) } else { pin(None, cpus) };
     let scheduler = become_fifo(STROBE_PRIORITY);
     let memory_lock = lock_touched_pages();
     touch_stack();
     // The other side waits for it; were it gone, the thread would be told to stop.
-    let _nobody_waits = started.send(Started { scheduler, memory_lock });
+    let _nobody_waits = started.send(Started { scheduler, memory_lock, pinned });
     host.run();
     drop(farewell);
 }

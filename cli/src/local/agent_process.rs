@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::getpid;
 use serde::{Deserialize, Serialize};
-use strobe_core::model::{AgentIncarnation, NodeIncarnation, NodeIndex, PartitionUid, Settings};
+use strobe_core::model::{AgentIncarnation, CpuIndex, NodeIncarnation, NodeIndex, PartitionUid, Settings};
 use strobe_fabric::identity::CertificateBundle;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -65,6 +65,8 @@ pub(super) struct AgentOptions {
     pub settings: Settings,
     /// The node.
     pub node: NodeIndex,
+    /// Its CPUs.
+    pub cpus: Vec<CpuIndex>,
     /// The agent's folder.
     pub directory: PathBuf,
     /// Its cgroup, from the root of the v2 tree.
@@ -125,6 +127,7 @@ struct Bootstrap<'a> {
     node: NodeIndex,
     incarnation: AgentIncarnation,
     settings: &'a Settings,
+    cpus: &'a [CpuIndex],
     address: IpAddr,
     directory: &'a Path,
     cgroup: Option<&'a str>,
@@ -197,6 +200,7 @@ fn document(options: &AgentOptions, incarnation: AgentIncarnation) -> Vec<u8> {
         node: options.node,
         incarnation,
         settings: &options.settings,
+        cpus: &options.cpus,
         address: ADDRESS,
         directory: &options.directory,
         cgroup: options.cgroup.as_deref(),

@@ -13,6 +13,7 @@ use std::{
 
 use strobe_core::{
     authority::{AuthorityInput, PartitionConfiguration, TermPhase},
+    matrix::NodeCapacity,
     model::{Instant, NodeIndex, PartitionUid},
 };
 use strobe_fabric::authority::{AuthorityError, LocalAuthority};
@@ -317,12 +318,14 @@ fn agent_options(
     cgroup: Option<&RunCgroup>,
 ) -> Result<Vec<AgentOptions>, RunError> {
     let folder = options.folder;
-    let one = |node: NodeIndex| {
+    let one = |capacity: &NodeCapacity| {
+        let node = capacity.node;
         Ok(AgentOptions {
             programs: options.programs.clone(),
             partition,
             settings: options.prepared.settings.clone(),
             node,
+            cpus: capacity.cpus.iter().collect(),
             directory: folder.node(node.0),
             cgroup: cgroup.map(|cgroup| cgroup.node(node.0)),
             certificate: certificates.issue_node(node)?,
@@ -330,7 +333,7 @@ fn agent_options(
             process_file: folder.agent(node.0),
         })
     };
-    options.prepared.nodes.iter().map(|capacity| one(capacity.node)).collect()
+    options.prepared.nodes.iter().map(one).collect()
 }
 
 impl Interrupts {

@@ -1,6 +1,8 @@
 //! How far apart the nodes act: for each epoch of a term, the spread of the instants at which they did.
 //!
-//! The agents of one machine read one clock, so that the spread is the true skew, not an estimate of it.
+//! The agents of one machine read one clock, so that the spread is the true skew, not an estimate of it. An epoch on which
+//! a node acted when its strobe came, because it could not yet translate the announced instant, has no skew of clocks: such
+//! nodes are counted apart (`unsynchronised`).
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,8 @@ pub(super) struct Skew {
 #[derive(Debug, Clone, Copy)]
 struct Spread {
     told: usize,
+    /// All nodes acted at the announced instant.
+    timed: bool,
     begin: (u64, u64),
     end: (u64, u64),
 }
@@ -35,6 +39,8 @@ pub(super) struct Act {
     pub begin: u64,
     /// When its last gang was thawed.
     pub end: u64,
+    /// It acted at the announced instant, and not when the strobe came.
+    pub timed: bool,
 }
 
 impl Skew {
@@ -48,9 +54,10 @@ impl Skew {
         let epochs = &mut self.epochs;
         let spread = self.open.entry(act.epoch).or_insert_with(|| {
             *epochs += 1;
-            Spread { told: 0, begin: (act.begin, act.begin), end: (act.end, act.end) }
+            Spread { told: 0, timed: true, begin: (act.begin, act.begin), end: (act.end, act.end) }
         });
         spread.told += 1;
+        spread.timed &= act.timed;
         spread.begin = (spread.begin.0.min(act.begin), spread.begin.1.max(act.begin));
         spread.end = (spread.end.0.min(act.end), spread.end.1.max(act.end));
         let whole = spread.told == self.nodes;
@@ -87,7 +94,7 @@ impl Skew {
 
     /// One node alone has no spread.
     fn count(&mut self, spread: Spread) {
-        if spread.told > 1 {
+        if spread.told > 1 && spread.timed {
             self.begin.record(spread.begin.1 - spread.begin.0);
             self.end.record(spread.end.1 - spread.end.0);
         }
@@ -99,7 +106,7 @@ mod tests {
     use super::*;
 
     fn act(epoch: u64, begin: u64) -> Act {
-        Act { epoch: (1, epoch), begin, end: begin + 100 }
+        Act { epoch: (1, epoch), begin, end: begin + 100, timed: true }
     }
 
     #[test]
@@ -121,6 +128,14 @@ mod tests {
         skew.take(act(2, 9_000));
         skew.finish();
         assert_eq!((skew.begin().count(), skew.end().count(), skew.epochs()), (1, 1, 2));
+    }
+
+    #[test]
+    fn an_epoch_that_a_node_acted_on_by_receipt_has_no_skew() {
+        let mut skew = Skew::new(2);
+        skew.take(act(1, 1_000));
+        skew.take(Act { timed: false, ..act(1, 5_000_000) });
+        assert_eq!((skew.begin().count(), skew.end().count(), skew.epochs()), (0, 0, 1));
     }
 
     #[test]

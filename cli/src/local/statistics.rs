@@ -83,7 +83,8 @@ impl Statistics {
     }
 
     fn take_sample(&mut self, sample: &SwitchSample) {
-        self.skew.take(Act { epoch: (sample.term, sample.epoch), begin: sample.acted, end: sample.thawed });
+        let timed = sample.due.is_some();
+        self.skew.take(Act { epoch: (sample.term, sample.epoch), begin: sample.acted, end: sample.thawed, timed });
         if !sample.freeze.is_empty() || !sample.thaw.is_empty() {
             self.switch.record(sample.thawed.saturating_sub(sample.acted));
         }

@@ -5,7 +5,7 @@
 use std::{io::Read, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use strobe_core::model::{AgentIncarnation, NodeIndex, PartitionUid, Settings};
+use strobe_core::model::{AgentIncarnation, CpuIndex, NodeIndex, PartitionUid, Settings};
 
 /// Bytes of the document at most; a longer one is refused.
 const DOCUMENT_BYTES_MAX: u64 = 1 << 20;
@@ -22,6 +22,8 @@ pub struct Bootstrap {
     pub incarnation: AgentIncarnation,
     /// Times and policy.
     pub settings: Settings,
+    /// The CPUs of the node; empty where they are not told apart.
+    pub cpus: Vec<CpuIndex>,
     /// The address that the agent listens on and that other nodes reach it at.
     pub address: IpAddr,
     /// The agent's folder: seal file, socket, records of its gangs. It outlives the agent.

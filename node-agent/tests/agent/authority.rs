@@ -181,6 +181,7 @@ impl Nodes {
             node,
             incarnation,
             settings: self.options.settings.clone(),
+            cpus: Vec::new(),
             address: [127, 0, 0, 1].into(),
             directory: self.folder.path().join(format!("node-{node}")),
             cgroup: (!self.options.by_signals).then(|| cgroup_path(self.partition, node)),

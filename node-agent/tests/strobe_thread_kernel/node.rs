@@ -84,7 +84,7 @@ impl Node {
     pub(crate) fn new(index: NodeIndex) -> Self {
         let socket = socket();
         let address = socket.local_address().unwrap();
-        let options = StrobeThreadOptions { node: index, incarnation: AgentIncarnation(1), settings: settings(), socket };
+        let options = StrobeThreadOptions { node: index, incarnation: AgentIncarnation(1), settings: settings(), cpus: Vec::new(), socket };
         let (thread, reports) = StrobeThread::spawn(options).unwrap();
         let (heard, records, returned) = (Vec::new(), Vec::new(), Vec::new());
         Self { index, thread: Some(thread), reports, address, gangs: Vec::new(), heard, leases: 0, records, returned }
