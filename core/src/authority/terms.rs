@@ -209,9 +209,14 @@ impl Terms {
         self.met_again.map(|met| met + circumstances.settings.suspicion / MEETING_PART)
     }
 
+    /// Until when a manager without a lease may get one again.
+    fn leaderless_until(&self, circumstances: &Circumstances<'_>) -> Option<Instant> {
+        self.leaderless_since.map(|since| since + circumstances.settings.suspicion)
+    }
+
     /// True when the manager has had no lease for `suspicion`: its members are reached from here, and not by it.
     fn is_leaderless(&self, circumstances: &Circumstances<'_>) -> bool {
-        self.leaderless_since.is_some_and(|since| circumstances.now >= since + circumstances.settings.suspicion)
+        self.leaderless_until(circumstances).is_some_and(|until| circumstances.now >= until)
     }
 
     fn may_widen(&self, circumstances: &Circumstances<'_>, nodes: &Nodes, record: &TermRecord) -> bool {
@@ -344,8 +349,8 @@ impl Terms {
                     .filter(|(_, known)| known.state == NodeState::Unreachable)
                     .map(|(_, known)| known.silent_since + suspicion);
                 let widening = self.has_outsider(nodes, record).then(|| self.entered + suspicion);
-                let leaderless = self.leaderless_since.map(|since| since + suspicion);
-                silent.chain(widening).chain(leaderless).chain(self.meeting_until(circumstances)).collect()
+                let waits = self.leaderless_until(circumstances).into_iter().chain(self.meeting_until(circumstances));
+                silent.chain(widening).chain(waits).collect()
             }
             (TermPhase::Writing | TermPhase::Confirming, _) | (TermPhase::Established, None) => Vec::new(),
         }

@@ -209,10 +209,17 @@ impl Reign {
             if self.is_numbered(operation) {
                 continue;
             }
-            match self.refused_before(operation).or_else(|| self.refusal(&request)) {
-                Some(reason) => self.refuse(operation, reason, out),
-                None => return Some(self.operation_record(operation, request)),
+            let before = self.refused_before(operation);
+            let Some(reason) = before.or_else(|| self.refusal(&request)) else {
+                return Some(self.operation_record(operation, request));
+            };
+            if before.is_none() {
+                self.remember_refusal(operation, reason);
             }
+            out.push(ManagerEffect::Send {
+                to: operation.caller.node,
+                message: ToMember::Refused { operation, outcome: Outcome::Aborted(reason) },
+            });
         }
         None
     }
@@ -222,16 +229,12 @@ impl Reign {
         refused.iter().find(|(known, _)| *known == operation).map(|(_, reason)| *reason)
     }
 
-    fn refuse(&mut self, operation: OperationId, reason: AbortReason, out: &mut Outbox<ManagerEffect>) {
-        let to = operation.caller.node;
-        out.push(ManagerEffect::Send { to, message: ToMember::Refused { operation, outcome: Outcome::Aborted(reason) } });
-        if self.refused_before(operation).is_none() {
-            let refused = self.refused.entry(to).or_default();
-            if refused.len() == OUTCOMES_PER_NODE_MAX {
-                refused.pop_front();
-            }
-            refused.push_back((operation, reason));
+    fn remember_refusal(&mut self, operation: OperationId, reason: AbortReason) {
+        let refused = self.refused.entry(operation.caller.node).or_default();
+        if refused.len() == OUTCOMES_PER_NODE_MAX {
+            refused.pop_front();
         }
+        refused.push_back((operation, reason));
     }
 
     fn operation_record(&mut self, operation: OperationId, request: Request) -> Record {
