@@ -11,7 +11,7 @@ mod local;
 use std::{fs::OpenOptions, io::Write, path::PathBuf, process::Command, time::Instant};
 
 use command::job;
-use local::{BUSY, LocalRun, Surroundings, eventually, is_thawed, members, signal};
+use local::{BUSY, Ended, LocalRun, Surroundings, eventually, is_thawed, members, signal};
 use rustix::process::Signal;
 
 /// A file to which the time is appended that a gang's end took, one number of microseconds a line: for `cargo xtask faults`.
@@ -26,6 +26,15 @@ fn busy_on(name: &str, nodes: u16, spec: &str) -> String {
 
 fn two_busy_jobs(nodes: u16) -> Vec<String> {
     vec![busy_on("first", nodes, ""), busy_on("second", nodes, "")]
+}
+
+/// Waits for the end of [`two_busy_jobs`]: both have completed in one go.
+fn both_complete(run: LocalRun) -> Ended {
+    let ended = run.wait();
+    assert_eq!(ended.code, COMPLETED);
+    ended.assert_undisturbed("first");
+    ended.assert_undisturbed("second");
+    ended
 }
 
 #[test]
@@ -88,10 +97,7 @@ fn a_killed_manager_is_replaced_and_both_jobs_finish() {
     signal(killed, Signal::KILL);
     eventually("its node has an agent again", || run.agent(manager) != killed);
     run.finish();
-    let ended = run.wait();
-    assert_eq!(ended.code, COMPLETED);
-    ended.assert_undisturbed("first");
-    ended.assert_undisturbed("second");
+    let ended = both_complete(run);
     assert!(ended.report["terms"].as_u64().unwrap() >= 2, "nobody else was appointed: {}", ended.report);
     assert_eq!(ended.lives(manager), 2);
     ended.scratch_is_clean();
@@ -108,10 +114,7 @@ fn another_killed_agent_is_admitted_again_and_both_jobs_finish() {
     eventually("its node has an agent again", || run.agent(node) != killed);
     assert_eq!(ranks.each_ref().map(|ranks| members(ranks)), before, "ranks outlive their agent");
     run.finish();
-    let ended = run.wait();
-    assert_eq!(ended.code, COMPLETED);
-    ended.assert_undisturbed("first");
-    ended.assert_undisturbed("second");
+    let ended = both_complete(run);
     assert_eq!(ended.lives(node), 2);
     ended.scratch_is_clean();
 }
@@ -182,10 +185,7 @@ fn managers_that_die_one_after_the_other_are_replaced() {
     let ranks = [run.ranks(1, 0), run.ranks(2, 0)];
     eventually("the gangs are switched again", || ranks.iter().any(|ranks| !is_thawed(ranks)));
     run.finish();
-    let ended = run.wait();
-    assert_eq!(ended.code, COMPLETED);
-    ended.assert_undisturbed("first");
-    ended.assert_undisturbed("second");
+    let ended = both_complete(run);
     ended.scratch_is_clean();
 }
 
@@ -198,10 +198,7 @@ fn when_all_agents_die_at_once_global_memory_begins_anew_and_both_jobs_finish() 
     let ranks = [run.ranks(1, 0), run.ranks(2, 0)];
     eventually("the gangs are switched again", || ranks.iter().any(|ranks| !is_thawed(ranks)));
     run.finish();
-    let ended = run.wait();
-    assert_eq!(ended.code, COMPLETED);
-    ended.assert_undisturbed("first");
-    ended.assert_undisturbed("second");
+    let ended = both_complete(run);
     ended.scratch_is_clean();
 }
 
@@ -216,10 +213,7 @@ fn ranks_that_complete_while_no_agent_lives_have_completed() {
     run.finish();
     eventually("every rank has completed", || all.iter().all(|ranks| members(ranks).is_empty()));
     agents.into_iter().for_each(|agent| signal(agent, Signal::KILL));
-    let ended = run.wait();
-    assert_eq!(ended.code, COMPLETED);
-    ended.assert_undisturbed("first");
-    ended.assert_undisturbed("second");
+    let ended = both_complete(run);
     ended.scratch_is_clean();
 }
 
@@ -234,10 +228,7 @@ fn an_agent_that_was_stopped_comes_back_and_both_jobs_finish() {
     signal(run.agent(node), Signal::CONT);
     eventually("its gangs are switched again", || ranks.iter().any(|ranks| !is_thawed(ranks)));
     run.finish();
-    let ended = run.wait();
-    assert_eq!(ended.code, COMPLETED);
-    ended.assert_undisturbed("first");
-    ended.assert_undisturbed("second");
+    let ended = both_complete(run);
     assert_eq!(ended.lives(node), 1);
     ended.scratch_is_clean();
 }
@@ -286,10 +277,7 @@ fn steps_of_the_wall_clock_change_nothing() {
     let surroundings = Surroundings { times, environment: &environment };
     let run = LocalRun::start_in(&surroundings, &jobs, &[], &["first.0", "first.1", "second.0", "second.1"]);
     run.finish();
-    let ended = run.wait();
-    assert_eq!(ended.code, COMPLETED);
-    ended.assert_undisturbed("first");
-    ended.assert_undisturbed("second");
+    let ended = both_complete(run);
     assert_eq!((ended.report["terms"].as_u64(), ended.report["strobes"]["watchdogExpiries"].as_u64()), (Some(1), Some(0)));
     assert!(ended.report["strobes"]["count"].as_u64() > Some(0));
     // Without it the test would show nothing: an agent, at least, asked for the time of day to check certificates.
