@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use serde::{Deserialize, Serialize};
 use strobe_core::{
     model::{GangSlot, Instant, NodeIndex, NodePlacement, RankIndex, RankOutcome},
@@ -127,7 +130,7 @@ impl Gang {
     pub(super) fn kill_supervisor(&self) {
         let Some(process) = self.supervisor.as_ref().filter(|_| !self.supervisor_ended) else { return };
         if let Err(error) = pidfd_send_signal(&process.descriptor, Signal::KILL)
-            && error != rustix::io::Errno::SRCH
+            && error != Errno::SRCH
         {
             tracing::warn!(%error, "a supervisor could not be killed");
         }
@@ -142,10 +145,21 @@ impl SupervisorProcess {
         if process_of(self.descriptor.as_fd()).is_ok() { children } else { Vec::new() }
     }
 
-    /// The process of that number, which the caller knows to be a supervisor that was not reaped. None when there is none.
-    pub(super) fn open(pid: i32) -> Option<Self> {
-        let descriptor = pidfd_open(Pid::from_raw(pid.max(0))?, PidfdFlags::NONBLOCK).ok()?;
-        Some(Self { pid, descriptor })
+    /// The process of that number, which the caller knows to be a supervisor that was not reaped.
+    ///
+    /// # Errors
+    /// There is none, or no descriptor is left.
+    pub(super) fn open(pid: i32) -> Result<Self, Errno> {
+        let process = Pid::from_raw(pid.max(0)).ok_or(Errno::SRCH)?;
+        Ok(Self { pid, descriptor: pidfd_open(process, PidfdFlags::NONBLOCK)? })
+    }
+
+    /// Another hold on the same process.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self { pid: self.pid, descriptor: self.descriptor.try_clone()? })
     }
 }
 

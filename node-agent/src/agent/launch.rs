@@ -66,7 +66,7 @@ impl Agent {
     fn find_again(&mut self, started: StartedGang) {
         let Some(run) = started.gang.run.map(GangRun::from) else { return };
         // The descriptor first: what is looked at then is the process that it means.
-        let alive = started.supervisor.and_then(SupervisorProcess::open);
+        let alive = started.supervisor.and_then(|process| SupervisorProcess::open(process).ok());
         let alive = alive.filter(|process| is_supervisor(process.pid, &self.files.socket()));
         if alive.is_none() && started.supervisor.is_some() {
             return self.remove_note(run);
@@ -202,7 +202,7 @@ impl Agent {
         let mut child = tokio::process::Command::from(self.supervisor_command(run, gang)).spawn()?;
         started.supervisor = child.id().and_then(|process| i32::try_from(process).ok());
         // Nobody has waited for it yet: the number is its own.
-        let process = started.supervisor.and_then(SupervisorProcess::open);
+        let process = started.supervisor.and_then(|process| SupervisorProcess::open(process).ok());
         if let Err(error) = self.files.write_gang(run, &started) {
             tracing::warn!(%run, %error, "a restarted agent has to wait for this gang's supervisor to report in");
         }

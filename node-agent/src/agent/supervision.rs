@@ -41,12 +41,7 @@ impl Agent {
                 self.strangers.remove(&connection);
                 if let Some(gang) = self.gang_of(connection).and_then(|run| self.gangs.get_mut(&run)) {
                     gang.hello = None;
-                    gang.connection.take_if(|held| held.id == connection && held.is_closed());
-                }
-            }
-            SupervisorEvent::ProcessEnded { connection } => {
-                if let Some(run) = self.gang_of(connection) {
-                    self.supervisor_ended(run);
+                    gang.connection = None;
                 }
             }
         }
@@ -57,7 +52,7 @@ impl Agent {
         if self.strangers.len() < STRANGERS_MAX {
             self.strangers.insert(connection.id, connection);
         } else {
-            tracing::warn!(pid = connection.pid, "too many connections say nothing; another is closed");
+            tracing::warn!(pid = connection.process.pid, "too many connections say nothing; another is closed");
         }
     }
 
@@ -116,10 +111,12 @@ impl Agent {
         let named = |(run, gang): &(&GangRun, &Gang)| {
             let incarnation = GangIncarnation(u32::try_from(hello.incarnation.0).unwrap_or(u32::MAX));
             let launched = gang.launched.as_ref().is_some_and(|launched| launched.gang.name == hello.gang.0);
-            launched && run.incarnation == incarnation && gang.supervisor.as_ref().is_none_or(|process| process.pid == connection.pid)
+            launched
+                && run.incarnation == incarnation
+                && gang.supervisor.as_ref().is_none_or(|process| process.pid == connection.process.pid)
         };
         let Some(run) = self.gangs.iter().find(named).map(|(run, _)| *run) else {
-            tracing::warn!(gang = hello.gang.0, pid = connection.pid, "a supervisor of a gang that is not this agent's; refused");
+            tracing::warn!(gang = hello.gang.0, pid = connection.process.pid, "a supervisor of a gang that is not this agent's; refused");
             connection.send(ToSupervisor::Refuse { explanation: "this agent was not asked to run the gang".into() }, None);
             return;
         };
@@ -128,10 +125,10 @@ impl Agent {
             return;
         };
         connection.send(ToSupervisor::Welcome { version }, None);
-        let gang = self.gangs.entry(run).or_default();
-        if gang.supervisor.is_none() {
-            gang.supervisor = SupervisorProcess::open(connection.pid);
+        if self.gangs.get(&run).is_some_and(|gang| gang.supervisor.is_none()) {
+            self.take_over(run, &connection.process);
         }
+        let gang = self.gangs.entry(run).or_default();
         gang.connection = Some(connection);
         gang.ended = ended_ranks(&hello);
         let configured = hello.configured;
@@ -140,6 +137,15 @@ impl Agent {
             self.supervisor_may_begin(run);
         } else {
             self.tell_of_the_end(run, configured);
+        }
+    }
+
+    /// A supervisor that an earlier life of the agent started and could not note: it is no child, and its end is to be told too.
+    fn take_over(&mut self, run: GangRun, process: &SupervisorProcess) {
+        self.watch(run, process);
+        let held = process.try_clone().inspect_err(|error| tracing::warn!(%run, %error, "a supervisor cannot be held on to"));
+        if let Some(gang) = self.gangs.get_mut(&run) {
+            gang.supervisor = held.ok();
         }
     }
 

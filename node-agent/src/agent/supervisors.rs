@@ -2,14 +2,11 @@
 
 use std::{io, path::Path, time::Duration};
 
-use rustix::{
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with},
-    process::{Pid, PidfdFlags, pidfd_open},
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 use std::os::fd::OwnedFd;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::AbortHandle};
 
-use super::{back_off::BackOff, event::Event};
+use super::{back_off::BackOff, event::Event, gang::SupervisorProcess};
 use crate::supervisor_protocol::{AgentEndpoint, ProtocolError, ToAgent, ToSupervisor};
 use crate::sys::descriptor::register;
 
@@ -46,11 +43,6 @@ pub(super) enum SupervisorEvent {
         /// The connection.
         connection: ConnectionId,
     },
-    /// The process at the other end has ended.
-    ProcessEnded {
-        /// The connection.
-        connection: ConnectionId,
-    },
 }
 
 /// The agent's end of a connection. Dropping it closes the connection.
@@ -59,7 +51,7 @@ pub(super) struct Connection {
     /// Its name.
     pub id: ConnectionId,
     /// The process at the other end, as the kernel knows it.
-    pub pid: i32,
+    pub process: SupervisorProcess,
     outgoing: mpsc::Sender<(ToSupervisor, Option<OwnedFd>)>,
     task: AbortHandle,
 }
@@ -68,13 +60,6 @@ impl Connection {
     /// Queues a message. False when the supervisor does not read: the connection is of no more use.
     pub(super) fn send(&self, message: ToSupervisor, descriptor: Option<OwnedFd>) -> bool {
         self.outgoing.try_send((message, descriptor)).is_ok()
-    }
-}
-
-impl Connection {
-    /// True when its task takes no messages any more.
-    pub(super) fn is_closed(&self) -> bool {
-        self.outgoing.is_closed()
     }
 }
 
@@ -144,14 +129,13 @@ async fn begin(id: ConnectionId, socket: OwnedFd, uid: u32, events: &mpsc::Sende
     if peer.uid != uid {
         return Err(RefusedConnection::User { found: peer.uid, expected: uid });
     }
-    let process = Pid::from_raw(peer.pid).ok_or(rustix::io::Errno::SRCH)?;
-    let process = register(pidfd_open(process, PidfdFlags::NONBLOCK)?)?;
+    let process = SupervisorProcess::open(peer.pid)?;
     let endpoint = register(endpoint)?;
     let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
     // The connection's own messages must follow the event that announces it: the task waits for that.
     let (announced, wait) = tokio::sync::oneshot::channel();
-    let task = tokio::spawn(converse(id, endpoint, process, queue, events.clone(), wait)).abort_handle();
-    let connection = Connection { id, pid: peer.pid, outgoing, task };
+    let task = tokio::spawn(converse(id, endpoint, queue, events.clone(), wait)).abort_handle();
+    let connection = Connection { id, process, outgoing, task };
     if events.send(Event::Supervisor(SupervisorEvent::Connected(connection))).await.is_ok() {
         // A task that has ended already was aborted with its connection.
         let _ended = announced.send(());
@@ -162,7 +146,6 @@ async fn begin(id: ConnectionId, socket: OwnedFd, uid: u32, events: &mpsc::Sende
 async fn converse(
     id: ConnectionId,
     mut endpoint: AsyncFd<AgentEndpoint>,
-    process: AsyncFd<OwnedFd>,
     mut queue: mpsc::Receiver<(ToSupervisor, Option<OwnedFd>)>,
     events: mpsc::Sender<Event>,
     announced: tokio::sync::oneshot::Receiver<()>,
@@ -176,9 +159,6 @@ async fn converse(
     drop(endpoint);
     // The receiver is gone only when the agent ends.
     let _agent_ends = events.send(Event::Supervisor(SupervisorEvent::Closed { connection: id })).await;
-    if process.readable().await.is_ok() {
-        let _agent_ends = events.send(Event::Supervisor(SupervisorEvent::ProcessEnded { connection: id })).await;
-    }
 }
 
 /// Moves messages both ways until the connection is over.
