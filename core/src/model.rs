@@ -8,7 +8,7 @@ mod settings;
 mod term;
 mod time;
 
-pub use gang::{Desire, EndCause, GangEvent, GangState, RankOutcome, WrongEvent};
+pub use gang::{BarrierFailure, Desire, EndCause, GangEvent, GangState, RankOutcome, WrongEvent};
 pub use identifiers::{
     AgentIncarnation, CpuIndex, Epoch, Fence, GangId, GangIncarnation, GangRun, GangSlot, MatrixVersion, NodeIncarnation, NodeIndex,
     PartitionUid, RankIndex, RecordNumber, RowIndex, Term, View,

@@ -20,7 +20,7 @@ use strobe_node_agent::{
 
 const ROUNDS: u64 = 2000;
 /// Fragments that random bytes would hardly find.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 25] = [
     "cmd=",
     "mcmd=",
     "init",
@@ -36,6 +36,7 @@ const WORDS: [&str; 24] = [
     "finalize",
     "abort",
     " exitcode=",
+    " message=a b",
     "spawn",
     "endcmd",
     "\n",
@@ -111,6 +112,7 @@ fn check_effect(effect: &PmiEffect) {
             assert!(block.len() <= limits::BLOCK_BYTES);
             block::pairs(block).unwrap();
         }
+        PmiEffect::BarrierFailed { .. } => {}
         PmiEffect::Aborted { explanation, .. } => assert!(explanation.len() <= limits::EXPLANATION_BYTES),
     }
 }

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use proptest::prelude::*;
-use strobe_node_agent::pmi::{BarrierError, LocalRank, PmiEffect, PmiServer, PmiSettings, block, limits};
+use strobe_node_agent::{
+    pmi::{BarrierError, LocalRank, PmiEffect, PmiServer, PmiSettings, block, limits},
+    supervisor_protocol::BarrierFault,
+};
 
 const FIRST: LocalRank = LocalRank(0);
 const SECOND: LocalRank = LocalRank(1);
@@ -90,12 +93,48 @@ fn a_rank_that_leaves_fails_the_barrier_that_others_wait_in() {
 }
 
 #[test]
+fn what_the_agent_cannot_know_of_a_failed_barrier_is_told() {
+    let failed = |fault| PmiEffect::BarrierFailed { fault };
+    let mut server = initialised(2);
+    say(&mut server, FIRST, "cmd=barrier_in");
+    let text = "cmd=barrier_failed rc=-1 msg=a_rank_left";
+    let told = vec![reply(SECOND, "cmd=finalize_ack"), failed(BarrierFault::RankLeft), reply(FIRST, text)];
+    assert_eq!(say(&mut server, SECOND, "cmd=finalize"), told);
+    // Whether the others enter before it leaves or after makes no difference.
+    assert_eq!(say(&mut server, FIRST, "cmd=barrier_in"), vec![reply(FIRST, text), failed(BarrierFault::RankLeft)]);
+
+    let mut server = initialised(2);
+    enter_all(&mut server);
+    let mut effects = Vec::new();
+    server.barrier_complete(1, b"no pair\n", &mut effects).unwrap_err();
+    assert_eq!(effects[0], failed(BarrierFault::Damaged));
+}
+
+#[test]
+fn an_abort_is_obeyed_whatever_its_line_holds() {
+    let many = format!("cmd=abort exitcode=4 message={}", "word ".repeat(2 * limits::FIELDS));
+    let cases = [
+        ("cmd=abort", 1, ""),
+        ("cmd=abort exitcode=0", 0, ""),
+        ("cmd=abort exitcode=706566 message=abort", 706_566, "abort"),
+        ("cmd=abort exitcode=-2 message=a b=c  d ", -2, "a b=c  d"),
+        ("cmd=abort error_msg=old style exitcode=5", 5, "old style exitcode=5"),
+        ("cmd=abort exitcode=99999999999 what", 1, ""),
+        (many.as_str(), 4, many.split_once("message=").unwrap().1.trim_end()),
+    ];
+    for (question, code, explanation) in cases {
+        let aborted = PmiEffect::Aborted { rank: FIRST, code, explanation: explanation.to_owned() };
+        assert_eq!(say(&mut initialised(2), FIRST, question), vec![aborted], "{question:.60}");
+    }
+}
+
+#[test]
 fn a_malformed_block_fails_the_barrier() {
     let mut server = initialised(2);
     enter_all(&mut server);
     let mut effects = Vec::new();
     assert!(matches!(server.barrier_complete(1, b"no pair\n", &mut effects), Err(BarrierError::BadBlock { number: 1, .. })));
-    assert_eq!(effects.len(), 2);
+    assert_eq!(effects.len(), 3, "the agent and both ranks are told");
 }
 
 #[test]
@@ -183,6 +222,7 @@ proptest! {
                     prop_assert_eq!(*rank, FIRST);
                     prop_assert!(bytes.is_ascii() && bytes.len() < limits::LINE_BYTES);
                 }
+                PmiEffect::BarrierFailed { .. } => {}
                 PmiEffect::Aborted { rank, .. } => prop_assert_eq!(*rank, FIRST),
                 PmiEffect::BarrierEntered { .. } => prop_assert!(false, "the other rank is not in"),
             }
@@ -197,7 +237,7 @@ proptest! {
         let mut effects = Vec::new();
         let result = server.barrier_complete(1, &block, &mut effects);
         prop_assert_eq!(result.is_ok(), block::pairs(&block).is_ok());
-        prop_assert_eq!(effects.len(), 2);
+        prop_assert_eq!(effects.len(), 2 + usize::from(result.is_err()), "of a failure the agent is told, too");
     }
 }
 

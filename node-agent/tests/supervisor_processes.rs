@@ -69,7 +69,7 @@ fn an_abort_in_one_rank_is_told_with_its_code() {
     let child = supervisor(&agent, &[], &[&program, "abort"]);
     let mut connection = agent.accept();
     connection.bring_up_and_release(configure(0, 1, 2), None);
-    let aborted = connection.until(|message| matches!(message, ToAgent::PmiAborted { .. }));
+    let aborted = connection.until(|message| matches!(message, ToAgent::PmiAborted { .. } | ToAgent::RankExited { rank: Rank(1), .. }));
     assert!(matches!(aborted, ToAgent::PmiAborted { rank: Rank(1), code: 42, .. }), "{aborted:?}");
     connection.send(ToSupervisor::Kill);
     connection.drain(2);

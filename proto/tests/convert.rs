@@ -13,9 +13,9 @@ use strobe_core::{
     limits::{CPUS_PER_NODE_MAX, GANGS_PER_PLAN_MAX, MEMBERS_MAX, RANKS_PER_GANG_MAX},
     message::{GangReport, PartitionReport},
     model::{
-        AgentIncarnation, Appointment, CpuIndex, Desire, EndCause, EstablishedTerm, Fence, GangId, GangIncarnation, GangRun, MatrixVersion,
-        NodeIncarnation, NodeIndex, NodePlacement, NodeSet, PartitionUid, Plan, PlannedGang, Policy, RankIndex, RankOutcome, RowSet,
-        Settings, SettingsError, Term, TermRecord, View,
+        AgentIncarnation, Appointment, BarrierFailure, CpuIndex, Desire, EndCause, EstablishedTerm, Fence, GangId, GangIncarnation,
+        GangRun, MatrixVersion, NodeIncarnation, NodeIndex, NodePlacement, NodeSet, PartitionUid, Plan, PlannedGang, Policy, RankIndex,
+        RankOutcome, RowSet, Settings, SettingsError, Term, TermRecord, View,
     },
     primitives::GangPhase,
 };
@@ -110,6 +110,13 @@ fn causes() -> Vec<EndCause> {
         EndCause::SupervisorLost { node: LAST_NODE },
         EndCause::NodeLost { node: LAST_NODE },
         EndCause::Terminated,
+        failed(RankOutcome::Aborted(i32::MIN)),
+        failed(RankOutcome::Aborted(i32::MAX)),
+        EndCause::BarrierFailed { node: LAST_NODE, reason: BarrierFailure::KeysTooLarge },
+        EndCause::BarrierFailed { node: LAST_NODE, reason: BarrierFailure::MemoryFull },
+        EndCause::BarrierFailed { node: LAST_NODE, reason: BarrierFailure::SpaceFull },
+        EndCause::BarrierFailed { node: LAST_NODE, reason: BarrierFailure::KeysDamaged },
+        EndCause::BarrierFailed { node: LAST_NODE, reason: BarrierFailure::RankLeft },
     ]
 }
 
@@ -253,7 +260,7 @@ fn a_bad_report_is_refused_field_by_field() {
 
 #[test]
 fn a_bad_cause_of_an_end_is_refused_field_by_field() {
-    use agent::{EndCause as Wire, RankFailed, end_cause::Cause, rank_failed::Outcome};
+    use agent::{BarrierFailed, EndCause as Wire, RankFailed, end_cause::Cause, rank_failed::Outcome};
     let failed = RankFailed { node: 1, rank: 2, outcome: Some(Outcome::Exited(3)) };
     let ended = |outcome| Cause::RankFailed(RankFailed { outcome: Some(outcome), ..failed });
     let bad = [
@@ -265,6 +272,9 @@ fn a_bad_cause_of_an_end_is_refused_field_by_field() {
         (ended(Outcome::NotStarted(65_536)), out_of_range("not_started", 65_536)),
         (Cause::SupervisorLost(64), out_of_range("supervisor_lost", 64)),
         (Cause::NodeLost(64), out_of_range("node_lost", 64)),
+        (Cause::BarrierFailed(BarrierFailed { node: 64, reason: 1 }), out_of_range("node", 64)),
+        (Cause::BarrierFailed(BarrierFailed { node: 1, reason: 0 }), missing("reason")),
+        (Cause::BarrierFailed(BarrierFailed { node: 1, reason: 6 }), out_of_range("reason", 6)),
     ];
     for (cause, error) in bad {
         assert_eq!(EndCause::try_from(carried(&Wire { cause: Some(cause) })), Err(error));

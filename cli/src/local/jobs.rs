@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use strobe_core::{
     authority::{JobPlacement, JobSpecification, JobStatus, LaunchFailure, RestartPolicy, StateReason},
-    model::{EndCause, GangId, GangIncarnation, GangRun, GangState, Instant, NodeIndex, RankOutcome},
+    model::{BarrierFailure, EndCause, GangId, GangIncarnation, GangRun, GangState, Instant, NodeIndex, RankOutcome},
     primitives::GangPhase,
 };
 use strobe_crds::{parallel_job::RestartCause, validate::ValidJob};
@@ -44,6 +44,8 @@ pub(super) struct Job {
     pub ended: Option<Instant>,
     /// What the operating system said of a program that could not be started.
     pub launch_problem: Option<String>,
+    /// What a rank of a life said when it called MPI_Abort, of the lives whose failures are remembered.
+    last_words: BTreeMap<GangIncarnation, String>,
     /// Why earlier lives ended badly, the first ones.
     failures: BTreeMap<GangIncarnation, EndCause>,
     /// CPU seconds of its ranks, of each life on each node.
@@ -76,6 +78,7 @@ impl Jobs {
             released: None,
             ended: None,
             launch_problem: None,
+            last_words: BTreeMap::new(),
             failures: BTreeMap::new(),
             cpu_seconds: BTreeMap::new(),
         };
@@ -117,6 +120,14 @@ impl Jobs {
         }
     }
 
+    /// What a rank says as it calls MPI_Abort. Of several ranks of one life the first is remembered.
+    pub(super) fn aborted(&mut self, run: GangRun, message: String) {
+        let Some(job) = self.get_mut(run.gang).filter(|_| !message.is_empty()) else { return };
+        if job.last_words.len() < FAILURES || job.last_words.contains_key(&run.incarnation) {
+            job.last_words.entry(run.incarnation).or_insert(message);
+        }
+    }
+
     /// What an agent measures of a gang.
     pub(super) fn measured(&mut self, run: GangRun, node: NodeIndex, cpu_seconds: f64, released: Option<Instant>) {
         let Some(job) = self.get_mut(run.gang) else { return };
@@ -151,6 +162,7 @@ impl Job {
     pub(super) fn failures(&self) -> impl Iterator<Item = (GangIncarnation, Explanation)> {
         self.failures.iter().map(|(incarnation, cause)| {
             let (reason, message) = explain_end(*cause);
+            let message = self.with_last_words(*incarnation, *cause, message);
             (*incarnation, Explanation { reason: reason.to_owned(), message })
         })
     }
@@ -165,9 +177,17 @@ impl Job {
             ) => {
                 format!("{message}: {problem}")
             }
+            (_, StateReason::Ended(cause)) => self.with_last_words(self.incarnation, *cause, message),
             _ => message,
         };
         Explanation { reason: reason.to_owned(), message }
+    }
+
+    fn with_last_words(&self, incarnation: GangIncarnation, cause: EndCause, message: String) -> String {
+        match (cause, self.last_words.get(&incarnation)) {
+            (EndCause::RankFailed { outcome: RankOutcome::Aborted(_), .. }, Some(words)) => format!("{message}: {words}"),
+            _ => message,
+        }
     }
 }
 
@@ -229,10 +249,24 @@ fn explain_end(cause: EndCause) -> (&'static str, String) {
             RankOutcome::Exited(status) => ("RankExited", format!("rank {rank} on node {node} exited with status {status}")),
             RankOutcome::Signalled(signal) => ("RankKilled", format!("rank {rank} on node {node} was killed by signal {signal}")),
             RankOutcome::NotStarted(number) => ("ProgramNotStarted", format!("rank {rank} on node {node}: {}", system_error(number))),
+            RankOutcome::Aborted(code) => ("Aborted", format!("rank {rank} on node {node} called MPI_Abort with exit code {code}")),
         },
         EndCause::SupervisorLost { node } => ("SupervisorLost", format!("the supervisor on node {node} ended before its ranks")),
         EndCause::NodeLost { node } => ("NodeLost", format!("node {node} was lost")),
         EndCause::Terminated => ("Cancelled", "it was ended".to_owned()),
+        EndCause::BarrierFailed { node, reason } => {
+            ("BarrierFailed", format!("the ranks cannot find each other, as node {node} says: {}", explain_barrier(reason)))
+        }
+    }
+}
+
+const fn explain_barrier(reason: BarrierFailure) -> &'static str {
+    match reason {
+        BarrierFailure::KeysTooLarge => "their keys are too large to be sent to all nodes at once",
+        BarrierFailure::MemoryFull => "global memory has no room for their keys",
+        BarrierFailure::SpaceFull => "a key-value space has no room for the keys of all ranks",
+        BarrierFailure::KeysDamaged => "the keys that came to it are damaged",
+        BarrierFailure::RankLeft => "a rank left while others waited for it in a barrier",
     }
 }
 
@@ -282,6 +316,33 @@ mod tests {
         let explanation = Explanation { reason: "RankExited".to_owned(), message: "rank 3 on node 1 exited with status 7".to_owned() };
         assert_eq!(job.explanation(), explanation);
         assert!(jobs.at_rest() && jobs.any_failed());
+    }
+
+    #[test]
+    fn an_abort_is_told_with_its_code_and_its_words() {
+        let mut jobs = jobs();
+        let run = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
+        let cause = EndCause::RankFailed { node: NodeIndex(1), rank: RankIndex(3), outcome: RankOutcome::Aborted(-7) };
+        let told = |jobs: &Jobs| {
+            let job = jobs.get(GangId(1)).unwrap();
+            assert_eq!(job.failures().collect::<Vec<_>>(), [(run.incarnation, job.explanation())]);
+            job.explanation()
+        };
+        jobs.reported(run, GangPhase::Ended(cause));
+        jobs.get_mut(GangId(1)).unwrap().update(status(GangState::Failed, StateReason::Ended(cause)), Instant::from_nanoseconds(1));
+        let message = "rank 3 on node 1 called MPI_Abort with exit code -7".to_owned();
+        assert_eq!(told(&jobs), Explanation { reason: "Aborted".to_owned(), message: message.clone() });
+        for words in ["", "no convergence", "and another rank"] {
+            jobs.aborted(run, words.to_owned());
+        }
+        assert_eq!(told(&jobs).message, format!("{message}: no convergence"));
+    }
+
+    #[test]
+    fn a_barrier_that_failed_is_told_with_its_reason() {
+        let cause = EndCause::BarrierFailed { node: NodeIndex(2), reason: BarrierFailure::MemoryFull };
+        let message = "the ranks cannot find each other, as node 2 says: global memory has no room for their keys".to_owned();
+        assert_eq!(explain_end(cause), ("BarrierFailed", message));
     }
 
     #[test]

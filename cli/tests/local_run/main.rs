@@ -78,6 +78,18 @@ fn a_failed_rank_is_named_and_its_log_is_kept() {
 }
 
 #[test]
+fn a_rank_that_aborts_is_named_with_its_code_and_its_words() {
+    let scratch = Scratch::new();
+    // Only bash writes to descriptors of more than one digit.
+    let abort = r#"exec bash -c 'printf "cmd=abort exitcode=42 message=no convergence\n" >&$PMI_FD; exit 1'"#;
+    let script = format!("test $RANK = 1 && {abort}; while :; do :; done");
+    let (outcome, report) = run(&scratch, &[job("bad", &script, "nodes: 2\nlaunch: {protocol: pmi1}")], &[]);
+    let why = "rank 1 on node 1 called MPI_Abort with exit code 42: no convergence";
+    assert_eq!((outcome.code, text(&report, "/jobs/0/reason"), text(&report, "/jobs/0/message")), (FAILED, "Aborted", why), "{report:#}");
+    assert!(outcome.stderr.contains(&format!("bad: Failed, {why}")), "{outcome:?}");
+}
+
+#[test]
 fn a_program_that_cannot_be_executed_says_why() {
     let scratch = Scratch::new();
     scratch.write("script", "#!/no/such/interpreter\n");

@@ -28,6 +28,23 @@ pub enum RankOutcome {
     Signalled(u8),
     /// Its program could not be started; the operating system's error number.
     NotStarted(u16),
+    /// It called `MPI_Abort` with this exit code, which may be 0.
+    Aborted(i32),
+}
+
+/// Why the barrier in which ranks exchange their addresses can never be complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum BarrierFailure {
+    /// The keys of all ranks together are larger than a payload may be.
+    KeysTooLarge,
+    /// Global memory has no room for the keys.
+    MemoryFull,
+    /// A node's key-value space has no room for the keys of all ranks.
+    SpaceFull,
+    /// The keys that came to a node are not what supervisors write.
+    KeysDamaged,
+    /// A rank had left before it entered.
+    RankLeft,
 }
 
 /// Why a gang's run ended.
@@ -56,6 +73,13 @@ pub enum EndCause {
     },
     /// The authority ended it: cancelled, suspended, past its deadline.
     Terminated,
+    /// Its ranks cannot find each other: a wire-up barrier failed.
+    BarrierFailed {
+        /// The node that knows.
+        node: NodeIndex,
+        /// Why.
+        reason: BarrierFailure,
+    },
 }
 
 /// Where a job stands in its life (section 7 of the design). *Switched-out* shows as `Running`.

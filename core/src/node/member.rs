@@ -219,6 +219,7 @@ impl Machine for Member {
             MemberInput::SupervisorUp { run, entry } => self.supervisor_up(run, entry, out),
             MemberInput::HoldAcknowledged(run) => self.hold_acknowledged(run, out),
             MemberInput::RankEnded { run, rank, outcome } => self.rank_ended(run, rank, outcome, out),
+            MemberInput::BarrierFailed { run, reason } => self.barrier_failed(run, reason, out),
             MemberInput::SupervisorLost(run) => self.supervisor_lost(run, out),
             MemberInput::GangGone(run) => self.gang_gone(run, out),
             MemberInput::Submit(request) => self.submit(request, out),

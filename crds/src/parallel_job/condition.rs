@@ -110,8 +110,10 @@ pub enum FailureReason {
     /// The kernel ended a rank for lack of memory.
     #[serde(rename = "OOMKilled")]
     OutOfMemory,
-    /// A rank called abort over PMI.
+    /// A rank called MPI_Abort.
     Aborted,
+    /// The ranks could not find each other: a barrier of their wire-up failed.
+    BarrierFailed,
     /// The program of the ranks could not be started.
     ProgramNotStarted,
     /// A supervisor did not report in.

@@ -7,9 +7,9 @@
 mod book;
 
 use strobe_core::{
-    model::{GangRun, NodeIndex, NodeSet, RankOutcome},
+    model::{BarrierFailure, GangRun, NodeIndex, NodeSet},
     node::MemberInput,
-    primitives::{AbortReason, Cell, Compare, Comparison, OperationId, Outcome, Payload, RegionName, Request, Xfer},
+    primitives::{Cell, Compare, Comparison, OperationId, Outcome, Payload, RegionName, Request, Xfer},
 };
 
 pub(super) use book::Barriers;
@@ -27,9 +27,6 @@ const KEYS_REGION: u32 = 0;
 
 /// Bytes of the number before the keys.
 const NUMBER_BYTES: usize = 8;
-
-/// What a rank counts as that waits in a barrier which can never be complete.
-const BARRIER_FAILED: RankOutcome = RankOutcome::Exited(1);
 
 impl Agent {
     /// All local ranks of a gang are in a barrier.
@@ -124,15 +121,11 @@ impl Agent {
 
     /// The keys fit no record, or global memory has no room for them: the ranks of every node would wait for ever, so the
     /// gang fails. Its end reaches every node, whoever dies.
-    fn fail_barrier(&mut self, run: GangRun, number: u64, reason: AbortReason) {
+    fn fail_barrier(&mut self, run: GangRun, number: u64, reason: BarrierFailure) {
         tracing::error!(%run, number, ?reason, "the keys of a PMI barrier cannot be sent: its gang fails");
-        let explanation = format!("the keys cannot be sent to all nodes: {reason:?}");
+        let explanation = "the keys cannot be sent to all nodes".to_owned();
         self.tell(run, ToSupervisor::PmiBarrierFailed { number, explanation });
-        let own = self.own.node;
-        let here = self.launched(run).and_then(|launched| launched.placement.iter().find(|placement| placement.node == own));
-        if let Some(rank) = here.map(|placement| placement.first_rank) {
-            self.pending.push_back(Pending::Member(MemberInput::RankEnded { run, rank, outcome: BARRIER_FAILED }));
-        }
+        self.pending.push_back(Pending::Member(MemberInput::BarrierFailed { run, reason }));
     }
 
     /// On every node: the whole is in global memory if the barrier is complete, whether it was put there just now or came

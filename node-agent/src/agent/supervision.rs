@@ -6,11 +6,11 @@ use std::{
 };
 
 use strobe_core::{
-    model::{GangIncarnation, GangRun, RankIndex, RankOutcome},
+    model::{BarrierFailure, GangIncarnation, GangRun, RankIndex, RankOutcome},
     node::MemberInput,
     primitives::Payload,
 };
-use strobe_proto::agent::{LaunchFailed, agent_message};
+use strobe_proto::agent::{LaunchFailed, RankAborted, agent_message};
 
 use super::{
     Agent, Pending,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     cgroup::{CgroupPath, process_of},
     supervisor_protocol::{
-        Freezer, Hello, LaunchError, LaunchFailure, RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
+        BarrierFault, Freezer, Hello, LaunchError, LaunchFailure, RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
     },
     sys::clock::monotonic_now,
 };
@@ -82,9 +82,13 @@ impl Agent {
             ToAgent::Held => self.member_hears(MemberInput::HoldAcknowledged(run)),
             ToAgent::PmiBarrier { number, block } => self.barrier_entered(run, number, block),
             ToAgent::PmiAborted { rank, code, explanation } => {
-                tracing::warn!(%run, rank = rank.0, code, explanation, "a rank called PMI abort");
-                let status = u8::try_from(code & 0xff).ok().filter(|status| *status != 0).unwrap_or(1);
-                self.member_hears(MemberInput::RankEnded { run, rank: RankIndex(rank.0), outcome: RankOutcome::Exited(status) });
+                tracing::warn!(%run, rank = rank.0, code, explanation, "a rank called MPI_Abort");
+                self.say(agent_message::Message::RankAborted(RankAborted { run: Some(run.into()), rank: rank.0, message: explanation }));
+                self.member_hears(MemberInput::RankEnded { run, rank: RankIndex(rank.0), outcome: RankOutcome::Aborted(code) });
+            }
+            ToAgent::PmiBarrierFailed { fault } => {
+                tracing::warn!(%run, %fault, "a PMI barrier failed: its gang fails");
+                self.member_hears(MemberInput::BarrierFailed { run, reason: reason_of(fault) });
             }
             ToAgent::Refused { explanation } => tracing::warn!(%run, explanation, "the supervisor refuses a message"),
         }
@@ -340,6 +344,14 @@ const fn outcome_of(end: RankEnd) -> RankOutcome {
     match end {
         RankEnd::Exited(status) => RankOutcome::Exited(status),
         RankEnd::Signalled(signal) => RankOutcome::Signalled(signal),
+    }
+}
+
+const fn reason_of(fault: BarrierFault) -> BarrierFailure {
+    match fault {
+        BarrierFault::SpaceFull => BarrierFailure::SpaceFull,
+        BarrierFault::Damaged => BarrierFailure::KeysDamaged,
+        BarrierFault::RankLeft => BarrierFailure::RankLeft,
     }
 }
 

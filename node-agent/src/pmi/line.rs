@@ -4,6 +4,9 @@ use thiserror::Error;
 
 use super::limits::{FIELDS, LINE_BYTES};
 
+/// The command whose message is free text, and which is obeyed whatever else its line holds.
+pub(super) const ABORT: &str = "abort";
+
 /// A parsed line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line<'a> {
@@ -11,8 +14,10 @@ pub struct Line<'a> {
     pub command: &'a str,
     /// Whether it began with `mcmd=`: more lines follow, up to `endcmd`.
     pub multiple: bool,
-    /// The other fields, in order.
+    /// The other fields, in order. Words of an abort that are no field are left out: a text follows there, unescaped.
     pub fields: Vec<(&'a str, &'a str)>,
+    /// The whole line.
+    text: &'a str,
 }
 
 /// Why a line is no command. The text of each is what the rank is told.
@@ -64,18 +69,28 @@ impl<'a> Line<'a> {
         }
         let mut fields = Vec::new();
         for word in words {
-            if fields.len() == FIELDS {
-                return Err(LineError::TooManyFields);
+            match word.split_once('=') {
+                // Words of its message: they are a text, not fields.
+                _ if command == ABORT && fields.len() == FIELDS => break,
+                _ if fields.len() == FIELDS => return Err(LineError::TooManyFields),
+                Some(field) => fields.push(field),
+                None if command == ABORT => {}
+                None => return Err(LineError::BadField),
             }
-            fields.push(word.split_once('=').ok_or(LineError::BadField)?);
         }
-        Ok(Self { command, multiple, fields })
+        Ok(Self { command, multiple, fields, text })
     }
 
     /// The value of the first field of that name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a str> {
         self.fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+
+    /// All that follows such a field's `=`, to the end of the line: clients escape no text.
+    #[must_use]
+    pub fn text_after(&self, name: &str) -> Option<&'a str> {
+        self.text.split_once(&format!(" {name}=")).map(|(_, text)| text.trim_ascii_end())
     }
 }
 

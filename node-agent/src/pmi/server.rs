@@ -11,8 +11,9 @@ use thiserror::Error;
 use super::{
     block::{self, BlockError},
     limits,
-    line::{Line, LineBuffer},
+    line::{ABORT, Line, LineBuffer},
 };
+use crate::supervisor_protocol::BarrierFault;
 
 const VERSION: &str = "1";
 const SUBVERSION: &str = "1";
@@ -55,6 +56,11 @@ pub enum PmiEffect {
         number: u64,
         /// This node's new keys.
         block: Vec<u8>,
+    },
+    /// Ranks wait for one that has left, or were told that their barrier failed: the gang cannot wire up.
+    BarrierFailed {
+        /// Why.
+        fault: BarrierFault,
     },
     /// The rank wants the gang to end.
     Aborted {
@@ -106,7 +112,15 @@ pub struct PmiServer {
     entered: BTreeSet<LocalRank>,
     barriers: u64,
     waiting: Option<Vec<u8>>,
-    failed: Option<String>,
+    failed: Option<Failure>,
+}
+
+/// Why no barrier can complete any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    explanation: String,
+    /// What the agent is told when ranks meet it. None where it knows, or will hear of the end of a rank that is the cause.
+    fault: Option<BarrierFault>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,6 +140,17 @@ enum ClientPhase {
 
 /// Either the reply to a command, or the text of the error.
 type Answer = Result<String, &'static str>;
+
+impl BarrierError {
+    /// What the agent does not know of it; none for an answer that changed nothing.
+    const fn fault(&self) -> Option<BarrierFault> {
+        match self {
+            Self::NotWaiting { .. } => None,
+            Self::BadBlock { .. } => Some(BarrierFault::Damaged),
+            Self::SpaceFull { .. } => Some(BarrierFault::SpaceFull),
+        }
+    }
+}
 
 impl PmiServer {
     /// A server that no rank has spoken to.
@@ -174,7 +199,7 @@ impl PmiServer {
     /// # Panics
     /// If the rank is not one of this node's.
     pub fn disconnected(&mut self, rank: LocalRank, effects: &mut Vec<PmiEffect>) {
-        self.leave(rank, effects);
+        self.leave(rank, None, effects);
     }
 
     /// The barrier that waits for the other nodes, to be told again to an agent that came new.
@@ -192,7 +217,7 @@ impl PmiServer {
         let result = self.take_block(number, block);
         match &result {
             Ok(()) => self.release_barrier(effects),
-            Err(error) => self.fail_barrier(&error.to_string(), effects),
+            Err(error) => self.fail_barrier(Failure { explanation: error.to_string(), fault: error.fault() }, effects),
         }
         result
     }
@@ -203,7 +228,7 @@ impl PmiServer {
     /// [`BarrierError::NotWaiting`] if no such barrier waits.
     pub fn barrier_failed(&mut self, number: u64, explanation: &str, effects: &mut Vec<PmiEffect>) -> Result<(), BarrierError> {
         self.check_waiting(number)?;
-        self.fail_barrier(explanation, effects);
+        self.fail_barrier(Failure { explanation: explanation.to_owned(), fault: None }, effects);
         Ok(())
     }
 
@@ -238,10 +263,10 @@ impl PmiServer {
         }
         match line.command {
             "barrier_in" => self.enter_barrier(rank, line, effects),
-            "abort" => abort(rank, line, effects),
+            ABORT => abort(rank, line, effects),
             "finalize" => {
                 reply(rank, "cmd=finalize_ack", effects);
-                self.leave(rank, effects);
+                self.leave(rank, Some(BarrierFault::RankLeft), effects);
             }
             command => {
                 let (name, answer) = self.answer(rank, command, line);
@@ -335,17 +360,21 @@ impl PmiServer {
 
     fn enter_barrier(&mut self, rank: LocalRank, line: &Line<'_>, effects: &mut Vec<PmiEffect>) {
         let refusal = if self.client(rank).phase != ClientPhase::Initialised {
-            Some("not_initialised".to_owned())
+            Some("not_initialised")
         } else if line.field("group").is_some_and(|group| group != "WORLD") {
             // Sub-version 1 has no groups; a client that asks all the same must not hang.
-            Some("group_barriers_are_not_supported".to_owned())
+            Some("group_barriers_are_not_supported")
         } else if self.entered.contains(&rank) {
-            Some("already_in_the_barrier".to_owned())
+            Some("already_in_the_barrier")
         } else {
-            self.failed.clone()
+            None
         };
         if let Some(explanation) = refusal {
-            reply(rank, &failure("barrier_failed", &explanation), effects);
+            return reply(rank, &failure("barrier_failed", explanation), effects);
+        }
+        if let Some(failed) = self.failed.clone() {
+            reply(rank, &failure("barrier_failed", &failed.explanation), effects);
+            effects.extend(failed.fault.map(|fault| PmiEffect::BarrierFailed { fault }));
             return;
         }
         self.entered.insert(rank);
@@ -372,34 +401,39 @@ impl PmiServer {
         }
     }
 
-    fn fail_barrier(&mut self, explanation: &str, effects: &mut Vec<PmiEffect>) {
+    fn fail_barrier(&mut self, failed: Failure, effects: &mut Vec<PmiEffect>) {
         self.waiting = None;
-        let text = failure("barrier_failed", explanation);
-        for rank in std::mem::take(&mut self.entered) {
+        let text = failure("barrier_failed", &failed.explanation);
+        let entered = std::mem::take(&mut self.entered);
+        effects.extend(failed.fault.filter(|_| !entered.is_empty()).map(|fault| PmiEffect::BarrierFailed { fault }));
+        for rank in entered {
             reply(rank, &text, effects);
         }
-        self.failed = Some(explanation.to_owned());
+        self.failed = Some(failed);
     }
 
     /// A rank that has left can enter no barrier: the one that others wait in fails, and so will later ones.
-    fn leave(&mut self, rank: LocalRank, effects: &mut Vec<PmiEffect>) {
+    fn leave(&mut self, rank: LocalRank, fault: Option<BarrierFault>, effects: &mut Vec<PmiEffect>) {
         let before = std::mem::replace(&mut self.client(rank).phase, ClientPhase::Gone);
         if before == ClientPhase::Gone {
             return;
         }
+        let left = Failure { explanation: RANK_LEFT.to_owned(), fault };
         if self.waiting.is_some() {
             // All local ranks are in: this barrier's answer comes from the other nodes, whoever leaves here.
-            self.failed = Some(RANK_LEFT.to_owned());
+            self.failed = Some(left);
             return;
         }
         self.entered.remove(&rank);
-        self.fail_barrier(RANK_LEFT, effects);
+        self.fail_barrier(left, effects);
     }
 }
 
 fn abort(rank: LocalRank, line: &Line<'_>, effects: &mut Vec<PmiEffect>) {
     let code = line.field("exitcode").and_then(|text| text.parse().ok()).unwrap_or(1);
-    let mut explanation = line.field("error_msg").unwrap_or_default().to_owned();
+    // PMI 1.2 and MPICH say `message`, older clients `error_msg`.
+    let text = line.text_after("message").or_else(|| line.text_after("error_msg"));
+    let mut explanation = text.unwrap_or_default().to_owned();
     // The line is ASCII, so that every index is a character's border.
     explanation.truncate(limits::EXPLANATION_BYTES);
     effects.push(PmiEffect::Aborted { rank, code, explanation });

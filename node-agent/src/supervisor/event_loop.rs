@@ -171,7 +171,10 @@ impl Supervisor {
             Effect::Pass(signal) => self.signal_ranks(kernel_signal(signal)),
             Effect::Kill => self.signal_ranks(Signal::KILL),
             Effect::BarrierComplete { number, block } => {
-                log_refusal(self.pmi.as_mut().map(|pmi| pmi.barrier_complete(number, &block)));
+                if let Some((effects, result)) = self.pmi.as_mut().map(|pmi| pmi.barrier_complete(number, &block)) {
+                    self.pmi_said(effects);
+                    log_refusal(Some(result));
+                }
             }
             Effect::BarrierFailed { number, explanation } => {
                 log_refusal(self.pmi.as_mut().map(|pmi| pmi.barrier_failed(number, &explanation)));
@@ -383,10 +386,15 @@ impl Supervisor {
 
     fn pmi_ready(&mut self, rank: LocalRank) {
         let effects = self.pmi.as_mut().map(|pmi| pmi.ready(rank)).unwrap_or_default();
+        self.pmi_said(effects);
+    }
+
+    fn pmi_said(&mut self, effects: Vec<PmiEffect>) {
         let first = self.configure.as_ref().map_or(0, |configure| configure.first_rank.0);
         for effect in effects {
             match effect {
                 PmiEffect::BarrierEntered { number, block } => self.inputs.push_back(Input::PmiBarrierEntered { number, block }),
+                PmiEffect::BarrierFailed { fault } => self.inputs.push_back(Input::PmiBarrierFailed { fault }),
                 PmiEffect::Aborted { rank, code, explanation } => {
                     self.inputs.push_back(Input::PmiAborted { rank: Rank(first + rank.0), code, explanation });
                 }
@@ -404,10 +412,14 @@ impl Supervisor {
                 Ok(None) => return true,
                 Err(_no_child) => return false,
             };
-            let Some(process) = self.ranks.iter_mut().find(|process| process.pid == pid && process.end.is_none()) else { continue };
-            let end = rank_end(status);
+            let ended = (0..).zip(&mut self.ranks).find(|(_, process)| process.pid == pid && process.end.is_none());
+            let Some((index, process)) = ended else { continue };
+            let (rank, end) = (process.rank, rank_end(status));
             process.end = Some(end);
-            self.inputs.push_back(Input::RankEnded { rank: process.rank, end });
+            // A rank that aborts says so and ends: the word comes before the end.
+            let effects = self.pmi.as_mut().map(|pmi| pmi.ended(LocalRank(index))).unwrap_or_default();
+            self.pmi_said(effects);
+            self.inputs.push_back(Input::RankEnded { rank, end });
         }
     }
 

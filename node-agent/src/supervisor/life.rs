@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::limits::UNACKNOWLEDGED;
 use crate::supervisor_protocol::{
-    Configure, GangName, Hello, Incarnation, LaunchError, LaunchFailure, PeerTable, Rank, RankEnd, RankPhase, RankReport, ToAgent,
-    ToSupervisor, VersionRange, limits,
+    BarrierFault, Configure, GangName, Hello, Incarnation, LaunchError, LaunchFailure, PeerTable, Rank, RankEnd, RankPhase, RankReport,
+    ToAgent, ToSupervisor, VersionRange, limits,
 };
 
 /// Time since the supervisor began, by the monotonic clock.
@@ -62,6 +62,11 @@ pub enum Input {
         code: i32,
         /// What it said.
         explanation: String,
+    },
+    /// Ranks were told that their barrier failed.
+    PmiBarrierFailed {
+        /// Why.
+        fault: BarrierFault,
     },
     /// All local ranks are in a barrier.
     PmiBarrierEntered {
@@ -133,6 +138,8 @@ pub struct Life {
     all_ended_at: Option<Moment>,
     failure: Option<u8>,
     launch_failure: Option<LaunchFailure>,
+    /// Why the ranks said that the gang cannot go on, the first time: told to every agent before their ends.
+    hopeless: Option<ToAgent>,
     dismissed: bool,
     owner_gone: bool,
 }
@@ -170,6 +177,7 @@ impl Life {
             all_ended_at: None,
             failure: None,
             launch_failure: None,
+            hopeless: None,
             dismissed: false,
             owner_gone: false,
         }
@@ -188,7 +196,8 @@ impl Life {
             Input::StubStarted { rank, pid } => self.stub_started(rank, pid, effects),
             Input::LaunchFailed(failure) => self.launch_failed(failure, effects),
             Input::RankEnded { rank, end } => self.rank_ended(now, rank, end, effects),
-            Input::PmiAborted { rank, code, explanation } => self.tell(ToAgent::PmiAborted { rank, code, explanation }, effects),
+            Input::PmiAborted { rank, code, explanation } => self.hopeless(ToAgent::PmiAborted { rank, code, explanation }, effects),
+            Input::PmiBarrierFailed { fault } => self.hopeless(ToAgent::PmiBarrierFailed { fault }, effects),
             Input::PmiBarrierEntered { number, block } => self.tell(ToAgent::PmiBarrier { number, block }, effects),
             Input::Signal(signal) => self.signal(signal, effects),
             Input::OwnerGone => {
@@ -296,6 +305,7 @@ impl Life {
         }
         self.link = Link::Standing;
         self.watchdog = watchdog(watchdog_milliseconds);
+        effects.extend(self.hopeless.clone().map(Effect::Send));
         for rank in &self.ranks {
             match rank.report.phase {
                 RankPhase::Ended(end) if !rank.acknowledged => {
@@ -327,6 +337,11 @@ impl Life {
         self.failure.get_or_insert(code);
         self.launch_failure = Some(failure.clone());
         self.tell(ToAgent::LaunchFailed(failure), effects);
+    }
+
+    fn hopeless(&mut self, why: ToAgent, effects: &mut Vec<Effect>) {
+        self.hopeless.get_or_insert(why.clone());
+        self.tell(why, effects);
     }
 
     fn accepted(&mut self, rank: Rank, effects: &mut Vec<Effect>) {

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::limits::READ_BYTES;
+use super::limits::{LAST_READ_BYTES, READ_BYTES};
 use crate::{
     pmi::{BarrierError, LocalRank, PmiEffect, PmiServer, PmiSettings},
     supervisor_protocol::Configure,
@@ -69,12 +69,29 @@ impl PmiService {
         self.deliver(effects)
     }
 
-    /// Passes the other nodes' answer to a barrier to the ranks.
-    pub(super) fn barrier_complete(&mut self, number: u64, block: &[u8]) -> Result<(), BarrierError> {
+    /// The rank's process has ended: what it said last is taken, at most [`LAST_READ_BYTES`] of it.
+    pub(super) fn ended(&mut self, rank: LocalRank) -> Vec<PmiEffect> {
+        let mut effects = Vec::new();
+        let Some(connection) = self.connections.get_mut(rank.0 as usize) else { return effects };
+        for _ in 0..LAST_READ_BYTES / READ_BYTES {
+            match connection.read() {
+                // A child of the rank has the connection, too.
+                Some(bytes) if bytes.is_empty() => break,
+                Some(bytes) => self.server.receive(rank, &bytes, &mut effects),
+                None => {
+                    self.server.disconnected(rank, &mut effects);
+                    break;
+                }
+            }
+        }
+        self.deliver(effects)
+    }
+
+    /// Passes the other nodes' answer to a barrier to the ranks; gives what concerns others than them.
+    pub(super) fn barrier_complete(&mut self, number: u64, block: &[u8]) -> (Vec<PmiEffect>, Result<(), BarrierError>) {
         let mut effects = Vec::new();
         let result = self.server.barrier_complete(number, block, &mut effects);
-        self.deliver(effects);
-        result
+        (self.deliver(effects), result)
     }
 
     /// Tells the ranks that a barrier failed.
@@ -101,7 +118,7 @@ impl PmiService {
                         connection.write();
                     }
                 }
-                PmiEffect::BarrierEntered { .. } | PmiEffect::Aborted { .. } => others.push(effect),
+                PmiEffect::BarrierEntered { .. } | PmiEffect::BarrierFailed { .. } | PmiEffect::Aborted { .. } => others.push(effect),
             }
         }
         others

@@ -175,6 +175,20 @@ pub struct LaunchFailure {
     pub error: LaunchError,
 }
 
+/// Why a PMI barrier fails in the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum BarrierFault {
+    /// The key-value space has no room for the keys of all nodes.
+    #[error("the keys of all nodes do not fit the key-value space")]
+    SpaceFull,
+    /// The block of all nodes is not what supervisors write.
+    #[error("the keys that came from the other nodes are damaged")]
+    Damaged,
+    /// A rank has finalised that others wait for.
+    #[error("a rank left that others wait for")]
+    RankLeft,
+}
+
 /// Supervisor to agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToAgent {
@@ -224,6 +238,11 @@ pub enum ToAgent {
     Refused {
         /// Why, for the log.
         explanation: String,
+    },
+    /// A PMI barrier has failed here, by no fault of the agent's: the ranks in it were told, and the gang ends.
+    PmiBarrierFailed {
+        /// Why.
+        fault: BarrierFault,
     },
 }
 

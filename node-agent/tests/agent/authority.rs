@@ -73,6 +73,8 @@ pub(crate) struct Heard {
     pub(crate) report: Option<PartitionReport>,
     /// The newest figures of each node, and how many came.
     pub(crate) figures: BTreeMap<u16, (u64, agent::Figures)>,
+    /// What ranks said as they called MPI_Abort.
+    pub(crate) last_words: Vec<String>,
     /// Switches that thawed a gang.
     switches: u64,
 }
@@ -117,6 +119,7 @@ impl Heard {
                 self.figures.insert(node.0, (count + 1, figures));
             }
             FromAgent::Hello(_) => {}
+            FromAgent::RankAborted(aborted) => self.last_words.push(aborted.message),
             FromAgent::LaunchFailed(failure) => panic!("launch failed: {failure:?}"),
         }
     }

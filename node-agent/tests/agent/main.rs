@@ -11,7 +11,7 @@ mod observe;
 mod session;
 
 use authority::{Nodes, gang};
-use strobe_core::model::{Desire, EndCause, GangId, GangIncarnation, GangRun, RankOutcome};
+use strobe_core::model::{Desire, EndCause, GangId, GangIncarnation, GangRun, NodeIndex, RankIndex, RankOutcome};
 
 const RUN: GangRun = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
 
@@ -34,6 +34,19 @@ async fn a_rank_that_fails_ends_its_gang_on_every_node() {
     let cause = nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await;
     let EndCause::RankFailed { node, rank, outcome } = cause else { panic!("{cause:?} is no failure of a rank") };
     assert_eq!((node.0, rank.0, outcome), (1, 1, RankOutcome::Exited(3)));
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rank_that_aborts_is_the_cause_with_its_code_and_its_words() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.command(1, &[gang(RUN, 2, Desire::Run)]).await;
+    nodes.launch_mpi(RUN, 2, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/abort.c")).await;
+    let cause = nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await;
+    let aborted = EndCause::RankFailed { node: NodeIndex(1), rank: RankIndex(1), outcome: RankOutcome::Aborted(-42) };
+    assert_eq!(cause, aborted);
+    let words = nodes.wait_for("its words are told", |heard| heard.last_words.first().cloned()).await;
+    assert_eq!(words, "no convergence after 7 steps");
     nodes.stop().await;
 }
 

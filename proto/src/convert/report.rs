@@ -3,7 +3,7 @@
 use strobe_core::{
     limits::{GANGS_PER_PLAN_MAX, MEMBERS_MAX},
     message::{GangReport, PartitionReport},
-    model::{EndCause, Fence, MatrixVersion, NodeIndex, RankOutcome, Term, View},
+    model::{BarrierFailure, EndCause, Fence, MatrixVersion, NodeIndex, RankOutcome, Term, View},
     primitives::GangPhase,
 };
 
@@ -21,11 +21,15 @@ impl From<EndCause> for agent::EndCause {
                     RankOutcome::Exited(status) => Outcome::Exited(status.into()),
                     RankOutcome::Signalled(signal) => Outcome::Signalled(signal.into()),
                     RankOutcome::NotStarted(error) => Outcome::NotStarted(error.into()),
+                    RankOutcome::Aborted(code) => Outcome::Aborted(code),
                 }),
             }),
             EndCause::SupervisorLost { node } => Cause::SupervisorLost(node.0.into()),
             EndCause::NodeLost { node } => Cause::NodeLost(node.0.into()),
             EndCause::Terminated => Cause::Terminated(agent::Terminated {}),
+            EndCause::BarrierFailed { node, reason } => {
+                Cause::BarrierFailed(agent::BarrierFailed { node: node.0.into(), reason: agent::BarrierFailure::from(reason).into() })
+            }
         };
         Self { cause: Some(cause) }
     }
@@ -44,12 +48,44 @@ impl TryFrom<agent::EndCause> for EndCause {
                     Outcome::Exited(status) => RankOutcome::Exited(narrow("exited", status)?),
                     Outcome::Signalled(signal) => RankOutcome::Signalled(narrow("signalled", signal)?),
                     Outcome::NotStarted(error) => RankOutcome::NotStarted(narrow("not_started", error)?),
+                    Outcome::Aborted(code) => RankOutcome::Aborted(code),
                 },
             },
             Cause::SupervisorLost(index) => Self::SupervisorLost { node: node("supervisor_lost", index)? },
             Cause::NodeLost(index) => Self::NodeLost { node: node("node_lost", index)? },
             Cause::Terminated(_) => Self::Terminated,
+            Cause::BarrierFailed(failed) => {
+                let reason = agent::BarrierFailure::try_from(failed.reason).map_err(|_| unknown("reason", failed.reason))?;
+                Self::BarrierFailed { node: node("node", failed.node)?, reason: reason.try_into()? }
+            }
         })
+    }
+}
+
+impl From<BarrierFailure> for agent::BarrierFailure {
+    fn from(reason: BarrierFailure) -> Self {
+        match reason {
+            BarrierFailure::KeysTooLarge => Self::KeysTooLarge,
+            BarrierFailure::MemoryFull => Self::MemoryFull,
+            BarrierFailure::SpaceFull => Self::SpaceFull,
+            BarrierFailure::KeysDamaged => Self::KeysDamaged,
+            BarrierFailure::RankLeft => Self::RankLeft,
+        }
+    }
+}
+
+impl TryFrom<agent::BarrierFailure> for BarrierFailure {
+    type Error = ConvertError;
+
+    fn try_from(reason: agent::BarrierFailure) -> Result<Self, ConvertError> {
+        match reason {
+            agent::BarrierFailure::KeysTooLarge => Ok(Self::KeysTooLarge),
+            agent::BarrierFailure::MemoryFull => Ok(Self::MemoryFull),
+            agent::BarrierFailure::SpaceFull => Ok(Self::SpaceFull),
+            agent::BarrierFailure::KeysDamaged => Ok(Self::KeysDamaged),
+            agent::BarrierFailure::RankLeft => Ok(Self::RankLeft),
+            agent::BarrierFailure::Unspecified => Err(ConvertError::Missing { field: "reason" }),
+        }
     }
 }
 

@@ -60,6 +60,12 @@ impl Run<'_> {
             },
             Some(agent_message::Message::LaunchFailed(failed)) => self.launch_failed(id.agent.node, failed),
             Some(agent_message::Message::Figures(figures)) => self.measured(id.agent, &figures),
+            Some(agent_message::Message::RankAborted(aborted)) => {
+                if let Some(run) = aborted.run {
+                    self.jobs.aborted(run.into(), aborted.message);
+                }
+                Ok(())
+            }
             None => Ok(()),
         }
     }

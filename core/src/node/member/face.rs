@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     message::{GangSignal, SwitcherCommand, SwitcherReport, ToManager, ToMember},
-    model::{AgentIncarnation, EndCause, GangRun, GangSlot, NodeIndex, PartitionUid, RankIndex, RankOutcome, Settings, Term, TermRecord},
+    model::{
+        AgentIncarnation, BarrierFailure, EndCause, GangRun, GangSlot, NodeIndex, PartitionUid, RankIndex, RankOutcome, Settings, Term,
+        TermRecord,
+    },
     primitives::{OperationId, Outcome, Payload, RegionName, Request},
 };
 
@@ -62,6 +65,13 @@ pub enum MemberInput {
         rank: RankIndex,
         /// How.
         outcome: RankOutcome,
+    },
+    /// A wire-up barrier of the gang can never be complete.
+    BarrierFailed {
+        /// The gang's life.
+        run: GangRun,
+        /// Why.
+        reason: BarrierFailure,
     },
     /// The supervisor ended or could not be started.
     SupervisorLost(GangRun),

@@ -9,7 +9,7 @@ use super::{Member, MemberEffect, MemberEvent};
 use crate::{
     machine::Outbox,
     message::{GangSignal, Hold, HoldChange, RowTable, Signal, SwitcherCommand, ToManager},
-    model::{EndCause, GangRun, GangSlot, MatrixVersion, NodeIndex, PlannedGang, RankIndex, RankOutcome, RowIndex},
+    model::{BarrierFailure, EndCause, GangRun, GangSlot, MatrixVersion, NodeIndex, PlannedGang, RankIndex, RankOutcome, RowIndex},
     primitives::{Cell, GangMemory, GangPhase, Memory, Payload},
 };
 
@@ -270,6 +270,10 @@ impl Member {
         } else if gang.exited.insert(rank) && gang.all_exited() {
             self.reconcile(out);
         }
+    }
+
+    pub(super) fn barrier_failed(&mut self, run: GangRun, reason: BarrierFailure, out: &mut Outbox<MemberEffect>) {
+        self.fail(run, EndCause::BarrierFailed { node: self.configuration.node, reason }, out);
     }
 
     pub(super) fn supervisor_lost(&mut self, run: GangRun, out: &mut Outbox<MemberEffect>) {

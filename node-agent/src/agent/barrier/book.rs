@@ -6,7 +6,7 @@ use std::{
 };
 
 use strobe_core::{
-    model::{GangRun, Instant, NodeIndex, NodeSet},
+    model::{BarrierFailure, GangRun, Instant, NodeIndex, NodeSet},
     primitives::{AbortReason, OperationId, Outcome},
 };
 
@@ -47,7 +47,7 @@ pub(super) enum Answer {
     /// The next operation.
     Submit { run: GangRun, number: u64, task: Task },
     /// The barrier can never be complete.
-    Failed { run: GangRun, number: u64, reason: AbortReason },
+    Failed { run: GangRun, number: u64, reason: BarrierFailure },
 }
 
 /// The blocks of one barrier.
@@ -207,9 +207,13 @@ impl Barriers {
                 *progress = Progress::Over;
                 blocks.clear();
             }
-            (_, Outcome::Aborted(reason @ (AbortReason::PayloadTooLarge | AbortReason::MemoryFull))) => {
+            (_, Outcome::Aborted(AbortReason::PayloadTooLarge)) => {
                 *progress = Progress::Over;
-                return Answer::Failed { run, number, reason };
+                return Answer::Failed { run, number, reason: BarrierFailure::KeysTooLarge };
+            }
+            (_, Outcome::Aborted(AbortReason::MemoryFull)) => {
+                *progress = Progress::Over;
+                return Answer::Failed { run, number, reason: BarrierFailure::MemoryFull };
             }
             // A node is outside the view or its store has not come to its cell yet, the term changed, or others of this
             // node's operations come first: all of this passes.
@@ -370,11 +374,13 @@ mod tests {
 
     #[test]
     fn keys_that_never_fit_fail_the_barrier_once() {
-        for reason in [AbortReason::PayloadTooLarge, AbortReason::MemoryFull] {
+        let failures =
+            [(AbortReason::PayloadTooLarge, BarrierFailure::KeysTooLarge), (AbortReason::MemoryFull, BarrierFailure::MemoryFull)];
+        for (abort, reason) in failures {
             let mut root = asking();
             root.outcome(ALL_HOLD, START);
             root.submit(Task::Xfer);
-            assert_eq!(root.outcome(Outcome::Aborted(reason), START), Answer::Failed { run: RUN, number: 1, reason });
+            assert_eq!(root.outcome(Outcome::Aborted(abort), START), Answer::Failed { run: RUN, number: 1, reason });
             assert_eq!(root.barriers.next_deadline(), None);
         }
     }
