@@ -302,6 +302,8 @@ impl Agent {
             }
             Ok(frames::AgentFrame::BarrierBlock(block)) if block.node == from => self.block_put(block),
             Ok(frames::AgentFrame::BarrierBlock(_)) => tracing::warn!(%from, "a node puts another's block; refused"),
+            Ok(frames::AgentFrame::GroupBlock(block)) if block.node == from => self.group_block_put(block),
+            Ok(frames::AgentFrame::GroupBlock(_)) => tracing::warn!(%from, "a node puts another's block; refused"),
             Err(error) => tracing::warn!(%from, %error, "a frame that is no message; refused"),
         }
     }

@@ -5,10 +5,13 @@
 //! the protocol were taken from traces of MPICH 4.0.2 and 5.0.2 (ADR 0002).
 
 pub mod block;
+mod group;
+mod groups;
 pub mod limits;
 mod line;
+mod puts;
 mod server;
 
 pub use block::BlockError;
 pub use line::{Line, LineError};
-pub use server::{BarrierError, LocalRank, PmiEffect, PmiServer, PmiSettings};
+pub use server::{BarrierError, GroupEntered, LocalRank, PmiEffect, PmiServer, PmiSettings};

@@ -14,6 +14,6 @@ pub mod messages;
 pub use endpoint::{AgentEndpoint, Endpoint, PeerCredentials, Received, SupervisorEndpoint};
 pub use error::ProtocolError;
 pub use messages::{
-    BarrierFault, Configure, Freezer, GangName, Hello, Incarnation, KeySpace, LaunchError, LaunchFailure, LaunchProtocol, PeerTable, Rank,
-    RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
+    BarrierFault, BarrierGroup, Configure, Freezer, GangName, GroupMembers, Hello, Incarnation, KeySpace, LaunchError, LaunchFailure,
+    LaunchProtocol, PeerTable, Rank, RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
 };

@@ -14,13 +14,13 @@ use std::{
 use proptest::prelude::Rng;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use strobe_node_agent::{
-    pmi::{LocalRank, PmiEffect, PmiServer, PmiSettings, block, limits},
-    supervisor_protocol::{ToAgent, ToSupervisor, codec},
+    pmi::{GroupEntered, LocalRank, PmiEffect, PmiServer, PmiSettings, block, limits},
+    supervisor_protocol::{GroupMembers, ToAgent, ToSupervisor, codec},
 };
 
 const ROUNDS: u64 = 2000;
 /// Fragments that random bytes would hardly find.
-const WORDS: [&str; 25] = [
+const WORDS: [&str; 29] = [
     "cmd=",
     "mcmd=",
     "init",
@@ -33,6 +33,10 @@ const WORDS: [&str; 25] = [
     " value=",
     "barrier_in",
     " group=",
+    "WORLD",
+    "NODE",
+    "0,1,2",
+    ":7",
     "finalize",
     "abort",
     " exitcode=",
@@ -99,6 +103,12 @@ fn check_server(bytes: &[u8]) {
             server.barrier_complete(number, &block, &mut effects).unwrap();
             assert!(server.waiting_barrier().is_none());
         }
+        let groups: Vec<GroupEntered> = server.waiting_groups().collect();
+        assert!(groups.len() <= limits::GROUPS);
+        for entered in groups {
+            server.group_complete(entered.ticket, &entered.block, &mut effects).unwrap();
+        }
+        assert_eq!(server.waiting_groups().count(), 0);
     }
 }
 
@@ -111,6 +121,13 @@ fn check_effect(effect: &PmiEffect) {
         PmiEffect::BarrierEntered { block, .. } => {
             assert!(block.len() <= limits::BLOCK_BYTES);
             block::pairs(block).unwrap();
+        }
+        PmiEffect::GroupEntered(GroupEntered { group, block, .. }) => {
+            assert!(block.len() <= limits::GROUP_BLOCK_BYTES);
+            block::pairs(block).unwrap();
+            if let GroupMembers::Ranks(ranks) = &group.members {
+                assert!(ranks.is_sorted_by(|one, other| one < other) && ranks.iter().all(|rank| *rank < 4));
+            }
         }
         PmiEffect::BarrierFailed { .. } => {}
         PmiEffect::Aborted { explanation, .. } => assert!(explanation.len() <= limits::EXPLANATION_BYTES),

@@ -8,8 +8,8 @@ use std::{fs::File, io::Write, os::fd::OwnedFd};
 use proptest::prelude::*;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use strobe_node_agent::supervisor_protocol::{
-    AgentEndpoint, GangName, Hello, Incarnation, ProtocolError, Rank, RankEnd, RankPhase, RankReport, SupervisorEndpoint, ToAgent,
-    ToSupervisor, VersionRange, codec, limits,
+    AgentEndpoint, BarrierFault, BarrierGroup, GangName, GroupMembers, Hello, Incarnation, ProtocolError, Rank, RankEnd, RankPhase,
+    RankReport, SupervisorEndpoint, ToAgent, ToSupervisor, VersionRange, codec, limits,
 };
 
 #[test]
@@ -112,6 +112,12 @@ fn the_bytes_of_version_one_do_not_change() {
     assert_eq!(codec::decode::<ToAgent>(&expected).unwrap(), hello);
     assert_eq!(codec::encode(&ToSupervisor::Ping { number: 1 }).unwrap(), [14, 1]);
     assert_eq!(codec::encode(&ToAgent::Refused { explanation: String::new() }).unwrap(), [11, 0]);
+    assert_eq!(codec::encode(&ToAgent::PmiBarrierFailed { fault: BarrierFault::RankLeft }).unwrap(), [12, 2]);
+    let group = BarrierGroup { members: GroupMembers::Ranks(vec![0, 300]), tag: -1 };
+    let entered = ToAgent::PmiGroupBarrier { ticket: 17, group, block: b"a".to_vec() };
+    assert_eq!(codec::encode(&entered).unwrap(), [13, 17, 1, 2, 0, 172, 2, 1, 1, b'a']);
+    assert_eq!(codec::encode(&ToAgent::PmiGroupBarrierTaken { ticket: 17 }).unwrap(), [14, 17]);
+    assert_eq!(codec::encode(&ToSupervisor::PmiGroupBarrierComplete { ticket: 17, block: vec![] }).unwrap(), [15, 17, 0]);
 }
 
 proptest! {

@@ -87,6 +87,9 @@ pub enum Cell {
     Barrier(crate::model::GangId),
     /// A cell that only ordered operations write; its meaning is its users'.
     Ordered(u32),
+    /// `incarnation << 32 | number` of the last block of that number of the gang's memory that the node's ranks have taken:
+    /// it may be put anew. Owned by the node, only grows.
+    Taken(crate::model::GangId, u32),
 }
 
 impl Cell {

@@ -5,6 +5,8 @@
 //! whole in global memory, and the root repeats what was refused, both after pauses that grow.
 
 mod book;
+mod group_barriers;
+mod groups;
 
 use strobe_core::{
     model::{BarrierFailure, GangRun, NodeIndex, NodeSet},
@@ -13,7 +15,7 @@ use strobe_core::{
 };
 
 pub(super) use book::Barriers;
-use book::{Answer, Task};
+use book::{Answer, Job, Place, Task};
 
 use super::{
     Agent, Pending,
@@ -63,6 +65,7 @@ impl Agent {
                 self.put(block);
             }
         }
+        self.put_group_blocks_again(node, now);
     }
 
     /// Repeats what is due: blocks whose barrier is not complete, and the root's operations that were refused. A barrier
@@ -76,8 +79,9 @@ impl Agent {
                 self.put(block);
             }
         }
-        for (run, number, task) in self.barriers.due_tasks(now) {
-            self.submit(run, number, task);
+        self.repeat_group_blocks(now);
+        for job in self.barriers.due_tasks(now) {
+            self.submit(job);
         }
     }
 
@@ -86,13 +90,25 @@ impl Agent {
         let Some(nodes) = self.gang_nodes(block.run) else { return };
         let (run, number) = (block.run, block.number);
         if self.barriers.collect(block, nodes, monotonic_now()) {
-            self.submit(run, number, Task::Compare);
+            self.submit(Job { run, place: Place::World, number, task: Task::Compare });
         }
     }
 
-    fn submit(&mut self, run: GangRun, number: u64, task: Task) {
-        let Some(set) = self.gang_nodes(run) else { return };
-        let request = match task {
+    fn submit(&mut self, job: Job) {
+        let request = match job.place {
+            Place::World => self.world_request(job),
+            Place::Region(region) => self.region_request(job, region),
+        };
+        if let Some(request) = request {
+            self.barriers.submit(job);
+            self.pending.push_back(Pending::Member(MemberInput::Submit(request)));
+        }
+    }
+
+    fn world_request(&self, job: Job) -> Option<Request> {
+        let Job { run, number, .. } = job;
+        let set = self.gang_nodes(run)?;
+        Some(match job.task {
             Task::Compare => Request::CompareAndWrite(Compare {
                 set,
                 cell: Cell::Barrier(run.gang),
@@ -105,26 +121,32 @@ impl Agent {
                 bytes.extend(self.barriers.keys(run));
                 Request::Xfer(Xfer { region: RegionName { run, number: KEYS_REGION }, set, payload: Payload::new(bytes) })
             }
-        };
-        self.barriers.submit(run, number, task);
-        self.pending.push_back(Pending::Member(MemberInput::Submit(request)));
+        })
     }
 
     /// At the root: one of its operations has its outcome.
     pub(super) fn operation_done(&mut self, operation: OperationId, outcome: Outcome) {
-        match self.barriers.outcome(operation, outcome, monotonic_now()) {
+        let answer = self.barriers.outcome(operation, outcome, monotonic_now());
+        self.follow(answer);
+    }
+
+    fn follow(&mut self, answer: Answer) {
+        match answer {
             Answer::Nothing => {}
-            Answer::Submit { run, number, task } => self.submit(run, number, task),
-            Answer::Failed { run, number, reason } => self.fail_barrier(run, number, reason),
+            Answer::Submit(job) => self.submit(job),
+            Answer::Failed { job, reason } => self.fail_barrier(job, reason),
         }
     }
 
     /// The keys fit no record, or global memory has no room for them: the ranks of every node would wait for ever, so the
     /// gang fails. Its end reaches every node, whoever dies.
-    fn fail_barrier(&mut self, run: GangRun, number: u64, reason: BarrierFailure) {
-        tracing::error!(%run, number, ?reason, "the keys of a PMI barrier cannot be sent: its gang fails");
-        let explanation = "the keys cannot be sent to all nodes".to_owned();
-        self.tell(run, ToSupervisor::PmiBarrierFailed { number, explanation });
+    fn fail_barrier(&mut self, job: Job, reason: BarrierFailure) {
+        let Job { run, place, number, .. } = job;
+        tracing::error!(%run, ?place, number, ?reason, "the keys of a PMI barrier cannot be sent: its gang fails");
+        if place == Place::World {
+            let explanation = "the keys cannot be sent to all nodes".to_owned();
+            self.tell(run, ToSupervisor::PmiBarrierFailed { number, explanation });
+        }
         self.pending.push_back(Pending::Member(MemberInput::BarrierFailed { run, reason }));
     }
 

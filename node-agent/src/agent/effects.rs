@@ -4,7 +4,7 @@ use strobe_core::{
     manager::{ManagerEffect, ManagerInput},
     message::{SwitcherCommand, ToManager, ToMember},
     model::{NodeIndex, Term},
-    node::{MemberEffect, MemberInput},
+    node::{MemberEffect, MemberEvent, MemberInput},
 };
 use strobe_fabric::transport::{Class, LinkId, LinkPlan, Peer, Transport};
 
@@ -42,8 +42,12 @@ impl Agent {
             MemberEffect::Outcome { operation, outcome } => self.operation_done(operation, outcome),
             MemberEffect::Put { region, .. } => {
                 self.keys_came(region.run);
+                self.group_keys_came(region.run);
             }
             MemberEffect::Event(event) => {
+                if let MemberEvent::Admitted(_) = event {
+                    self.all_group_keys_came();
+                }
                 tracing::debug!(?event, "member");
                 self.metrics.member_event(&event);
             }

@@ -7,6 +7,8 @@ use strobe_core::{
     model::{GangRun, NodeIndex},
 };
 
+use crate::supervisor_protocol::BarrierGroup;
+
 /// A message from one agent to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum AgentFrame {
@@ -16,6 +18,8 @@ pub(super) enum AgentFrame {
     ToManager(ToManager),
     /// A plain PUT to the gang's root: a node's part of a PMI barrier.
     BarrierBlock(BarrierBlock),
+    /// The same for the barrier of a group.
+    GroupBlock(GroupBlock),
 }
 
 /// A node's part of a PMI barrier.
@@ -28,6 +32,23 @@ pub(super) struct BarrierBlock {
     /// The node.
     pub node: NodeIndex,
     /// The keys that its ranks have put.
+    pub block: Vec<u8>,
+}
+
+/// A node's part of the barrier of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GroupBlock {
+    /// The gang's life.
+    pub run: GangRun,
+    /// The node.
+    pub node: NodeIndex,
+    /// The node's name for this barrier, see [`ToAgent::PmiGroupBarrier`].
+    ///
+    /// [`ToAgent::PmiGroupBarrier`]: crate::supervisor_protocol::ToAgent::PmiGroupBarrier
+    pub ticket: u64,
+    /// The group.
+    pub group: BarrierGroup,
+    /// The keys that its ranks there have put and that its other nodes do not have.
     pub block: Vec<u8>,
 }
 

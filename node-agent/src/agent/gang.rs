@@ -202,6 +202,12 @@ impl Launched {
         self.placement.iter().find(|placement| placement.node == node).map(|placement| placement.ranks)
     }
 
+    /// The node of a rank; none when the gang has no such rank.
+    pub(super) fn node_of(&self, rank: u32) -> Option<NodeIndex> {
+        let has = |placement: &&NodePlacement| rank.checked_sub(placement.first_rank.0).is_some_and(|place| place < placement.ranks);
+        self.placement.iter().find(has).map(|placement| placement.node)
+    }
+
     pub(super) fn nodes(&self) -> strobe_core::model::NodeSet {
         self.placement.iter().map(|placement| placement.node).collect()
     }

@@ -14,6 +14,7 @@ use strobe_proto::agent::{LaunchFailed, RankAborted, agent_message};
 
 use super::{
     Agent, Pending,
+    frames::GroupBlock,
     gang::{Gang, PeerEntry, Removal, SUPERVISOR_END_MAX, SupervisorProcess, peer_table},
     killing::RankProcess,
     supervisors::{Connection, ConnectionId, SupervisorEvent},
@@ -86,6 +87,10 @@ impl Agent {
                 self.say(agent_message::Message::RankAborted(RankAborted { run: Some(run.into()), rank: rank.0, message: explanation }));
                 self.member_hears(MemberInput::RankEnded { run, rank: RankIndex(rank.0), outcome: RankOutcome::Aborted(code) });
             }
+            ToAgent::PmiGroupBarrier { ticket, group, block } => {
+                self.group_entered(GroupBlock { run, node: self.own.node, ticket, group, block });
+            }
+            ToAgent::PmiGroupBarrierTaken { ticket } => self.group_keys_taken(run, ticket),
             ToAgent::PmiBarrierFailed { fault } => {
                 tracing::warn!(%run, %fault, "a PMI barrier failed: its gang fails");
                 self.member_hears(MemberInput::BarrierFailed { run, reason: reason_of(fault) });
@@ -199,6 +204,7 @@ impl Agent {
         if !hello.released && hello.ranks.iter().all(|rank| rank.phase == RankPhase::Accepted) && !hello.ranks.is_empty() {
             self.supervisor_up(run);
         }
+        self.group_keys_came(run);
     }
 
     /// Takes a stub (or a living rank, at an adoption) into the rank cgroup, checked before and after.

@@ -3,6 +3,9 @@
 //! Keys put by this node's ranks are readable here at once and elsewhere after the next barrier: when all
 //! local ranks are in it, the node's new keys go out as one block, and the ranks go on when the block of
 //! all nodes is back (ARCHITECTURE section 7). A gang of one node needs nobody and goes on at once.
+//! With a group's barrier go the keys of its ranks, to its nodes; a group within one node needs nobody either.
+
+mod barriers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +13,18 @@ use thiserror::Error;
 
 use super::{
     block::{self, BlockError},
+    groups::Groups,
     limits,
     line::{ABORT, Line, LineBuffer},
+    puts::Puts,
 };
-use crate::supervisor_protocol::BarrierFault;
+use barriers::Waiting;
+
+use crate::supervisor_protocol::{BarrierFault, BarrierGroup};
 
 const VERSION: &str = "1";
-const SUBVERSION: &str = "1";
+/// Since 1.2 barriers may have groups. Clients ask for 1.1 and use what the answer says.
+const SUBVERSION: &str = "2";
 const RANK_LEFT: &str = "a_rank_left";
 
 /// Position of a rank among those of its node, from 0.
@@ -57,6 +65,8 @@ pub enum PmiEffect {
         /// This node's new keys.
         block: Vec<u8>,
     },
+    /// All ranks that a group has here are in its barrier; its other nodes are to be told.
+    GroupEntered(GroupEntered),
     /// Ranks wait for one that has left, or were told that their barrier failed: the gang cannot wire up.
     BarrierFailed {
         /// Why.
@@ -71,6 +81,17 @@ pub enum PmiEffect {
         /// What it said.
         explanation: String,
     },
+}
+
+/// The barrier of a group that needs other nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupEntered {
+    /// Names the barrier, see [`crate::supervisor_protocol::ToAgent::PmiGroupBarrier`].
+    pub ticket: u64,
+    /// The group.
+    pub group: BarrierGroup,
+    /// Keys of its ranks here that its other nodes do not have.
+    pub block: Vec<u8>,
 }
 
 /// Why the answer to a barrier is refused.
@@ -107,11 +128,12 @@ pub struct PmiServer {
     settings: PmiSettings,
     keys: BTreeMap<String, String>,
     key_bytes: usize,
-    fresh: Vec<u8>,
+    puts: Puts,
     clients: Vec<Client>,
     entered: BTreeSet<LocalRank>,
     barriers: u64,
-    waiting: Option<Vec<u8>>,
+    waiting: Option<Waiting>,
+    groups: Groups,
     failed: Option<Failure>,
 }
 
@@ -135,7 +157,8 @@ enum ClientPhase {
     #[default]
     New,
     Initialised,
-    Gone,
+    Finalised,
+    Disconnected,
 }
 
 /// Either the reply to a command, or the text of the error.
@@ -163,11 +186,12 @@ impl PmiServer {
             settings,
             keys,
             key_bytes: 0,
-            fresh: Vec::new(),
+            puts: Puts::default(),
             clients,
             entered: BTreeSet::new(),
             barriers: 0,
             waiting: None,
+            groups: Groups::default(),
             failed: None,
         }
     }
@@ -199,50 +223,7 @@ impl PmiServer {
     /// # Panics
     /// If the rank is not one of this node's.
     pub fn disconnected(&mut self, rank: LocalRank, effects: &mut Vec<PmiEffect>) {
-        self.leave(rank, None, effects);
-    }
-
-    /// The barrier that waits for the other nodes, to be told again to an agent that came new.
-    #[must_use]
-    pub fn waiting_barrier(&self) -> Option<(u64, &[u8])> {
-        self.waiting.as_ref().map(|block| (self.barriers, block.as_slice()))
-    }
-
-    /// All nodes are in the barrier; `block` holds all their new keys.
-    ///
-    /// # Errors
-    /// [`BarrierError`]; for a bad block the local ranks are told that the barrier failed.
-    pub fn barrier_complete(&mut self, number: u64, block: &[u8], effects: &mut Vec<PmiEffect>) -> Result<(), BarrierError> {
-        self.check_waiting(number)?;
-        let result = self.take_block(number, block);
-        match &result {
-            Ok(()) => self.release_barrier(effects),
-            Err(error) => self.fail_barrier(Failure { explanation: error.to_string(), fault: error.fault() }, effects),
-        }
-        result
-    }
-
-    /// The barrier will never complete: its ranks are told so, and so is every later barrier's.
-    ///
-    /// # Errors
-    /// [`BarrierError::NotWaiting`] if no such barrier waits.
-    pub fn barrier_failed(&mut self, number: u64, explanation: &str, effects: &mut Vec<PmiEffect>) -> Result<(), BarrierError> {
-        self.check_waiting(number)?;
-        self.fail_barrier(Failure { explanation: explanation.to_owned(), fault: None }, effects);
-        Ok(())
-    }
-
-    fn check_waiting(&self, number: u64) -> Result<(), BarrierError> {
-        let waits = self.waiting.is_some() && number == self.barriers;
-        if waits { Ok(()) } else { Err(BarrierError::NotWaiting { number }) }
-    }
-
-    fn take_block(&mut self, number: u64, block: &[u8]) -> Result<(), BarrierError> {
-        let pairs = block::pairs(block).map_err(|source| BarrierError::BadBlock { number, source })?;
-        for (key, value) in pairs {
-            self.insert(key, value).map_err(|_| BarrierError::SpaceFull { number, limit: limits::SPACE_BYTES })?;
-        }
-        Ok(())
+        self.leave(rank, ClientPhase::Disconnected, effects);
     }
 
     fn client(&mut self, rank: LocalRank) -> &mut Client {
@@ -266,7 +247,7 @@ impl PmiServer {
             ABORT => abort(rank, line, effects),
             "finalize" => {
                 reply(rank, "cmd=finalize_ack", effects);
-                self.leave(rank, Some(BarrierFault::RankLeft), effects);
+                self.leave(rank, ClientPhase::Finalised, effects);
             }
             command => {
                 let (name, answer) = self.answer(rank, command, line);
@@ -286,7 +267,7 @@ impl PmiServer {
             "get_appnum" => ("appnum", Ok("cmd=appnum appnum=0".to_owned())),
             "get_my_kvsname" => ("my_kvsname", Ok(format!("cmd=my_kvsname kvsname={}", self.settings.key_space))),
             "get_universe_size" => ("universe_size", Ok(format!("cmd=universe_size size={}", self.settings.world_size))),
-            "put" => ("put_result", self.put(line)),
+            "put" => ("put_result", self.put(rank, line)),
             "get" => ("get_result", self.get(line)),
             "spawn" => ("spawn_result", Err("spawn_is_not_supported")),
             "publish_name" => ("publish_result", Err("name_service_is_not_supported")),
@@ -314,7 +295,7 @@ impl PmiServer {
         Ok(format!("cmd=initack\ncmd=set size={size}\ncmd=set rank={world_rank}\ncmd=set debug=0"))
     }
 
-    fn put(&mut self, line: &Line<'_>) -> Answer {
+    fn put(&mut self, rank: LocalRank, line: &Line<'_>) -> Answer {
         self.check_space(line)?;
         let key = line.field("key").ok_or("no_key")?;
         let value = line.field("value").ok_or("no_value")?;
@@ -327,11 +308,14 @@ impl PmiServer {
         if !block::is_pair(key, value) {
             return Err("key_or_value_is_not_printable");
         }
-        if self.fresh.len() + block::pair_bytes(key, value) > limits::BLOCK_BYTES {
+        if !self.puts.has_room(key, value) {
             return Err("too_many_keys_before_the_barrier");
         }
         self.insert(key, value)?;
-        block::push(&mut self.fresh, key, value);
+        // A node alone has nobody to tell.
+        if self.settings.nodes > 1 {
+            self.puts.push(rank, key, value);
+        }
         Ok("cmd=put_result rc=0 msg=success".to_owned())
     }
 
@@ -357,75 +341,17 @@ impl PmiServer {
         self.keys.insert(key.to_owned(), value.to_owned());
         Ok(())
     }
+}
 
-    fn enter_barrier(&mut self, rank: LocalRank, line: &Line<'_>, effects: &mut Vec<PmiEffect>) {
-        let refusal = if self.client(rank).phase != ClientPhase::Initialised {
-            Some("not_initialised")
-        } else if line.field("group").is_some_and(|group| group != "WORLD") {
-            // Sub-version 1 has no groups; a client that asks all the same must not hang.
-            Some("group_barriers_are_not_supported")
-        } else if self.entered.contains(&rank) {
-            Some("already_in_the_barrier")
-        } else {
-            None
+impl ClientPhase {
+    /// Why a barrier cannot complete that waits for such a rank. The end of one that has not finalised is told anyway.
+    fn failure(self) -> Option<Failure> {
+        let fault = match self {
+            Self::New | Self::Initialised => return None,
+            Self::Finalised => Some(BarrierFault::RankLeft),
+            Self::Disconnected => None,
         };
-        if let Some(explanation) = refusal {
-            return reply(rank, &failure("barrier_failed", explanation), effects);
-        }
-        if let Some(failed) = self.failed.clone() {
-            reply(rank, &failure("barrier_failed", &failed.explanation), effects);
-            effects.extend(failed.fault.map(|fault| PmiEffect::BarrierFailed { fault }));
-            return;
-        }
-        self.entered.insert(rank);
-        if self.entered.len() == self.clients.len() {
-            self.all_entered(effects);
-        }
-    }
-
-    fn all_entered(&mut self, effects: &mut Vec<PmiEffect>) {
-        self.barriers += 1;
-        let block = std::mem::take(&mut self.fresh);
-        if self.settings.nodes == 1 {
-            self.release_barrier(effects);
-            return;
-        }
-        self.waiting = Some(block.clone());
-        effects.push(PmiEffect::BarrierEntered { number: self.barriers, block });
-    }
-
-    fn release_barrier(&mut self, effects: &mut Vec<PmiEffect>) {
-        self.waiting = None;
-        for rank in std::mem::take(&mut self.entered) {
-            reply(rank, "cmd=barrier_out", effects);
-        }
-    }
-
-    fn fail_barrier(&mut self, failed: Failure, effects: &mut Vec<PmiEffect>) {
-        self.waiting = None;
-        let text = failure("barrier_failed", &failed.explanation);
-        let entered = std::mem::take(&mut self.entered);
-        effects.extend(failed.fault.filter(|_| !entered.is_empty()).map(|fault| PmiEffect::BarrierFailed { fault }));
-        for rank in entered {
-            reply(rank, &text, effects);
-        }
-        self.failed = Some(failed);
-    }
-
-    /// A rank that has left can enter no barrier: the one that others wait in fails, and so will later ones.
-    fn leave(&mut self, rank: LocalRank, fault: Option<BarrierFault>, effects: &mut Vec<PmiEffect>) {
-        let before = std::mem::replace(&mut self.client(rank).phase, ClientPhase::Gone);
-        if before == ClientPhase::Gone {
-            return;
-        }
-        let left = Failure { explanation: RANK_LEFT.to_owned(), fault };
-        if self.waiting.is_some() {
-            // All local ranks are in: this barrier's answer comes from the other nodes, whoever leaves here.
-            self.failed = Some(left);
-            return;
-        }
-        self.entered.remove(&rank);
-        self.fail_barrier(left, effects);
+        Some(Failure { explanation: RANK_LEFT.to_owned(), fault })
     }
 }
 

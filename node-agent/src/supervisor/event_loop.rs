@@ -12,8 +12,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{
-        DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open,
-        set_child_subreaper, set_dumpable_behavior, wait,
+        DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, set_child_subreaper, set_dumpable_behavior,
+        wait,
     },
 };
 
@@ -28,15 +28,14 @@ use super::{
     network::Tables,
     pmi_service::PmiService,
     program,
-    rank_process::{ForkInput, RankProcess},
+    rank_process::{ForkInput, RankProcess, kill_orphans, rank_end},
     signals::Signals,
     sink::Sink,
 };
 use crate::{
-    pmi::{LocalRank, PmiEffect},
+    pmi::{BarrierError, GroupEntered, LocalRank, PmiEffect},
     supervisor_protocol::{
-        Configure, Freezer, GangName, LaunchError, LaunchFailure, LaunchProtocol, PeerTable, ProtocolError, Rank, RankEnd, ToAgent,
-        ToSupervisor,
+        Configure, Freezer, GangName, LaunchError, LaunchFailure, LaunchProtocol, PeerTable, ProtocolError, Rank, ToAgent, ToSupervisor,
     },
 };
 
@@ -176,10 +175,18 @@ impl Supervisor {
                     log_refusal(Some(result));
                 }
             }
+            Effect::GroupBarrierComplete { ticket, block } => {
+                if let Some((effects, result)) = self.pmi.as_mut().map(|pmi| pmi.group_complete(ticket, &block)) {
+                    self.pmi_said(effects);
+                    // An answer that came twice is nothing to speak of: it is repeated until it is acknowledged.
+                    log_refusal(Some(result).filter(|result| !matches!(result, Err(BarrierError::NotWaiting { .. }))));
+                }
+                self.send(&ToAgent::PmiGroupBarrierTaken { ticket }, None);
+            }
             Effect::BarrierFailed { number, explanation } => {
                 log_refusal(self.pmi.as_mut().map(|pmi| pmi.barrier_failed(number, &explanation)));
             }
-            Effect::RepeatBarrier => self.repeat_barrier(),
+            Effect::RepeatBarriers => self.repeat_barriers(),
         }
         Ok(())
     }
@@ -275,10 +282,14 @@ impl Supervisor {
         }
     }
 
-    fn repeat_barrier(&mut self) {
+    fn repeat_barriers(&mut self) {
         let waiting = self.pmi.as_ref().and_then(PmiService::waiting_barrier);
         if let Some((number, block)) = waiting.map(|(number, block)| (number, block.to_vec())) {
             self.send(&ToAgent::PmiBarrier { number, block }, None);
+        }
+        let groups: Vec<GroupEntered> = self.pmi.iter().flat_map(PmiService::waiting_groups).collect();
+        for GroupEntered { ticket, group, block } in groups {
+            self.send(&ToAgent::PmiGroupBarrier { ticket, group, block }, None);
         }
     }
 
@@ -394,6 +405,7 @@ impl Supervisor {
         for effect in effects {
             match effect {
                 PmiEffect::BarrierEntered { number, block } => self.inputs.push_back(Input::PmiBarrierEntered { number, block }),
+                PmiEffect::GroupEntered(entered) => self.inputs.push_back(Input::PmiGroupEntered(entered)),
                 PmiEffect::BarrierFailed { fault } => self.inputs.push_back(Input::PmiBarrierFailed { fault }),
                 PmiEffect::Aborted { rank, code, explanation } => {
                     self.inputs.push_back(Input::PmiAborted { rank: Rank(first + rank.0), code, explanation });
@@ -462,22 +474,6 @@ fn owner(pid: i32, inputs: &mut VecDeque<Input>) -> Result<Option<OwnedFd>, Supe
     }
 }
 
-fn rank_end(status: WaitStatus) -> RankEnd {
-    let narrow = |number: i32| u8::try_from(number & 0xff).expect("masked to eight bits");
-    match status.terminating_signal() {
-        Some(signal) => RankEnd::Signalled(narrow(signal)),
-        None => RankEnd::Exited(status.exit_status().map_or(u8::MAX, narrow)),
-    }
-}
-
-/// Ends what the ranks left behind. The list is this thread's children; it is the only thread.
-fn kill_orphans() {
-    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    for pid in list.split_ascii_whitespace().filter_map(|text| text.parse().ok()).filter_map(Pid::from_raw) {
-        let _ended = kill_process(pid, Signal::KILL);
-    }
-}
-
 fn kernel_signal(signal: PassedSignal) -> Signal {
     match signal {
         PassedSignal::Terminate => Signal::TERM,
@@ -488,7 +484,7 @@ fn kernel_signal(signal: PassedSignal) -> Signal {
     }
 }
 
-fn log_refusal(result: Option<Result<(), crate::pmi::BarrierError>>) {
+fn log_refusal(result: Option<Result<(), BarrierError>>) {
     if let Some(Err(error)) = result {
         say(format_args!("{error}"));
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::limits::UNACKNOWLEDGED;
+use crate::pmi::GroupEntered;
 use crate::supervisor_protocol::{
     BarrierFault, Configure, GangName, Hello, Incarnation, LaunchError, LaunchFailure, PeerTable, Rank, RankEnd, RankPhase, RankReport,
     ToAgent, ToSupervisor, VersionRange, limits,
@@ -75,6 +76,8 @@ pub enum Input {
         /// This node's new keys.
         block: Vec<u8>,
     },
+    /// All ranks that a group has here are in its barrier.
+    PmiGroupEntered(GroupEntered),
     /// The supervisor got a signal.
     Signal(PassedSignal),
     /// The owner's process is gone.
@@ -116,8 +119,15 @@ pub enum Effect {
         /// Why.
         explanation: String,
     },
-    /// Tell the agent of the barrier that waits, if one does.
-    RepeatBarrier,
+    /// Answer a group's barrier, unless it was answered before, and acknowledge the answer.
+    GroupBarrierComplete {
+        /// Its ticket.
+        ticket: u64,
+        /// Keys of all its nodes.
+        block: Vec<u8>,
+    },
+    /// Tell the agent of the barriers that wait.
+    RepeatBarriers,
 }
 
 /// The machine.
@@ -199,6 +209,9 @@ impl Life {
             Input::PmiAborted { rank, code, explanation } => self.hopeless(ToAgent::PmiAborted { rank, code, explanation }, effects),
             Input::PmiBarrierFailed { fault } => self.hopeless(ToAgent::PmiBarrierFailed { fault }, effects),
             Input::PmiBarrierEntered { number, block } => self.tell(ToAgent::PmiBarrier { number, block }, effects),
+            Input::PmiGroupEntered(GroupEntered { ticket, group, block }) => {
+                self.tell(ToAgent::PmiGroupBarrier { ticket, group, block }, effects);
+            }
             Input::Signal(signal) => self.signal(signal, effects),
             Input::OwnerGone => {
                 self.owner_gone = true;
@@ -274,6 +287,7 @@ impl Life {
             ToSupervisor::RankExitAcknowledged { rank } => self.acknowledged(rank),
             ToSupervisor::PmiBarrierComplete { number, block } => effects.push(Effect::BarrierComplete { number, block }),
             ToSupervisor::PmiBarrierFailed { number, explanation } => effects.push(Effect::BarrierFailed { number, explanation }),
+            ToSupervisor::PmiGroupBarrierComplete { ticket, block } => effects.push(Effect::GroupBarrierComplete { ticket, block }),
             ToSupervisor::Ping { number } => effects.push(Effect::Send(ToAgent::Pong { number })),
         }
     }
@@ -321,7 +335,7 @@ impl Life {
         if self.is_up() && !self.released {
             effects.push(Effect::Send(ToAgent::SupervisorUp));
         }
-        effects.push(Effect::RepeatBarrier);
+        effects.push(Effect::RepeatBarriers);
     }
 
     fn stub_started(&mut self, rank: Rank, pid: u32, effects: &mut Vec<Effect>) {

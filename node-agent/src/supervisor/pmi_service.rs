@@ -10,7 +10,7 @@ use std::{
 
 use super::limits::{LAST_READ_BYTES, READ_BYTES};
 use crate::{
-    pmi::{BarrierError, LocalRank, PmiEffect, PmiServer, PmiSettings},
+    pmi::{BarrierError, GroupEntered, LocalRank, PmiEffect, PmiServer, PmiSettings},
     supervisor_protocol::Configure,
 };
 
@@ -94,6 +94,13 @@ impl PmiService {
         (self.deliver(effects), result)
     }
 
+    /// Passes the answer to a group's barrier to its ranks, as [`PmiService::barrier_complete`] does.
+    pub(super) fn group_complete(&mut self, ticket: u64, block: &[u8]) -> (Vec<PmiEffect>, Result<(), BarrierError>) {
+        let mut effects = Vec::new();
+        let result = self.server.group_complete(ticket, block, &mut effects);
+        (self.deliver(effects), result)
+    }
+
     /// Tells the ranks that a barrier failed.
     pub(super) fn barrier_failed(&mut self, number: u64, explanation: &str) -> Result<(), BarrierError> {
         let mut effects = Vec::new();
@@ -107,6 +114,11 @@ impl PmiService {
         self.server.waiting_barrier()
     }
 
+    /// The groups' barriers that wait for other nodes.
+    pub(super) fn waiting_groups(&self) -> impl Iterator<Item = GroupEntered> {
+        self.server.waiting_groups()
+    }
+
     /// Writes the replies; gives the other effects back.
     fn deliver(&mut self, effects: Vec<PmiEffect>) -> Vec<PmiEffect> {
         let mut others = Vec::new();
@@ -118,7 +130,10 @@ impl PmiService {
                         connection.write();
                     }
                 }
-                PmiEffect::BarrierEntered { .. } | PmiEffect::BarrierFailed { .. } | PmiEffect::Aborted { .. } => others.push(effect),
+                PmiEffect::BarrierEntered { .. }
+                | PmiEffect::GroupEntered(_)
+                | PmiEffect::BarrierFailed { .. }
+                | PmiEffect::Aborted { .. } => others.push(effect),
             }
         }
         others

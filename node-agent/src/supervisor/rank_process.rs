@@ -16,7 +16,7 @@ use std::{
 use rustix::{
     io::{FdFlags, fcntl_setfd},
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Signal, WaitStatus, kill_process, pidfd_open, pidfd_send_signal},
 };
 
 use super::{
@@ -194,6 +194,23 @@ impl Log {
             Ok(file) => Ok(Self { path, file }),
             Err(source) => Err(SupervisorError::Log { path, source }),
         }
+    }
+}
+
+/// How a child ended whose status the kernel has told.
+pub(super) fn rank_end(status: WaitStatus) -> RankEnd {
+    let narrow = |number: i32| u8::try_from(number & 0xff).expect("masked to eight bits");
+    match status.terminating_signal() {
+        Some(signal) => RankEnd::Signalled(narrow(signal)),
+        None => RankEnd::Exited(status.exit_status().map_or(u8::MAX, narrow)),
+    }
+}
+
+/// Ends what the ranks left behind. The list is this thread's children; it is the only thread.
+pub(super) fn kill_orphans() {
+    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    for pid in list.split_ascii_whitespace().filter_map(|text| text.parse().ok()).filter_map(Pid::from_raw) {
+        let _ended = kill_process(pid, Signal::KILL);
     }
 }
 

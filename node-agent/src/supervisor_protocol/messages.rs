@@ -175,6 +175,24 @@ pub struct LaunchFailure {
     pub error: LaunchError,
 }
 
+/// A group of ranks on several nodes that have a barrier of their own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BarrierGroup {
+    /// Its ranks.
+    pub members: GroupMembers,
+    /// Tells barriers of the same ranks apart.
+    pub tag: i32,
+}
+
+/// The ranks of a group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GroupMembers {
+    /// Every rank of the gang.
+    World,
+    /// These, rising.
+    Ranks(Vec<u32>),
+}
+
 /// Why a PMI barrier fails in the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum BarrierFault {
@@ -243,6 +261,21 @@ pub enum ToAgent {
     PmiBarrierFailed {
         /// Why.
         fault: BarrierFault,
+    },
+    /// All ranks that a group has on this node are in its barrier. Repeated after every `Adopt` until answered.
+    PmiGroupBarrier {
+        /// Names this barrier; of tickets with the same remainder by [`crate::pmi::limits::GROUPS`] the higher is the later
+        /// and the lower is over.
+        ticket: u64,
+        /// The group.
+        group: BarrierGroup,
+        /// Keys that these ranks have put and that not all nodes of the group have.
+        block: Vec<u8>,
+    },
+    /// The answer to a group's barrier has come, perhaps again: it is needed no more.
+    PmiGroupBarrierTaken {
+        /// The barrier's ticket.
+        ticket: u64,
     },
 }
 
@@ -314,6 +347,13 @@ pub enum ToSupervisor {
     Ping {
         /// Any number.
         number: u64,
+    },
+    /// All nodes of a group are in its barrier; acknowledged by `PmiGroupBarrierTaken`, and repeated until it is.
+    PmiGroupBarrierComplete {
+        /// This node's ticket of the barrier.
+        ticket: u64,
+        /// The concatenated blocks of the group's nodes.
+        block: Vec<u8>,
     },
 }
 

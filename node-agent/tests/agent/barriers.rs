@@ -18,10 +18,10 @@ const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/barriers
 const KILLS: u32 = 4;
 
 /// Figures of an agent that has lived on for several of its times.
-const LIVED_ON: u64 = 4;
+pub(crate) const LIVED_ON: u64 = 4;
 
 /// Times short enough that a test sees them pass.
-fn short() -> Options {
+pub(crate) fn short() -> Options {
     let settings = Settings {
         quantum: Duration::from_millis(100),
         heartbeat: Duration::from_millis(50),
@@ -45,11 +45,11 @@ async fn ranks_in_barriers(count: u16, files: &[&str]) -> Nodes {
     nodes
 }
 
-fn write(folder: &Path, file: &str) {
+pub(crate) fn write(folder: &Path, file: &str) {
     fs::write(folder.join(file), "").unwrap();
 }
 
-async fn finish(mut nodes: Nodes) {
+pub(crate) async fn finish(mut nodes: Nodes) {
     write(nodes.path(), "finish");
     assert_eq!(nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await, EndCause::Completed);
     nodes.stop().await;

@@ -6,6 +6,7 @@ mod authority;
 mod barriers;
 mod commands;
 mod faults;
+mod groups;
 mod metrics;
 mod observe;
 mod session;

@@ -103,7 +103,9 @@ impl Member {
     pub(super) fn cell(&self, cell: Cell) -> u64 {
         match cell {
             Cell::Ordered(number) => self.memory.as_ref().map_or(0, |memory| memory.ordered_cell(self.configuration.node, number)),
-            Cell::Up(_) | Cell::Exited(_) | Cell::Gone(_) | Cell::Barrier(_) => self.cells.get(&cell).copied().unwrap_or(0),
+            Cell::Up(_) | Cell::Exited(_) | Cell::Gone(_) | Cell::Barrier(_) | Cell::Taken(..) => {
+                self.cells.get(&cell).copied().unwrap_or(0)
+            }
         }
     }
 

@@ -10,11 +10,12 @@ use strobe_core::{
     primitives::{AbortReason, OperationId, Outcome},
 };
 
+use super::groups::Groups;
 use crate::agent::frames::BarrierBlock;
 
 /// The longest pause between two repetitions, in first pauses: a node that comes back waits no longer than this, and one
 /// that waits long for a slow rank costs no more than a block in this time.
-const PAUSES_MAX: u32 = 4;
+pub(super) const PAUSES_MAX: u32 = 4;
 
 /// See the module. Reads no clock and sends nothing.
 #[derive(Debug)]
@@ -24,16 +25,38 @@ pub(in crate::agent) struct Barriers {
     entered: BTreeMap<GangRun, (BarrierBlock, Repetition)>,
     /// At the root: each gang's newest barrier.
     collections: BTreeMap<GangRun, Collection>,
+    /// The barriers of groups.
+    pub(super) groups: Groups,
     /// Requests given to the member that have no name yet, in order.
-    unnamed: VecDeque<(GangRun, u64, Task)>,
+    unnamed: VecDeque<Job>,
     /// Operations of the root that have no outcome yet.
-    operations: BTreeMap<OperationId, (GangRun, u64, Task)>,
+    operations: BTreeMap<OperationId, Job>,
+}
+
+/// One operation of a gang's root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) run: GangRun,
+    /// Where the keys go.
+    pub(super) place: Place,
+    /// Number of the barrier there.
+    pub(super) number: u64,
+    pub(super) task: Task,
+}
+
+/// Where the keys of a barrier go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The barriers of all ranks have one, each after the other.
+    World,
+    /// The barriers of groups share these.
+    Region(u32),
 }
 
 /// Which of the root's two operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
-    /// Have all nodes put their block?
+    /// Have all nodes put their block? Of a region: have all taken what is there?
     Compare,
     /// The whole to all nodes.
     Xfer,
@@ -45,9 +68,9 @@ pub(super) enum Answer {
     /// Nothing now; perhaps something later.
     Nothing,
     /// The next operation.
-    Submit { run: GangRun, number: u64, task: Task },
+    Submit(Job),
     /// The barrier can never be complete.
-    Failed { run: GangRun, number: u64, reason: BarrierFailure },
+    Failed { job: Job, reason: BarrierFailure },
 }
 
 /// The blocks of one barrier.
@@ -59,7 +82,7 @@ struct Collection {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+pub(super) enum Progress {
     /// Blocks are missing.
     Collecting,
     /// It is submitted and has no outcome.
@@ -72,43 +95,49 @@ enum Progress {
 
 /// When something is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Repetition {
-    due: Instant,
+pub(super) struct Repetition {
+    pub(super) due: Instant,
     pause: Duration,
 }
 
 impl Barriers {
     /// No barrier. What is lost or refused is repeated first after this pause.
     pub(in crate::agent) const fn new(first_pause: Duration) -> Self {
-        Self { first_pause, entered: BTreeMap::new(), collections: BTreeMap::new(), unnamed: VecDeque::new(), operations: BTreeMap::new() }
+        Self {
+            first_pause,
+            entered: BTreeMap::new(),
+            collections: BTreeMap::new(),
+            groups: Groups::new(first_pause),
+            unnamed: VecDeque::new(),
+            operations: BTreeMap::new(),
+        }
     }
 
     /// When [`Barriers::due_blocks`] or [`Barriers::due_tasks`] has something next.
     pub(in crate::agent) fn next_deadline(&self) -> Option<Instant> {
         let blocks = self.entered.values().map(|(_, repetition)| repetition.due);
-        let tasks = self.collections.values().filter_map(|collection| match collection.progress {
-            Progress::Refused(_, repetition) => Some(repetition.due),
-            Progress::Collecting | Progress::UnderWay(..) | Progress::Over => None,
-        });
-        blocks.chain(tasks).min()
+        let tasks = self.collections.values().filter_map(|collection| collection.progress.due());
+        blocks.chain(tasks).chain(self.groups.next_deadline()).min()
     }
 
     /// The member has named the oldest unnamed request.
     pub(in crate::agent) fn submitted(&mut self, operation: OperationId) {
-        if let Some(task) = self.unnamed.pop_front() {
-            self.operations.insert(operation, task);
+        if let Some(job) = self.unnamed.pop_front() {
+            self.operations.insert(operation, job);
         }
     }
 
     pub(in crate::agent) fn forget(&mut self, run: GangRun) {
         self.entered.remove(&run);
         self.collections.remove(&run);
+        self.groups.retain(|other| other != run);
     }
 
     /// Forgets all gangs but these.
     pub(super) fn retain(&mut self, lives: impl Fn(GangRun) -> bool) {
         self.entered.retain(|run, _| lives(*run));
         self.collections.retain(|run, _| lives(*run));
+        self.groups.retain(lives);
     }
 
     /// The local ranks wait in the barrier of this block.
@@ -147,12 +176,12 @@ impl Barriers {
     }
 
     /// At the root: operations that are to be submitted again now.
-    pub(super) fn due_tasks(&self, now: Instant) -> Vec<(GangRun, u64, Task)> {
-        let due = |(run, collection): (&GangRun, &Collection)| match collection.progress {
-            Progress::Refused(task, repetition) => (repetition.due <= now).then_some((*run, collection.number, task)),
-            Progress::Collecting | Progress::UnderWay(..) | Progress::Over => None,
+    pub(super) fn due_tasks(&self, now: Instant) -> Vec<Job> {
+        let due = |(run, collection): (&GangRun, &Collection)| {
+            let task = collection.progress.due_task(now)?;
+            Some(Job { run: *run, place: Place::World, number: collection.number, task })
         };
-        self.collections.iter().filter_map(due).collect()
+        self.collections.iter().filter_map(due).chain(self.groups.due_tasks(now)).collect()
     }
 
     /// At the root: takes a block, perhaps again. True when it was the last of its barrier that was missing.
@@ -181,27 +210,36 @@ impl Barriers {
     }
 
     /// The operation is given to the member.
-    pub(super) fn submit(&mut self, run: GangRun, number: u64, task: Task) {
-        self.unnamed.push_back((run, number, task));
-        let collection = self.collections.get_mut(&run).filter(|collection| collection.number == number);
-        if let Some(Collection { progress, .. }) = collection
-            && let Progress::Refused(_, repetition) = *progress
-        {
-            *progress = Progress::UnderWay(task, repetition);
+    pub(super) fn submit(&mut self, job: Job) {
+        self.unnamed.push_back(job);
+        match job.place {
+            Place::World => {
+                if let Some(collection) = self.collections.get_mut(&job.run).filter(|collection| collection.number == job.number) {
+                    collection.progress.submit(job.task);
+                }
+            }
+            Place::Region(region) => self.groups.submit(job, region),
         }
     }
 
     /// An operation has its outcome.
     pub(super) fn outcome(&mut self, operation: OperationId, outcome: Outcome, now: Instant) -> Answer {
-        let Some((run, number, task)) = self.operations.remove(&operation) else { return Answer::Nothing };
+        let Some(job) = self.operations.remove(&operation) else { return Answer::Nothing };
+        match job.place {
+            Place::World => self.world_outcome(job, outcome, now),
+            Place::Region(region) => self.groups.outcome(job, region, outcome, now),
+        }
+    }
+
+    fn world_outcome(&mut self, job: Job, outcome: Outcome, now: Instant) -> Answer {
         let longest = PAUSES_MAX * self.first_pause;
-        let collection = self.collections.get_mut(&run).filter(|collection| collection.number == number);
+        let collection = self.collections.get_mut(&job.run).filter(|collection| collection.number == job.number);
         let Some(Collection { progress, blocks, .. }) = collection else { return Answer::Nothing };
         let Progress::UnderWay(_, repetition) = *progress else { return Answer::Nothing };
-        match (task, outcome) {
+        match (job.task, outcome) {
             (Task::Compare, Outcome::Committed { truth: true, .. }) => {
                 *progress = Progress::Refused(Task::Xfer, Repetition::new(now, self.first_pause));
-                return Answer::Submit { run, number, task: Task::Xfer };
+                return Answer::Submit(Job { task: Task::Xfer, ..job });
             }
             (Task::Xfer, Outcome::Committed { .. }) => {
                 *progress = Progress::Over;
@@ -209,11 +247,11 @@ impl Barriers {
             }
             (_, Outcome::Aborted(AbortReason::PayloadTooLarge)) => {
                 *progress = Progress::Over;
-                return Answer::Failed { run, number, reason: BarrierFailure::KeysTooLarge };
+                return Answer::Failed { job, reason: BarrierFailure::KeysTooLarge };
             }
             (_, Outcome::Aborted(AbortReason::MemoryFull)) => {
                 *progress = Progress::Over;
-                return Answer::Failed { run, number, reason: BarrierFailure::MemoryFull };
+                return Answer::Failed { job, reason: BarrierFailure::MemoryFull };
             }
             // A node is outside the view or its store has not come to its cell yet, the term changed, or others of this
             // node's operations come first: all of this passes.
@@ -222,7 +260,7 @@ impl Barriers {
                 _,
                 Outcome::Unknown
                 | Outcome::Aborted(AbortReason::SetOutsideView | AbortReason::TooManyOperations | AbortReason::TermChanged),
-            ) => *progress = Progress::Refused(task, repetition.next(now, longest)),
+            ) => *progress = Progress::Refused(job.task, repetition.next(now, longest)),
         }
         Answer::Nothing
     }
@@ -234,12 +272,37 @@ impl Collection {
     }
 }
 
+impl Progress {
+    /// When its operation is submitted again.
+    pub(super) const fn due(self) -> Option<Instant> {
+        match self {
+            Self::Refused(_, repetition) => Some(repetition.due),
+            Self::Collecting | Self::UnderWay(..) | Self::Over => None,
+        }
+    }
+
+    /// The operation that is to be submitted now.
+    pub(super) fn due_task(self, now: Instant) -> Option<Task> {
+        match self {
+            Self::Refused(task, repetition) => (repetition.due <= now).then_some(task),
+            Self::Collecting | Self::UnderWay(..) | Self::Over => None,
+        }
+    }
+
+    /// Its operation is given to the member.
+    pub(super) const fn submit(&mut self, task: Task) {
+        if let Self::Refused(_, repetition) = *self {
+            *self = Self::UnderWay(task, repetition);
+        }
+    }
+}
+
 impl Repetition {
-    fn new(now: Instant, pause: Duration) -> Self {
+    pub(super) fn new(now: Instant, pause: Duration) -> Self {
         Self { due: now + pause, pause }
     }
 
-    fn next(self, now: Instant, longest: Duration) -> Self {
+    pub(super) fn next(self, now: Instant, longest: Duration) -> Self {
         let pause = (2 * self.pause).min(longest);
         Self { due: now + pause, pause }
     }
@@ -258,6 +321,10 @@ mod tests {
 
     fn block(number: u64, node: u16) -> BarrierBlock {
         BarrierBlock { run: RUN, number, node: NodeIndex(node), block: vec![u8::try_from(node).unwrap()] }
+    }
+
+    fn job(task: Task) -> Job {
+        Job { run: RUN, place: Place::World, number: 1, task }
     }
 
     fn nodes() -> NodeSet {
@@ -287,7 +354,7 @@ mod tests {
 
         fn submit(&mut self, task: Task) {
             self.named += 1;
-            self.barriers.submit(RUN, 1, task);
+            self.barriers.submit(job(task));
             self.barriers.submitted(self.name());
         }
 
@@ -347,7 +414,7 @@ mod tests {
         for task in [Task::Compare, Task::Xfer] {
             let mut root = asking();
             if task == Task::Xfer {
-                assert_eq!(root.outcome(ALL_HOLD, START), Answer::Submit { run: RUN, number: 1, task });
+                assert_eq!(root.outcome(ALL_HOLD, START), Answer::Submit(job(task)));
                 root.submit(task);
             }
             let mut now = START;
@@ -355,7 +422,7 @@ mod tests {
                 assert_eq!(root.outcome(refusal, now), Answer::Nothing, "{refusal:?}");
                 assert_eq!(root.barriers.due_tasks(now), [], "{refusal:?} is not repeated at once");
                 now = root.barriers.next_deadline().unwrap();
-                assert_eq!(root.barriers.due_tasks(now), [(RUN, 1, task)], "{refusal:?} is repeated");
+                assert_eq!(root.barriers.due_tasks(now), [job(task)], "{refusal:?} is repeated");
                 root.submit(task);
                 assert_eq!(root.barriers.due_tasks(now), [], "once");
             }
@@ -369,7 +436,7 @@ mod tests {
         assert_eq!(root.outcome(unmet, START), Answer::Nothing);
         assert_eq!(root.barriers.due_tasks(START), []);
         let due = root.barriers.next_deadline().unwrap();
-        assert_eq!(root.barriers.due_tasks(due), [(RUN, 1, Task::Compare)]);
+        assert_eq!(root.barriers.due_tasks(due), [job(Task::Compare)]);
     }
 
     #[test]
@@ -380,7 +447,7 @@ mod tests {
             let mut root = asking();
             root.outcome(ALL_HOLD, START);
             root.submit(Task::Xfer);
-            assert_eq!(root.outcome(Outcome::Aborted(abort), START), Answer::Failed { run: RUN, number: 1, reason });
+            assert_eq!(root.outcome(Outcome::Aborted(abort), START), Answer::Failed { job: job(Task::Xfer), reason });
             assert_eq!(root.barriers.next_deadline(), None);
         }
     }
