@@ -1,0 +1,89 @@
+//! What the agents of a test have said, and waiting until it gives an answer.
+
+use std::collections::BTreeMap;
+
+use strobe_core::{
+    message::PartitionReport,
+    model::{EndCause, GangRun, NodeIndex},
+    primitives::GangPhase,
+};
+use strobe_proto::agent::{self, agent_message::Message as FromAgent};
+
+use super::Nodes;
+use crate::observe::PATIENCE;
+
+/// What the agents have said so far.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// The newest report.
+    pub(crate) report: Option<PartitionReport>,
+    /// The newest figures of each node, and how many came.
+    pub(crate) figures: BTreeMap<u16, (u64, agent::Figures)>,
+    /// What ranks said as they called MPI_Abort.
+    pub(crate) last_words: Vec<String>,
+    /// Switches that thawed a gang.
+    pub(super) switches: u64,
+}
+
+impl Heard {
+    /// The phase of a gang in the newest report.
+    pub(crate) fn phase(&self, run: GangRun) -> Option<GangPhase> {
+        self.report.as_ref()?.gangs.iter().find(|gang| gang.run == run).map(|gang| gang.phase)
+    }
+
+    /// How a gang has ended.
+    pub(crate) fn ended(&self, run: GangRun) -> Option<EndCause> {
+        match self.phase(run)? {
+            GangPhase::Ended(cause) => Some(cause),
+            GangPhase::Launching | GangPhase::Released | GangPhase::Ending(_) => None,
+        }
+    }
+
+    pub(super) fn take(&mut self, node: NodeIndex, message: FromAgent) {
+        match message {
+            FromAgent::Report(report) => self.report = Some(PartitionReport::try_from(report).expect("a report can be read")),
+            FromAgent::Figures(figures) => {
+                self.switches += figures.samples.iter().filter(|sample| !sample.thaw.is_empty()).count() as u64;
+                let count = self.figures.get(&node.0).map_or(0, |(count, _)| *count);
+                self.figures.insert(node.0, (count + 1, figures));
+            }
+            FromAgent::Hello(_) => {}
+            FromAgent::RankAborted(aborted) => self.last_words.push(aborted.message),
+            FromAgent::LaunchFailed(failure) => panic!("launch failed: {failure:?}"),
+        }
+    }
+}
+
+impl Nodes {
+    /// Waits until what the agents have said gives an answer.
+    pub(crate) async fn wait_for<T>(&mut self, what: &str, answer: impl Fn(&Heard) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                if let Some(answer) = answer(&self.heard) {
+                    return answer;
+                }
+                let (node, message) = self.said.recv().await.expect("agents speak");
+                self.heard.take(node, message);
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(answer) => answer,
+            Err(_) => panic!("{what}: not in {PATIENCE:?}; heard so far: {:#?}", self.heard.report),
+        }
+    }
+
+    /// Waits until the agents have told of so many switches that thawed a gang.
+    pub(crate) async fn wait_for_switches(&mut self, least: u64) {
+        self.wait_for("the gangs are switched", |heard| (heard.switches >= least).then_some(())).await;
+    }
+
+    /// Waits until an agent has sent so many figures after all that came until now: it has lived on for a while.
+    pub(crate) async fn wait_for_figures(&mut self, node: u16, count: u64) -> agent::Figures {
+        while let Ok((from, message)) = self.said.try_recv() {
+            self.heard.take(from, message);
+        }
+        let before = self.heard.figures.get(&node).map_or(0, |(count, _)| *count);
+        let newer = |heard: &Heard| heard.figures.get(&node).filter(|(now, _)| *now >= before + count).map(|(_, figures)| figures.clone());
+        self.wait_for("the agent sends figures", newer).await
+    }
+}
