@@ -6,7 +6,7 @@ use strobe_core::model::{BarrierFailure, Desire, EndCause, NodeIndex, Settings};
 
 use crate::{
     RUN,
-    authority::{Heard, Nodes, Options, gang},
+    authority::{Heard, Nodes, Options, Shape, gang, gang_of},
     observe::eventually,
 };
 
@@ -123,5 +123,17 @@ async fn a_barrier_that_can_never_be_complete_ends_its_gang_on_every_node() {
     let cause = nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await;
     let known_by_the_root = EndCause::BarrierFailed { node: NodeIndex(0), reason: BarrierFailure::KeysTooLarge };
     assert_eq!(cause, known_by_the_root);
+    nodes.stop().await;
+}
+
+/// Whether rank 0 enters before rank 1 leaves or after, it waits for one that never comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rank_that_leaves_others_in_their_barrier_is_the_cause_of_the_end() {
+    let shape = Shape { nodes: 1, ranks: 2 };
+    let mut nodes = Nodes::start(shape.nodes).await;
+    nodes.command(1, &[gang_of(shape, RUN, Desire::Run)]).await;
+    nodes.launch_mpi_of(shape, RUN, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/leave.c")).await;
+    let cause = nodes.wait_for("the gang ends", |heard| heard.ended(RUN)).await;
+    assert_eq!(cause, EndCause::BarrierFailed { node: NodeIndex(0), reason: BarrierFailure::RankLeft });
     nodes.stop().await;
 }
