@@ -7,7 +7,7 @@ use strobe_core::{
     machine::Machine,
     matrix::NoPlacement,
     message::GangReport,
-    model::{Desire, EndCause, GangId, GangState, NodeIndex, NodeSet, RowIndex},
+    model::{BarrierFailure, Desire, EndCause, GangId, GangState, NodeIndex, NodeSet, RowIndex},
     primitives::GangPhase,
 };
 
@@ -136,7 +136,10 @@ fn a_failed_rank_ends_the_job_or_restarts_it_up_to_the_limit() {
 
 #[test]
 fn a_restart_needs_a_policy_for_its_cause() {
-    let policies = [(true, false, rank_failed(0), GangState::Placed), (false, true, rank_failed(0), GangState::Failed)];
+    let barrier = EndCause::BarrierFailed { node: NodeIndex(0), reason: BarrierFailure::MemoryFull };
+    let policies = [rank_failed(0), barrier]
+        .into_iter()
+        .flat_map(|cause| [(true, false, cause, GangState::Placed), (false, true, cause, GangState::Failed)]);
     for (on_rank_failure, on_node_lost, cause, expected) in policies {
         let mut bench = running(1, JobSpecification { restart: RestartPolicy { limit: 3, on_rank_failure, on_node_lost }, ..job(1, 1) });
         bench.hear_gang(run(1, 1), GangPhase::Ended(cause));
