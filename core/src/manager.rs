@@ -54,7 +54,7 @@ impl Machine for Manager {
                 }
             }
             other @ (ManagerInput::Plan(_)
-            | ManagerInput::ProvenDead(_)
+            | ManagerInput::Lost(_)
             | ManagerInput::FromMember { .. }
             | ManagerInput::LinkUp(_)
             | ManagerInput::Announcer(_)

@@ -42,7 +42,7 @@ impl Bench {
             established: Some(established),
             since,
         };
-        let appointment = Appointment { record, dead: NodeSet::EMPTY, plan: Arc::new(Plan::default()) };
+        let appointment = Appointment { record, dead: NodeSet::EMPTY, lost: NodeSet::EMPTY, plan: Arc::new(Plan::default()) };
         let mut bench = Self { manager: Manager::default(), sent: Vec::new() };
         bench.step(ManagerInput::Appointed { appointment, settings: Settings::default() });
         bench

@@ -156,7 +156,8 @@ struct Reign {
 impl Reign {
     /// Two members, both in the view, under the lease.
     fn established() -> Self {
-        let appointment = Appointment { record: record(&[0, 1]), dead: NodeSet::EMPTY, plan: Arc::new(Plan::default()) };
+        let appointment =
+            Appointment { record: record(&[0, 1]), dead: NodeSet::EMPTY, lost: NodeSet::EMPTY, plan: Arc::new(Plan::default()) };
         let mut reign = Self { manager: Manager::default(), now: Instant::from_nanoseconds(1), sent: Vec::new() };
         reign.step(ManagerInput::Appointed { appointment, settings: Settings::default() });
         for node in [0, 1] {

@@ -318,7 +318,7 @@ impl Agent {
             }
             Event::Introduced(record) => self.pending.push_back(Pending::Member(MemberInput::Introduced(*record))),
             Event::Plan(plan) => self.pending.push_back(Pending::Manager(ManagerInput::Plan(plan))),
-            Event::ProvenDead(nodes) => self.pending.push_back(Pending::Manager(ManagerInput::ProvenDead(nodes))),
+            Event::Lost(nodes) => self.pending.push_back(Pending::Manager(ManagerInput::Lost(nodes))),
             Event::Launch(gang) => self.launch(&gang),
             Event::Remove(run) => self.remove(run),
             Event::Supervisor(event) => self.supervisor_event(event),

@@ -97,7 +97,7 @@ fn plan() -> Plan {
 }
 
 fn appointment() -> Appointment {
-    Appointment { record: record(), dead: NodeSet::from_bits(1 << 63), plan: Arc::new(plan()) }
+    Appointment { record: record(), dead: NodeSet::from_bits(1 << 63 | 1), lost: NodeSet::from_bits(1 << 63), plan: Arc::new(plan()) }
 }
 
 fn causes() -> Vec<EndCause> {

@@ -5,7 +5,7 @@ use strobe_core::{
     machine::{Machine, Outbox},
     model::{GangRun, Instant, NodeIndex, NodePlacement},
 };
-use strobe_proto::agent::{ProvenDead, authority_message::Message};
+use strobe_proto::agent::{LostNodes, authority_message::Message};
 
 use super::record::{RecordError, RecordFile};
 
@@ -81,9 +81,7 @@ fn command(effect: AuthorityEffect) -> Command {
         AuthorityEffect::Appoint { manager, appointment } => Command::Say(manager.node, Message::Appointment((&appointment).into())),
         AuthorityEffect::Introduce { node, record } => Command::Say(node, Message::Introduction((&record).into())),
         AuthorityEffect::SendPlan { manager, plan } => Command::Say(manager, Message::Plan((&*plan).into())),
-        AuthorityEffect::SendProvenDead { manager, nodes } => {
-            Command::Say(manager, Message::ProvenDead(ProvenDead { nodes: nodes.bits() }))
-        }
+        AuthorityEffect::SendLost { manager, nodes } => Command::Say(manager, Message::Lost(LostNodes { nodes: nodes.bits() })),
         AuthorityEffect::Launch { run, placement } => Command::Launch(run, placement),
         AuthorityEffect::Remove { run } => Command::Remove(run),
         AuthorityEffect::State(status) => Command::Job(status),

@@ -179,9 +179,9 @@ pub enum AuthorityEffect {
         /// The plan.
         plan: Arc<Plan>,
     },
-    /// Tell the manager which nodes are lost, proof included: all of them, so that one that is not named any more is in
+    /// Tell the manager which nodes are lost: all of them, so that one that is not named any more is in
     /// service again.
-    SendProvenDead {
+    SendLost {
         /// The manager's node.
         manager: NodeIndex,
         /// The nodes.

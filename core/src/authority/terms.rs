@@ -53,7 +53,7 @@ struct Commanded {
     /// None: it may not have arrived.
     plan: Option<MatrixVersion>,
     /// The nodes whose gangs it ends; none: it may not know them.
-    dead: Option<NodeSet>,
+    lost: Option<NodeSet>,
 }
 
 /// What terms are judged by.
@@ -297,7 +297,7 @@ impl Terms {
         if self.phase == TermPhase::Appointed {
             self.commanded = None;
         } else if let Some(commanded) = &mut self.commanded {
-            (commanded.plan, commanded.dead) = (None, None);
+            (commanded.plan, commanded.lost) = (None, None);
         }
     }
 
@@ -317,24 +317,22 @@ impl Terms {
         }
     }
 
-    /// A manager ends the gangs of the nodes that it is told of, and only a lost node fails a gang. So a node that is proven
-    /// dead and not lost yet is told of in an appointment alone, where the right to command depends on it, and taken back
-    /// before anything is numbered.
+    /// A dead node counts for the right to command, which an appointment gives; only a lost node fails a gang. So the
+    /// manager is told of both in an appointment, and after it of the lost ones alone.
     fn command_manager(&mut self, record: &TermRecord, plan: &Arc<Plan>, nodes: &Nodes, out: &mut Outbox<AuthorityEffect>) {
         let (manager, lost) = (record.manager.node, nodes.lost());
         let commanded = self.commanded.unwrap_or_else(|| {
-            let dead = if record.may_command(record.member_nodes(), lost) { lost } else { nodes.proven_dead() };
-            let appointment = Appointment { record: record.clone(), dead, plan: Arc::clone(plan) };
+            let appointment = Appointment { record: record.clone(), dead: nodes.proven_dead(), lost, plan: Arc::clone(plan) };
             out.push(AuthorityEffect::Appoint { manager: record.manager, appointment });
-            Commanded { plan: Some(plan.version), dead: Some(dead) }
+            Commanded { plan: Some(plan.version), lost: Some(lost) }
         });
-        if commanded.dead != Some(lost) {
-            out.push(AuthorityEffect::SendProvenDead { manager, nodes: lost });
+        if commanded.lost != Some(lost) {
+            out.push(AuthorityEffect::SendLost { manager, nodes: lost });
         }
         if commanded.plan != Some(plan.version) {
             out.push(AuthorityEffect::SendPlan { manager, plan: Arc::clone(plan) });
         }
-        self.commanded = Some(Commanded { plan: Some(plan.version), dead: Some(lost) });
+        self.commanded = Some(Commanded { plan: Some(plan.version), lost: Some(lost) });
     }
 
     /// The instants at which time alone may call for a next term.

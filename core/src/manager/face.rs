@@ -20,9 +20,9 @@ pub enum ManagerInput {
     },
     /// The authority has a newer plan.
     Plan(Arc<Plan>),
-    /// The nodes of whose death the authority has proof (section 2 of the design), all of them: gangs on them are ended,
-    /// and an end does not wait for them. A later set replaces an earlier one.
-    ProvenDead(NodeSet),
+    /// The nodes that are lost, all of them: gangs on them are ended, and an end does not wait for them. A later set
+    /// replaces an earlier one.
+    Lost(NodeSet),
     /// A message of a member, over a link whose peer is that node.
     FromMember {
         /// The sender.

@@ -68,24 +68,24 @@ impl Hints {
 }
 
 /// The next step of a gang, if any. Pure: the same state gives the same step until memory changes.
-pub(super) fn next_step(planned: &PlannedGang, gang: &GangMemory, hints: &Hints, view: NodeSet, dead: NodeSet) -> Option<Step> {
+pub(super) fn next_step(planned: &PlannedGang, gang: &GangMemory, hints: &Hints, view: NodeSet, lost: NodeSet) -> Option<Step> {
     match gang.phase {
-        GangPhase::Launching => end_wanted(planned, hints, dead, !hints.released)
+        GangPhase::Launching => end_wanted(planned, hints, lost, !hints.released)
             .or_else(|| pause_wanted(planned, gang))
             .or_else(|| launch(planned, hints, view)),
         GangPhase::Released => {
-            end_wanted(planned, hints, dead, false).or_else(|| completion(planned, hints, view)).or_else(|| pause_wanted(planned, gang))
+            end_wanted(planned, hints, lost, false).or_else(|| completion(planned, hints, view)).or_else(|| pause_wanted(planned, gang))
         }
-        GangPhase::Ending(_) => ended(planned, hints, view, dead),
+        GangPhase::Ending(_) => ended(planned, hints, view, lost),
         GangPhase::Ended(_) => None,
     }
 }
 
-fn end_wanted(planned: &PlannedGang, hints: &Hints, dead: NodeSet, at_once: bool) -> Option<Step> {
+fn end_wanted(planned: &PlannedGang, hints: &Hints, lost: NodeSet, at_once: bool) -> Option<Step> {
     if let Some(cause) = hints.failed {
         return Some(Step::End { cause, grace: Duration::ZERO });
     }
-    if let Some(node) = planned.nodes().intersection(dead).iter().next() {
+    if let Some(node) = planned.nodes().intersection(lost).iter().next() {
         return Some(Step::End { cause: EndCause::NodeLost { node }, grace: Duration::ZERO });
     }
     match planned.desire {
@@ -118,8 +118,8 @@ fn completion(planned: &PlannedGang, hints: &Hints, view: NodeSet) -> Option<Ste
     all_exited.then_some(Step::Compare { set: nodes, cell: Cell::Exited(planned.run.gang), follow_up: FollowUp::Ended })
 }
 
-fn ended(planned: &PlannedGang, hints: &Hints, view: NodeSet, dead: NodeSet) -> Option<Step> {
-    let survivors = planned.nodes().difference(dead);
+fn ended(planned: &PlannedGang, hints: &Hints, view: NodeSet, lost: NodeSet) -> Option<Step> {
+    let survivors = planned.nodes().difference(lost);
     if survivors.is_empty() {
         return Some(Step::Ended);
     }

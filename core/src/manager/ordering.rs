@@ -114,7 +114,7 @@ impl Reign {
         let nothing = Hints::default();
         let (planned, step) = memory.plan.gangs.iter().filter(|planned| !self.is_commanded(planned.run)).find_map(|planned| {
             let hints = self.hints.get(&planned.run).unwrap_or(&nothing);
-            let step = next_step(planned, memory.gang(planned.run)?, hints, view, self.dead)?;
+            let step = next_step(planned, memory.gang(planned.run)?, hints, view, self.lost)?;
             Some((planned, step))
         })?;
         Some(self.record_of(now, planned, step))

@@ -29,7 +29,7 @@ pub(super) struct Reign {
     pub(super) installed: NodeSet,
     pub(super) view: BTreeMap<NodeIndex, AgentIncarnation>,
     pub(super) joining: BTreeMap<NodeIndex, AgentIncarnation>,
-    pub(super) dead: NodeSet,
+    pub(super) lost: NodeSet,
     pub(super) sequencer: Sequencer,
     pub(super) compare: Option<PendingCompare>,
     /// Operations that wait for a number.
@@ -76,7 +76,7 @@ impl Reign {
         let record = &appointment.record;
         let reign = Self {
             fence: Fence { partition: record.partition, term: record.term, view: View(0) },
-            dead: appointment.dead,
+            lost: appointment.lost,
             stage: Stage::Sealing { patience: None },
             answers: BTreeMap::new(),
             installed: NodeSet::EMPTY,
@@ -101,11 +101,15 @@ impl Reign {
         reign
     }
 
-    /// The authority repeats the appointment of this term, perhaps with a newer plan; an older term's is ignored.
+    /// The authority repeats the appointment of this term, perhaps with a newer plan and other deaths; an older term's is
+    /// ignored.
     pub(super) fn appointed_again(&mut self, now: Instant, appointment: &Appointment, out: &mut Outbox<ManagerEffect>) {
         if appointment.record.term == self.term() {
             self.take_plan(&appointment.plan);
-            self.dead = appointment.dead;
+            (self.appointment.dead, self.lost) = (appointment.dead, appointment.lost);
+            if matches!(self.stage, Stage::Sealing { .. }) {
+                self.consider_command(now, out);
+            }
             self.advance(now, out);
         }
     }
@@ -135,7 +139,7 @@ impl Reign {
         match input {
             ManagerInput::Appointed { .. } => {}
             ManagerInput::Plan(plan) => self.take_plan(&plan),
-            ManagerInput::ProvenDead(nodes) => self.dead = nodes,
+            ManagerInput::Lost(nodes) => self.lost = nodes,
             ManagerInput::FromMember { message: ToManager::SealRefused { sealed }, .. } => {
                 if sealed > self.term() {
                     self.report_refusal(sealed, out);

@@ -41,7 +41,7 @@ impl Reign {
 
     /// Enough seals give the right to command; the rest of the members get a moment longer, so that the first view is
     /// the whole record when all are there.
-    fn consider_command(&mut self, now: Instant, out: &mut Outbox<ManagerEffect>) {
+    pub(super) fn consider_command(&mut self, now: Instant, out: &mut Outbox<ManagerEffect>) {
         let sealed = self.sealed();
         if !self.record().may_command(sealed, self.appointment.dead) || !self.record().is_majority(sealed) {
             return;

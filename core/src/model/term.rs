@@ -37,8 +37,10 @@ pub struct EstablishedTerm {
 pub struct Appointment {
     /// The record, as written.
     pub record: TermRecord,
-    /// Nodes proven dead: they count for the right to command, not for memory.
+    /// Nodes proven dead, the lost ones included: they count for the right to command, not for memory.
     pub dead: NodeSet,
+    /// Those of them that are lost: their gangs are ended.
+    pub lost: NodeSet,
     /// The newest plan.
     pub plan: Arc<Plan>,
 }

@@ -197,7 +197,7 @@ impl World {
                     }
                 }
                 AuthorityEffect::Remove { run } => assert!(self.lives[&run].alive.is_empty(), "{run} is removed alive"),
-                AuthorityEffect::Introduce { .. } | AuthorityEffect::SendProvenDead { .. } => {}
+                AuthorityEffect::Introduce { .. } | AuthorityEffect::SendLost { .. } => {}
             }
         }
     }

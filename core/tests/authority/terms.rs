@@ -147,14 +147,30 @@ fn no_term_is_appointed_that_could_not_seal_half_of_an_earlier_one() {
     let record = bench.written().expect("a dead node counts for the right to command");
     assert_eq!((record.manager, record.members), (agent(2, 1), vec![agent(2, 1)]));
     bench.write();
-    assert_eq!(bench.appointments()[0].1.dead, nodes(&[1]));
-    assert_eq!(told_dead(&bench), [nodes(&[])], "it is not lost yet: its gangs go on");
+    let appointment = bench.appointments()[0].1.clone();
+    assert_eq!((appointment.dead, appointment.lost), (nodes(&[1]), nodes(&[])), "it is not lost yet: its gangs go on");
+    assert!(told_lost(&bench).is_empty(), "the appointment has said it");
+    bench.establish();
+    bench.pass(10_000);
+    assert_eq!(told_lost(&bench), [nodes(&[1])]);
+}
+
+#[test]
+fn a_repeated_appointment_tells_the_dead_from_the_lost() {
+    let mut bench = Bench::bare(4, 1);
+    (0..4).for_each(|node| bench.reach(agent(node, 1), None));
+    bench.write();
+    bench.miss(agent(2, 1));
+    bench.prove_dead(2);
+    bench.reach(agent(0, 1), Some(1));
+    let appointment = bench.appointments().last().expect("an appointment").1.clone();
+    assert_eq!((appointment.dead, appointment.lost), (nodes(&[2]), nodes(&[])));
 }
 
 /// The sets of nodes whose gangs the manager was told to end.
-fn told_dead(bench: &Bench) -> Vec<NodeSet> {
+fn told_lost(bench: &Bench) -> Vec<NodeSet> {
     let told = |effect: &AuthorityEffect| match effect {
-        AuthorityEffect::SendProvenDead { nodes, .. } => Some(*nodes),
+        AuthorityEffect::SendLost { nodes, .. } => Some(*nodes),
         _ => None,
     };
     bench.effects.iter().filter_map(told).collect()
@@ -166,12 +182,12 @@ fn a_manager_that_is_reached_again_is_told_that_nobody_is_dead_any_more() {
     bench.miss(agent(2, 1));
     bench.prove_dead(2);
     bench.pass(10_000);
-    assert_eq!(told_dead(&bench).last(), Some(&nodes(&[2])));
+    assert_eq!(told_lost(&bench).last(), Some(&nodes(&[2])));
     bench.reach(agent(0, 1), Some(1));
     bench.effects.clear();
     bench.step(AuthorityInput::NodeReturned { node: NodeIndex(2) });
     bench.reach(agent(0, 1), Some(1));
-    assert_eq!(told_dead(&bench).last(), Some(&nodes(&[])), "what it was told before may have been lost");
+    assert_eq!(told_lost(&bench).last(), Some(&nodes(&[])), "what it was told before may have been lost");
 }
 
 #[test]
@@ -367,7 +383,7 @@ fn plans_and_deaths_are_sent_to_the_manager_when_they_change_and_again_when_it_i
     assert_eq!(bench.plans().len(), 1);
     bench.prove_dead(2);
     bench.pass(10_000);
-    let sent = |bench: &Bench| bench.effects.iter().filter(|effect| matches!(effect, AuthorityEffect::SendProvenDead { .. })).count();
+    let sent = |bench: &Bench| bench.effects.iter().filter(|effect| matches!(effect, AuthorityEffect::SendLost { .. })).count();
     assert_eq!(sent(&bench), 1);
     bench.step(AuthorityInput::Timer);
     assert_eq!((bench.plans().len(), sent(&bench)), (1, 1));

@@ -24,8 +24,8 @@ pub(super) enum Event {
     Introduced(Box<TermRecord>),
     /// A newer plan, for the manager.
     Plan(Arc<Plan>),
-    /// Nodes that are proven dead, for the manager.
-    ProvenDead(NodeSet),
+    /// The nodes that are lost, for the manager.
+    Lost(NodeSet),
     /// Start a gang's supervisor here.
     Launch(Box<LocalGang>),
     /// The gang's life is known to be over everywhere.

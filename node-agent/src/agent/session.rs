@@ -171,7 +171,7 @@ fn event_of(message: Message) -> Result<Event, ConvertError> {
         Message::Appointment(appointment) => Event::Appointed(Box::new(Appointment::try_from(appointment)?)),
         Message::Introduction(record) => Event::Introduced(Box::new(TermRecord::try_from(record)?)),
         Message::Plan(plan) => Event::Plan(Arc::new(Plan::try_from(plan)?)),
-        Message::ProvenDead(dead) => Event::ProvenDead(NodeSet::from_bits(dead.nodes)),
+        Message::Lost(lost) => Event::Lost(NodeSet::from_bits(lost.nodes)),
         Message::Launch(gang) => Event::Launch(Box::new(gang)),
         Message::Remove(run) => Event::Remove(run.into()),
         Message::Shutdown(_) => Event::Shutdown,

@@ -225,7 +225,7 @@ impl Nodes {
             TermRecord { partition: self.partition, term: Term(term), manager: members[0], members, established, since: Vec::new() };
         self.say_to_living(&Message::Introduction((&record).into())).await;
         let plan = Arc::new(Plan { version: MatrixVersion(term * PLANS_OF_A_TERM), gangs: gangs.to_vec() });
-        let appointment = Appointment { record: record.clone(), dead: NodeSet::EMPTY, plan };
+        let appointment = Appointment { record: record.clone(), dead: NodeSet::EMPTY, lost: NodeSet::EMPTY, plan };
         self.record = Some(record);
         self.agents[0].say(Message::Appointment((&appointment).into())).await;
     }

@@ -54,7 +54,12 @@ impl TryFrom<agent::TermRecord> for TermRecord {
 
 impl From<&Appointment> for agent::Appointment {
     fn from(appointment: &Appointment) -> Self {
-        Self { record: Some((&appointment.record).into()), dead: appointment.dead.bits(), plan: Some((&*appointment.plan).into()) }
+        Self {
+            record: Some((&appointment.record).into()),
+            dead: appointment.dead.bits(),
+            lost: appointment.lost.bits(),
+            plan: Some((&*appointment.plan).into()),
+        }
     }
 }
 
@@ -65,6 +70,7 @@ impl TryFrom<agent::Appointment> for Appointment {
         Ok(Self {
             record: required("record", message.record)?.try_into()?,
             dead: NodeSet::from_bits(message.dead),
+            lost: NodeSet::from_bits(message.lost),
             plan: Arc::new(required("plan", message.plan)?.try_into()?),
         })
     }

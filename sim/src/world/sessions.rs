@@ -86,8 +86,8 @@ impl World {
             }
             AuthorityEffect::Introduce { node, record } => self.send_to_agent(node, AgentInput::Member(MemberInput::Introduced(record))),
             AuthorityEffect::SendPlan { manager, plan } => self.send_to_agent(manager, AgentInput::Manager(ManagerInput::Plan(plan))),
-            AuthorityEffect::SendProvenDead { manager, nodes } => {
-                self.send_to_agent(manager, AgentInput::Manager(ManagerInput::ProvenDead(nodes)));
+            AuthorityEffect::SendLost { manager, nodes } => {
+                self.send_to_agent(manager, AgentInput::Manager(ManagerInput::Lost(nodes)));
             }
         }
     }
