@@ -5,5 +5,5 @@ mod member;
 mod switcher;
 
 pub use clock::{CLOCK_AGREEING, ClockExchange, OffsetEstimator, SampleVerdict};
-pub use member::{AdoptedGang, Member, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
+pub use member::{AdoptedGang, AdoptedLife, Member, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
 pub use switcher::{SwitchCause, SwitchSample, Switcher, SwitcherConfiguration, SwitcherCounters, SwitcherEffect, SwitcherInput};

@@ -9,8 +9,8 @@ use strobe_core::{
         AgentIncarnation, CpuIndex, Desire, Fence, GangId, GangIncarnation, GangRun, Instant, MatrixVersion, NodeIncarnation, NodeIndex,
         NodePlacement, PartitionUid, Plan, PlannedGang, RankIndex, RankOutcome, RecordNumber, RowIndex, Settings, Term, TermRecord, View,
     },
-    node::{AdoptedGang, Member, MemberConfiguration, MemberEffect, MemberInput},
-    primitives::{GangCommand, GangVerb, Memory, Payload, Record},
+    node::{AdoptedGang, AdoptedLife, Member, MemberConfiguration, MemberEffect, MemberInput},
+    primitives::{Cell, Compare, Comparison, GangCommand, GangVerb, Memory, Payload, Record},
 };
 
 const PARTITION: PartitionUid = PartitionUid(7);
@@ -24,11 +24,13 @@ struct Restarted {
     out: Outbox<MemberEffect>,
     signals: Vec<GangSignal>,
     killed: bool,
+    /// Its parts of compares.
+    truths: Vec<bool>,
 }
 
 impl Restarted {
-    /// The second life of an agent, whose released gang of one rank was found running.
-    fn new() -> Self {
+    /// The second life of an agent, whose gang of one rank was found.
+    fn new(life: AdoptedLife) -> Self {
         let mut out = Outbox::default();
         let configuration = MemberConfiguration {
             partition: PARTITION,
@@ -38,8 +40,8 @@ impl Restarted {
             settings: Settings::default(),
         };
         let member = Member::new(configuration, &mut out);
-        let mut restarted = Self { member, out, signals: Vec::new(), killed: false };
-        let adopted = AdoptedGang { run: RUN, entry: Payload::new([]), released: true, held: false, ranks: 1, ended: Vec::new() };
+        let mut restarted = Self { member, out, signals: Vec::new(), killed: false, truths: Vec::new() };
+        let adopted = AdoptedGang { run: RUN, entry: Payload::new([]), life, held: false, ranks: 1, ended: Vec::new() };
         restarted.step(MemberInput::Inventory(vec![adopted]));
         restarted
     }
@@ -49,6 +51,7 @@ impl Restarted {
         for effect in self.out.drain() {
             match effect {
                 MemberEffect::Send { message: ToManager::Signal(Signal { signal, .. }), .. } => self.signals.push(signal),
+                MemberEffect::Send { message: ToManager::Compared { truth, .. }, .. } => self.truths.push(truth),
                 MemberEffect::KillRanks(_) => self.killed = true,
                 _ => {}
             }
@@ -85,6 +88,13 @@ impl Restarted {
         self.manager(ToMember::Stable { fence: FENCE, number: RecordNumber(number) });
     }
 
+    fn compare_up(&mut self, number: u64) {
+        let value = u64::from(RUN.incarnation.0);
+        let set = [NODE].into_iter().collect();
+        let compare = Compare { set, cell: Cell::Up(RUN.gang), comparison: Comparison::GreaterOrEqual, value, write: None };
+        self.apply(number, Record::Compare { operation: None, compare });
+    }
+
     fn release_again(&mut self) {
         let verb = GangVerb::Release { term: FENCE.term, at: Instant::ORIGIN, peers: vec![Payload::new([])] };
         self.apply(2, Record::Gang(GangCommand { run: RUN, verb }));
@@ -100,7 +110,7 @@ impl Restarted {
 
 #[test]
 fn ranks_that_complete_before_any_plan_is_known_have_not_failed() {
-    let mut restarted = Restarted::new();
+    let mut restarted = Restarted::new(AdoptedLife::Released);
     restarted.complete();
     restarted.admit_to_an_empty_memory();
     restarted.assert_completes();
@@ -108,9 +118,27 @@ fn ranks_that_complete_before_any_plan_is_known_have_not_failed() {
 
 #[test]
 fn ranks_that_complete_before_an_empty_memory_knows_of_their_release_complete() {
-    let mut restarted = Restarted::new();
+    let mut restarted = Restarted::new(AdoptedLife::Released);
     restarted.admit_to_an_empty_memory();
     assert!(!restarted.killed, "a memory without a plan does not end what runs");
     restarted.complete();
     restarted.assert_completes();
+}
+
+#[test]
+fn ranks_that_an_earlier_life_did_not_see_up_are_not_up_before_their_supervisor_says_so() {
+    let mut restarted = Restarted::new(AdoptedLife::Starting);
+    restarted.admit_to_an_empty_memory();
+    restarted.compare_up(2);
+    assert_eq!((&restarted.signals[..], &restarted.truths[..]), (&[][..], &[false][..]));
+    restarted.step(MemberInput::SupervisorUp { run: RUN, entry: Payload::new([7]) });
+    assert_eq!(restarted.signals.last(), Some(&GangSignal::Up(Payload::new([7]))));
+}
+
+#[test]
+fn ranks_that_an_earlier_life_saw_up_are_up() {
+    let mut restarted = Restarted::new(AdoptedLife::Up);
+    restarted.admit_to_an_empty_memory();
+    restarted.compare_up(2);
+    assert_eq!((&restarted.signals[..], &restarted.truths[..]), (&[GangSignal::Up(Payload::new([]))][..], &[true][..]));
 }

@@ -7,7 +7,7 @@ use strobe_core::{
     machine::Outbox,
     manager::AnnouncerInput,
     model::{AgentIncarnation, GangId, GangRun, NodeIndex, NodeSet},
-    node::{MemberInput, SwitcherInput},
+    node::{AdoptedLife, MemberInput, SwitcherInput},
     primitives::{Cell, Compare, Comparison, Payload, RegionName, Request, Write, Xfer},
 };
 
@@ -164,7 +164,7 @@ impl World {
         home.agent = Some(agent);
         self.member_effects(node, out.drain());
         let inventory = self.inventory(node, life);
-        for adopted in &inventory {
+        for adopted in inventory.iter().filter(|adopted| adopted.life >= AdoptedLife::Up) {
             if let Some(agent) = self.nodes[node].agent.as_mut() {
                 agent.gangs.entry(adopted.run).or_default().told_up = true;
             }

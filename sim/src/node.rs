@@ -48,6 +48,8 @@ pub(crate) struct ShellGang {
     pub(crate) slot: Option<GangSlot>,
     /// It was told to kill it, or it is gone: a supervisor that comes late is refused.
     pub(crate) killed: bool,
+    /// It takes the ranks' stubs in.
+    pub(crate) accepting: bool,
     /// The member knows that the supervisor is up.
     pub(crate) told_up: bool,
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use strobe_core::{
     model::{AgentIncarnation, GangRun, RankIndex, RankOutcome},
-    node::AdoptedGang,
+    node::{AdoptedGang, AdoptedLife},
     primitives::Payload,
 };
 
@@ -115,6 +115,11 @@ impl Supervisor {
     pub(crate) fn inventory(&self, entry: Payload) -> AdoptedGang {
         let ended = self.ranks.iter().filter_map(|(index, rank)| Some((*index, rank.ended?))).collect();
         let ranks = u32::try_from(self.ranks.len()).expect("a node has few ranks");
-        AdoptedGang { run: self.run, entry, released: self.released, held: self.held, ranks, ended }
+        let life = match (self.up, self.released) {
+            (_, true) => AdoptedLife::Released,
+            (true, false) => AdoptedLife::Up,
+            (false, false) => AdoptedLife::Starting,
+        };
+        AdoptedGang { run: self.run, entry, life, held: self.held, ranks, ended }
     }
 }

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-pub use face::{AdoptedGang, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
+pub use face::{AdoptedGang, AdoptedLife, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
 use gangs::{Life, LocalGang, Pause};
 
 use crate::{
@@ -159,14 +159,21 @@ impl Member {
         for adopted in inventory {
             let Some(slot) = self.free_slot() else { break };
             let mut gang = LocalGang::new(slot);
-            gang.life = if adopted.released { Life::Released } else { Life::Up };
+            gang.life = match adopted.life {
+                AdoptedLife::Starting => Life::Configured,
+                AdoptedLife::Up => Life::Up,
+                AdoptedLife::Released => Life::Released,
+            };
             gang.pause = if adopted.held { Pause::Held } else { Pause::None };
             gang.entry = adopted.entry;
             gang.ranks = Some(adopted.ranks);
             self.gangs.insert(adopted.run, gang);
-            self.store(Cell::Up(adopted.run.gang), u64::from(adopted.run.incarnation.0));
+            if adopted.life >= AdoptedLife::Up {
+                self.store(Cell::Up(adopted.run.gang), u64::from(adopted.run.incarnation.0));
+            }
             out.push(MemberEffect::Configure { run: adopted.run, slot });
-            out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released: adopted.released && !adopted.held }));
+            let released = adopted.life == AdoptedLife::Released && !adopted.held;
+            out.push(MemberEffect::Switcher(SwitcherCommand::Present { slot, released }));
             for (rank, outcome) in adopted.ended {
                 self.rank_ended(adopted.run, rank, outcome, out);
             }

@@ -152,7 +152,7 @@ impl Agent {
             inventory.push(AdoptedGang {
                 run,
                 entry: entry.unwrap_or_else(|_| strobe_core::primitives::Payload::new([])),
-                released: hello.released,
+                life: super::supervision::adopted_life(&hello, ranks),
                 held: hello.held,
                 ranks,
                 ended: super::supervision::ended_ranks(&hello),

@@ -7,7 +7,7 @@ use std::{
 
 use strobe_core::{
     model::{BarrierFailure, GangIncarnation, GangRun, RankIndex, RankOutcome},
-    node::MemberInput,
+    node::{AdoptedLife, MemberInput},
     primitives::Payload,
 };
 use strobe_proto::agent::{LaunchFailed, RankAborted, agent_message};
@@ -188,7 +188,7 @@ impl Agent {
         }
     }
 
-    /// A supervisor that was taken over hears what it missed.
+    /// A supervisor that was taken over hears what it missed. That it is up it says itself.
     fn bring_up_to_date(&mut self, run: GangRun) {
         let Some(gang) = self.gangs.get(&run) else { return };
         let Some(hello) = gang.hello.clone() else { return };
@@ -200,9 +200,6 @@ impl Agent {
             (true, false) => self.tell(run, ToSupervisor::Hold),
             (false, true) if self.gangs.get(&run).is_some_and(|gang| gang.released.is_some()) => self.tell(run, ToSupervisor::Resume),
             (true, true) | (false, _) => {}
-        }
-        if !hello.released && hello.ranks.iter().all(|rank| rank.phase == RankPhase::Accepted) && !hello.ranks.is_empty() {
-            self.supervisor_up(run);
         }
         self.group_keys_came(run);
     }
@@ -337,6 +334,18 @@ fn thaw_descriptor(run: GangRun, gang: &Gang) -> (Freezer, Option<OwnedFd>) {
     }
 }
 
+/// How far a gang has come that has so many ranks here, as its supervisor says: it forks their stubs one after the other.
+pub(super) fn adopted_life(hello: &Hello, ranks: u32) -> AdoptedLife {
+    let waiting = hello.ranks.iter().filter(|rank| rank.phase == RankPhase::Accepted).count();
+    if hello.released {
+        AdoptedLife::Released
+    } else if waiting == ranks as usize {
+        AdoptedLife::Up
+    } else {
+        AdoptedLife::Starting
+    }
+}
+
 /// The ranks that have ended, as the supervisor says.
 pub(super) fn ended_ranks(hello: &Hello) -> Vec<(RankIndex, RankOutcome)> {
     let ended = |report: &RankReport| match report.phase {
@@ -370,4 +379,35 @@ fn error_number(error: &LaunchError) -> u16 {
         LaunchError::Other(number) => *number,
     };
     u16::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor_protocol::{GangName, Incarnation, Rank};
+
+    fn hello(released: bool, phases: &[RankPhase]) -> Hello {
+        let report = |(index, phase): (u32, &RankPhase)| RankReport { rank: Rank(index), pid: 100 + index, phase: *phase };
+        Hello {
+            versions: VersionRange::OURS,
+            gang: GangName("job".into()),
+            incarnation: Incarnation(1),
+            supervisor_pid: 1,
+            configured: true,
+            released,
+            held: false,
+            ranks: (0..).zip(phases).map(report).collect(),
+        }
+    }
+
+    #[test]
+    fn a_supervisor_is_up_when_every_rank_of_its_node_waits() {
+        use RankPhase::{Accepted, Ended, Running, Stub};
+        let killed = Ended(RankEnd::Signalled(9));
+        for starting in [&[][..], &[Accepted], &[Accepted, Stub], &[Accepted, killed]] {
+            assert_eq!(adopted_life(&hello(false, starting), 2), AdoptedLife::Starting, "{starting:?}");
+        }
+        assert_eq!(adopted_life(&hello(false, &[Accepted, Accepted]), 2), AdoptedLife::Up);
+        assert_eq!(adopted_life(&hello(true, &[Running, killed]), 2), AdoptedLife::Released);
+    }
 }

@@ -104,23 +104,24 @@ impl World {
             if !std::mem::replace(&mut gang.told_up, true) {
                 self.tell_member(node, SOCKET, MemberInput::SupervisorUp { run, entry: entry(node, run) });
             }
-        } else if !supervisor.begun {
-            supervisor.begun = true;
-            supervisor.thawed = !home.frozen.contains(&run);
-            self.look_at_lives(run);
+        } else if !std::mem::replace(&mut gang.accepting, true) {
+            if !std::mem::replace(&mut supervisor.begun, true) {
+                supervisor.thawed = !home.frozen.contains(&run);
+                self.look_at_lives(run);
+            }
             let delay = self.random.time(FORK.0, FORK.1);
             self.after(delay, Event::StubsUp { node, run });
         }
     }
 
+    /// Every stub has been taken in, unless the agent that did so is gone: then they wait for the next one.
     pub(super) fn stubs_up(&mut self, node: usize, run: GangRun) {
-        let Some(supervisor) = self.nodes[node].supervisors.get_mut(&run).filter(|supervisor| supervisor.has_living_rank()) else { return };
+        let home = &mut self.nodes[node];
+        let accepts = home.agent.as_ref().is_some_and(|agent| agent.gangs.get(&run).is_some_and(|gang| gang.accepting));
+        let Some(supervisor) = home.supervisors.get_mut(&run).filter(|supervisor| accepts && supervisor.has_living_rank()) else { return };
         supervisor.up = true;
-        let index = self.nodes[node].index;
-        self.ledger.up(run, index);
-        if self.nodes[node].agent.is_some() {
-            self.supervisor_may_begin(node, run);
-        }
+        self.ledger.up(run, home.index);
+        self.supervisor_may_begin(node, run);
     }
 
     pub(super) fn kill_ranks(&mut self, node: usize, run: GangRun) {
@@ -142,7 +143,7 @@ impl World {
         let mut adopted = Vec::new();
         for supervisor in home.supervisors.values_mut() {
             supervisor.agent = Some(life);
-            if supervisor.up {
+            if supervisor.begun {
                 adopted.push(supervisor.inventory(entry(node, supervisor.run)));
             }
         }

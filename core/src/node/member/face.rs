@@ -97,14 +97,25 @@ pub struct AdoptedGang {
     pub run: GangRun,
     /// This node's entry of the peer table.
     pub entry: Payload,
-    /// True when its ranks were released.
-    pub released: bool,
+    /// How far it had come.
+    pub life: AdoptedLife,
     /// True when the supervisor knows it as held.
     pub held: bool,
     /// Ranks of the gang on this node: their end counts also before a plan names the gang again.
     pub ranks: u32,
     /// Ranks that have ended meanwhile.
     pub ended: Vec<(RankIndex, RankOutcome)>,
+}
+
+/// How far a gang had come on its node when an earlier life of the agent left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AdoptedLife {
+    /// Its supervisor knows what to run, and not every rank waits before its program: [`MemberInput::SupervisorUp`] follows.
+    Starting,
+    /// Every rank waits before its program.
+    Up,
+    /// Its ranks were released.
+    Released,
 }
 
 /// What a member wants done.
