@@ -40,6 +40,13 @@ pub const RECORDS_IN_FLIGHT_MAX: usize = 64;
 /// in one message when a member answers a seal: [`MEMORY_BYTES_MAX`], this, and one payload.
 pub const BYTES_IN_FLIGHT_ENOUGH: usize = PAYLOAD_BYTES_MAX / 2;
 
+/// Stable records that the manager keeps for a node that is sent the whole memory, so that it need not be sent again. Past
+/// it the oldest are dropped, and the node is sent the memory anew: what is numbered does not wait for it.
+pub const RECORDS_KEPT_MAX: usize = 16 * RECORDS_IN_FLIGHT_MAX;
+
+/// Payload bytes of these. Memory, these and what is in flight fit the queue of one link.
+pub const BYTES_KEPT_MAX: usize = MEMORY_BYTES_MAX / 2;
+
 /// Operations that one node may have outstanding. A further one is refused with `TooManyOperations`.
 pub const OPERATIONS_PER_NODE_MAX: usize = 64;
 
@@ -80,6 +87,7 @@ pub const LATE_TOLERANCE: Duration = Duration::from_millis(1);
 const _: () = assert!(ROWS_MAX <= 1 << 8, "a row index is one byte");
 const _: () = assert!(MEMBERS_MAX <= 64 && GANGS_PER_NODE_MAX <= 64, "sets of nodes and of local gangs are one machine word");
 const _: () = assert!(PAYLOAD_BYTES_MAX <= MEMORY_BYTES_MAX, "one payload fits the memory");
+const _: () = assert!(PAYLOAD_BYTES_MAX <= BYTES_KEPT_MAX, "one payload alone does not make an admission begin anew");
 const _: () = assert!(OPERATIONS_PER_NODE_MAX <= OUTCOMES_PER_NODE_MAX, "an outstanding operation's outcome is never forgotten");
 const _: () =
     assert!(QUANTUM_MIN.as_nanos() * SCHEDULE_EPOCHS_MAX as u128 >= SCHEDULE_COVER.as_nanos(), "the cap still covers the shortest quantum");

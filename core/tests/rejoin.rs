@@ -1,8 +1,9 @@
 //! Members that rejoin a term, and what the order has promised meanwhile: events of blocks, receipts, refusals.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use strobe_core::{
+    limits::RECORDS_KEPT_MAX,
     machine::{Machine, Outbox},
     manager::{Manager, ManagerEffect, ManagerInput},
     message::{AnnouncerReport, SealAnswer, SwitcherReport, ToManager, ToMember},
@@ -145,6 +146,19 @@ fn a_member_that_was_left_out_for_a_while_keeps_what_the_view_counts_on() {
     assert_eq!(follower.blocks(), [[2_u8].as_slice()]);
 }
 
+#[test]
+fn records_beyond_a_newer_memory_of_the_term_stay_held() {
+    let mut follower = Follower::sealed();
+    follower.installs(&memory_after(1, &[0]));
+    follower.is_admitted();
+    for number in [2, 3] {
+        let record = put(number, &[0], u8::try_from(number).expect("few operations"));
+        follower.hears(ToMember::Append { fence: FENCE, number: RecordNumber(number), record: Arc::new(record) });
+    }
+    follower.installs(&memory_after(2, &[0]));
+    assert_eq!(follower.installed(), Some(3), "the manager has its receipt for record 3");
+}
+
 // === the manager ===
 
 struct Reign {
@@ -166,7 +180,7 @@ impl Reign {
         for node in [0, 1] {
             reign.hears(node, ToManager::Installed { fence: Fence { view: View(1), ..FENCE }, number: RecordNumber(0) });
         }
-        let until = reign.now + std::time::Duration::from_secs(3);
+        let until = reign.now + Duration::from_secs(3);
         reign.step(ManagerInput::Announcer(AnnouncerReport::Lease { fence: FENCE, until, epoch: Epoch(0), next_epoch_at: reign.now }));
         reign.sent.clear();
         reign
@@ -202,6 +216,36 @@ impl Reign {
     fn stable(&self) -> Option<u64> {
         let number = |message: &ToMember| if let ToMember::Stable { number, .. } = message { Some(number.0) } else { None };
         self.sent.iter().filter_map(|(_, message)| number(message)).max()
+    }
+
+    /// Node 0 has a block put, and both members hold the record.
+    fn goes_on(&mut self, number: u64) {
+        self.submits(number, block(&[0], 1));
+        for node in [0, 1] {
+            self.holds(node, number);
+        }
+    }
+
+    /// What a node was sent of the order: whole memories by their last record, records by their number.
+    fn sent_to(&self, node: u16) -> (Vec<u64>, Vec<u64>) {
+        let (mut memories, mut records) = (Vec::new(), Vec::new());
+        for (_, message) in self.sent.iter().filter(|(to, _)| *to == NodeIndex(node)) {
+            match message {
+                ToMember::Install { memory, .. } => memories.push(memory.applied.0),
+                ToMember::Append { number, .. } => records.push(number.0),
+                _ => {}
+            }
+        }
+        (memories, records)
+    }
+
+    fn passes(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.manager.next_deadline().is_some_and(|deadline| deadline <= end) {
+            self.now = self.manager.next_deadline().expect("there is one");
+            self.step(ManagerInput::Timer);
+        }
+        self.now = end;
     }
 
     fn refusals(&self) -> Vec<Outcome> {
@@ -243,4 +287,61 @@ fn a_late_copy_of_a_refused_operation_is_refused_again() {
     assert_eq!((reign.refusals(), reign.numbered()), (vec![outside], BTreeSet::new()), "its caller was told that it never takes effect");
     reign.submits(2, block(&[5], 1));
     assert_eq!(reign.numbered(), BTreeSet::from([1]), "node 5 belongs to the view now");
+}
+
+/// The reign's members with node 5, whose life has sealed the term.
+fn joins(reign: &mut Reign) {
+    reign.hears(5, ToManager::Sealed(SealAnswer { term: TERM, member: agent(5), knows_from: Term(1), holding: None }));
+}
+
+#[test]
+fn a_node_is_admitted_under_a_steady_flow_of_records() {
+    let mut reign = Reign::established();
+    reign.goes_on(1);
+    joins(&mut reign);
+    for number in 2..=40 {
+        reign.goes_on(number);
+    }
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(1) });
+    assert_eq!(reign.sent_to(5), (vec![1], (2..=40).collect()), "the memory once, and what became stable since as records");
+    reign.sent.clear();
+    reign.goes_on(41);
+    assert_eq!(reign.stable(), None, "what is stable now is so by node 5 too");
+    for number in [40, 41] {
+        reign.holds(5, number);
+    }
+    assert_eq!(reign.stable(), Some(41));
+}
+
+#[test]
+fn a_node_for_which_too_much_was_kept_is_sent_the_memory_anew() {
+    let mut reign = Reign::established();
+    joins(&mut reign);
+    let last = RECORDS_KEPT_MAX as u64 + 1;
+    for number in 1..=last {
+        reign.goes_on(number);
+    }
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
+    assert_eq!(reign.sent_to(5), (vec![0, last], vec![]));
+    reign.goes_on(last + 1);
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(last) });
+    assert_eq!(reign.sent_to(5), (vec![0, last], vec![last + 1]));
+}
+
+#[test]
+fn a_node_that_vanished_while_it_was_admitted_is_sent_nothing_more() {
+    let mut reign = Reign::established();
+    joins(&mut reign);
+    reign.passes(Settings::default().suspicion / 2);
+    joins(&mut reign);
+    reign.passes(Settings::default().suspicion / 2);
+    reign.sent.clear();
+    reign.passes(Settings::default().heartbeat);
+    assert_eq!(reign.sent_to(5).0, [0], "it has spoken since");
+    reign.passes(Settings::default().suspicion);
+    reign.sent.clear();
+    reign.passes(Settings::default().suspicion);
+    assert!(reign.sent.iter().all(|(to, _)| *to != NodeIndex(5)), "{:?}", reign.sent);
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
+    assert!(matches!(reign.sent.last(), Some((NodeIndex(5), ToMember::Seal(_)))), "it may begin anew: {:?}", reign.sent.last());
 }

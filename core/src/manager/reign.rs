@@ -28,7 +28,7 @@ pub(super) struct Reign {
     pub(super) answers: BTreeMap<NodeIndex, SealAnswer>,
     pub(super) installed: NodeSet,
     pub(super) view: BTreeMap<NodeIndex, AgentIncarnation>,
-    pub(super) joining: BTreeMap<NodeIndex, AgentIncarnation>,
+    pub(super) joining: BTreeMap<NodeIndex, Joiner>,
     pub(super) lost: NodeSet,
     pub(super) sequencer: Sequencer,
     pub(super) compare: Option<PendingCompare>,
@@ -43,6 +43,14 @@ pub(super) struct Reign {
     pub(super) rotation: Option<(MatrixVersion, RowSet)>,
     reported: Option<PartitionReport>,
     resend_at: Instant,
+}
+
+/// A life of an agent that is being admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Joiner {
+    pub(super) incarnation: AgentIncarnation,
+    /// When it last said so.
+    pub(super) heard: Instant,
 }
 
 /// How far the reign has come.
@@ -185,7 +193,7 @@ impl Reign {
         let known = self.view.contains_key(&from) || self.joining.contains_key(&from);
         if self.stage == Stage::Established && !known {
             self.ask_seal(from, out);
-        } else {
+        } else if self.view.contains_key(&from) {
             self.sequencer.receipt(from, number);
         }
     }
@@ -215,6 +223,7 @@ impl Reign {
         self.sealing_timer(now, out);
         if self.resend_at <= now {
             self.resend_at = now + self.settings.heartbeat;
+            self.drop_vanished(now);
             let nodes = self.record().member_nodes().union(self.view_nodes()).union(self.joining.keys().copied().collect());
             for node in nodes.iter() {
                 self.send_again(node, out);

@@ -35,7 +35,7 @@ impl Reign {
                     self.install(answer.member.node, out);
                 }
             }
-            Stage::Established => self.join(&answer, out),
+            Stage::Established => self.join(now, &answer, out),
         }
     }
 
@@ -104,13 +104,15 @@ impl Reign {
         match self.stage {
             Stage::Sealing { .. } => {}
             Stage::Installing { .. } => {
-                self.installed.insert(node);
-                self.sequencer.begin_at(node, number);
+                if self.view.contains_key(&node) {
+                    self.installed.insert(node);
+                    self.sequencer.begin_at(node, number);
+                }
                 if self.view_nodes().is_subset(self.installed) {
                     self.establish(now, out);
                 }
             }
-            Stage::Established => self.joiner_installed(node, number, out),
+            Stage::Established => self.joiner_installed(now, node, number, out),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    limits::{BYTES_IN_FLIGHT_ENOUGH, RECORDS_IN_FLIGHT_MAX},
+    limits::{BYTES_IN_FLIGHT_ENOUGH, BYTES_KEPT_MAX, RECORDS_IN_FLIGHT_MAX, RECORDS_KEPT_MAX},
     model::{NodeIndex, NodeSet, RecordNumber},
     primitives::{Applied, Memory, Record},
 };
@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Sequencer {
     memory: Arc<Memory>,
+    /// Stable records that a receiver does not hold yet; the last has memory's number.
+    kept: VecDeque<Arc<Record>>,
     /// Numbered and not yet stable; the first has the number after memory's.
     in_flight: VecDeque<Arc<Record>>,
     /// The last record that each receiver holds; receivers are the view and those being admitted.
@@ -24,7 +26,7 @@ pub(super) struct Sequencer {
 impl Sequencer {
     /// The order that goes on after the completed prefix.
     pub(super) fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, in_flight: VecDeque::with_capacity(RECORDS_IN_FLIGHT_MAX), held: BTreeMap::new() }
+        Self { memory, kept: VecDeque::new(), in_flight: VecDeque::with_capacity(RECORDS_IN_FLIGHT_MAX), held: BTreeMap::new() }
     }
 
     pub(super) const fn memory(&self) -> &Arc<Memory> {
@@ -33,8 +35,7 @@ impl Sequencer {
 
     /// True when another record may be numbered.
     pub(super) fn has_room(&self) -> bool {
-        let bytes: usize = self.in_flight.iter().map(|record| record.payload_bytes()).sum();
-        self.in_flight.len() < RECORDS_IN_FLIGHT_MAX && bytes < BYTES_IN_FLIGHT_ENOUGH
+        self.in_flight.len() < RECORDS_IN_FLIGHT_MAX && payload_bytes(&self.in_flight) < BYTES_IN_FLIGHT_ENOUGH
     }
 
     /// Records that are numbered and not yet stable.
@@ -60,6 +61,7 @@ impl Sequencer {
 
     pub(super) fn forget(&mut self, node: NodeIndex) {
         self.held.remove(&node);
+        self.drop_held();
     }
 
     /// A receiver holds everything up to `number`. Receipts only grow.
@@ -68,6 +70,28 @@ impl Sequencer {
         if let Some(held) = self.held.get_mut(&node) {
             *held = number.min(last).max(*held);
         }
+        self.drop_held();
+    }
+
+    /// True when a receiver that holds everything up to `number` can be sent all that it lacks.
+    pub(super) fn can_continue(&self, number: RecordNumber) -> bool {
+        number.next() >= self.first_kept()
+    }
+
+    fn first_kept(&self) -> RecordNumber {
+        RecordNumber(self.memory.applied.0 + 1 - self.kept.len() as u64)
+    }
+
+    /// Drops the stable records that every receiver holds, and the oldest beyond the limits.
+    fn drop_held(&mut self) {
+        let held = self.held.values().copied().min().unwrap_or(self.memory.applied);
+        while !self.kept.is_empty() && (self.first_kept() <= held || self.keeps_too_much()) {
+            self.kept.pop_front();
+        }
+    }
+
+    fn keeps_too_much(&self) -> bool {
+        self.kept.len() > RECORDS_KEPT_MAX || payload_bytes(&self.kept) > BYTES_KEPT_MAX
     }
 
     pub(super) fn held_by(&self, node: NodeIndex) -> Option<RecordNumber> {
@@ -81,19 +105,22 @@ impl Sequencer {
         while self.memory.applied < stable {
             let Some(record) = self.in_flight.pop_front() else { break };
             applied.push(Arc::make_mut(&mut self.memory).apply(&record));
+            self.kept.push_back(record);
         }
+        self.drop_held();
         applied
     }
 
     /// What a receiver that holds everything up to `after` still has to get, in order.
     pub(super) fn missing_after(&self, after: RecordNumber) -> impl Iterator<Item = (RecordNumber, &Arc<Record>)> {
-        let first = self.memory.applied.0 + 1;
-        self.in_flight
-            .iter()
-            .enumerate()
-            .map(move |(index, record)| (RecordNumber(first + index as u64), record))
-            .filter(move |(number, _)| *number > after)
+        let first = self.first_kept().0;
+        let all = self.kept.iter().chain(&self.in_flight).enumerate();
+        all.map(move |(index, record)| (RecordNumber(first + index as u64), record)).filter(move |(number, _)| *number > after)
     }
+}
+
+fn payload_bytes(records: &VecDeque<Arc<Record>>) -> usize {
+    records.iter().map(|record| record.payload_bytes()).sum()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Who belongs: the view, suspicion, admission. Admitting needs no lease.
 
-use super::{ManagerEffect, ManagerEvent, Reign};
+use super::{ManagerEffect, ManagerEvent, Reign, reign::Joiner};
 use crate::{
     machine::Outbox,
     message::{AnnouncerCommand, SealAnswer, ToMember},
-    model::{AgentIncarnation, NodeIncarnation, NodeIndex, NodeSet, RecordNumber, View},
+    model::{AgentIncarnation, Instant, NodeIncarnation, NodeIndex, NodeSet, RecordNumber, View},
 };
 
 impl Reign {
@@ -43,7 +43,9 @@ impl Reign {
             return;
         }
         self.view.remove(&node);
-        self.sequencer.forget(node);
+        if !self.joining.contains_key(&node) {
+            self.sequencer.forget(node);
+        }
         for hints in self.hints.values_mut() {
             hints.doubt(node);
         }
@@ -51,28 +53,36 @@ impl Reign {
         self.raise_view(out);
     }
 
-    /// A new incarnation, a member that was left out, or a node from outside the record: it gets the applied prefix and
-    /// what is in flight.
-    pub(super) fn join(&mut self, answer: &SealAnswer, out: &mut Outbox<ManagerEffect>) {
+    /// A new incarnation, a member that was left out, or a node from outside the record: it gets the applied prefix once, and
+    /// as records what became stable since and what is in flight.
+    pub(super) fn join(&mut self, now: Instant, answer: &SealAnswer, out: &mut Outbox<ManagerEffect>) {
         let NodeIncarnation { node, incarnation } = answer.member;
         if self.view.get(&node).is_some_and(|known| *known > incarnation) {
             return;
         }
-        self.joining.insert(node, incarnation);
-        if self.view.contains_key(&node) {
-            // It may have lost what its receipt is for. Until it has said what it holds now, nothing is stable by it.
+        let earlier = self.joining.insert(node, Joiner { incarnation, heard: now });
+        if self.view.contains_key(&node) || earlier.is_none_or(|earlier| earlier.incarnation != incarnation) {
+            // One in the view may have lost what its receipt is for. Until it has said what it holds now, nothing is stable
+            // by it. For another the records are kept that it does not get with this memory.
             self.sequencer.begin_at(node, self.sequencer.memory().applied);
         }
         self.install(node, out);
     }
 
-    pub(super) fn joiner_installed(&mut self, node: NodeIndex, number: RecordNumber, out: &mut Outbox<ManagerEffect>) {
-        if number < self.sequencer.memory().applied {
-            // Records became stable meanwhile that it did not get.
-            self.install(node, out);
-            return;
+    /// A joiner says what it wants until it is admitted: one that is silent for `suspicion` is there no more.
+    pub(super) fn drop_vanished(&mut self, now: Instant) {
+        let vanished: Vec<NodeIndex> =
+            self.joining.iter().filter(|(_, joiner)| joiner.heard + self.settings.suspicion <= now).map(|(node, _)| *node).collect();
+        for node in vanished {
+            self.joining.remove(&node);
+            if !self.view.contains_key(&node) {
+                self.sequencer.forget(node);
+            }
         }
-        let Some(incarnation) = self.joining.remove(&node) else {
+    }
+
+    pub(super) fn joiner_installed(&mut self, now: Instant, node: NodeIndex, number: RecordNumber, out: &mut Outbox<ManagerEffect>) {
+        let Some(&Joiner { incarnation, .. }) = self.joining.get(&node) else {
             // One in the view answers an installation that was sent twice. Another was sent the prefix before the view was
             // made without it: it is asked to join.
             if !self.view.contains_key(&node) {
@@ -80,6 +90,14 @@ impl Reign {
             }
             return;
         };
+        if !self.sequencer.can_continue(number) {
+            // More records became stable meanwhile than were kept.
+            self.joining.insert(node, Joiner { incarnation, heard: now });
+            self.sequencer.begin_at(node, self.sequencer.memory().applied);
+            self.install(node, out);
+            return;
+        }
+        self.joining.remove(&node);
         self.view.insert(node, incarnation);
         self.sequencer.begin_at(node, number);
         if let Some(pending) = &mut self.compare {
@@ -92,13 +110,16 @@ impl Reign {
     /// Sends a member what it does not hold yet.
     pub(super) fn append_missing(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {
         let Some(held) = self.sequencer.held_by(node) else { return };
+        let (fence, applied) = (self.fence, self.sequencer.memory().applied);
+        let mut send = |message| out.push(ManagerEffect::Send { to: node, message });
         for (number, record) in self.sequencer.missing_after(held) {
-            out.push(ManagerEffect::Send { to: node, message: ToMember::Append { fence: self.fence, number, record: record.clone() } });
+            send(ToMember::Append { fence, number, record: record.clone() });
+            if number < applied {
+                // It applies at once what is stable: what it holds beside its memory stays as little as with the others.
+                send(ToMember::Stable { fence, number });
+            }
         }
-        out.push(ManagerEffect::Send {
-            to: node,
-            message: ToMember::Stable { fence: self.fence, number: self.sequencer.memory().applied },
-        });
+        send(ToMember::Stable { fence, number: applied });
     }
 
     /// Repeats to a member of the view what it may have missed.

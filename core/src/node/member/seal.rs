@@ -117,14 +117,22 @@ impl Member {
         if generation_lost {
             self.finish_operations(Outcome::Unknown, out);
         }
-        self.held.clear();
-        self.held.reserve(RECORDS_IN_FLIGHT_MAX);
+        self.drop_held_up_to(fence.term, &memory);
         self.put_anew(&memory, out);
         self.memory = Some(memory);
         self.store_deferred();
         self.installed_term = Some(fence.term);
         self.stage = Stage::Installed { fence, manager: from };
         self.confirm_installed(from, fence, out);
+    }
+
+    /// Records of the same term that lie beyond the memory stay: the manager may have their receipt.
+    fn drop_held_up_to(&mut self, term: Term, memory: &Memory) {
+        let applied = self.memory.as_ref().map_or(0, |held| held.applied.0);
+        let newer = usize::try_from(memory.applied.0.saturating_sub(applied)).unwrap_or(usize::MAX);
+        let dropped = if self.installed_term == Some(term) { newer.min(self.held.len()) } else { self.held.len() };
+        self.held.drain(..dropped);
+        self.held.reserve(RECORDS_IN_FLIGHT_MAX);
     }
 
     fn confirm_installed(&self, to: NodeIndex, fence: Fence, out: &mut Outbox<MemberEffect>) {
