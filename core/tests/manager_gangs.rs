@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use strobe_core::{
     machine::{Machine, Outbox},
     manager::{Manager, ManagerEffect, ManagerEvent, ManagerInput},
-    message::{AnnouncerReport, SealAnswer, ToManager, ToMember},
+    message::{AnnouncerReport, GangSignal, SealAnswer, Signal, ToManager, ToMember},
     model::{
         AgentIncarnation, Appointment, CpuIndex, Desire, EndCause, Epoch, EstablishedTerm, Fence, GangId, GangIncarnation, GangRun,
         Instant, MatrixVersion, NodeIncarnation, NodeIndex, NodePlacement, NodeSet, PartitionUid, Plan, PlannedGang, RankIndex,
         RecordNumber, RowIndex, Settings, Term, TermRecord, View,
     },
-    primitives::{GangVerb, Record},
+    primitives::{GangVerb, Payload, Record},
 };
 
 const FENCE: Fence = Fence { partition: PartitionUid(7), term: Term(2), view: View(1) };
@@ -76,7 +76,7 @@ impl Bench {
         for node in members {
             bench.hears(*node, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
         }
-        let until = bench.now + Duration::from_secs(3);
+        let until = bench.now + Duration::from_secs(60);
         let lease = AnnouncerReport::Lease { fence: FENCE, until, epoch: Epoch(0), next_epoch_at: bench.now };
         bench.step(ManagerInput::Announcer(lease));
         bench.all_hold(members);
@@ -121,6 +121,23 @@ impl Bench {
         }
     }
 
+    fn signals(&mut self, node: u16, signal: GangSignal) {
+        self.hears(node, ToManager::Signal(Signal { node: NodeIndex(node), run: RUN, signal }));
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.step(ManagerInput::Timer);
+    }
+
+    /// The peer table with which the gang was released.
+    fn peers(&self) -> Option<&[Payload]> {
+        match self.commanded()? {
+            GangVerb::Release { peers, .. } => Some(peers),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The last command of the gang that was numbered.
     fn commanded(&self) -> Option<&GangVerb> {
         self.numbered.iter().rev().find_map(|record| match record {
@@ -158,4 +175,47 @@ fn a_repeated_appointment_with_more_deaths_gives_the_right_to_command() {
     bench.sent.clear();
     bench.is_appointed(Appointment { dead: nodes(&[2]), ..appointment(&[0], &[0, 1, 2]) });
     assert!(!bench.asked_to_install(), "the prefix is chosen once");
+}
+
+// === what an earlier term has released, in a memory that began empty ===
+
+fn entry(node: u8) -> Payload {
+    Payload::new([node])
+}
+
+#[test]
+fn a_gang_that_runs_on_one_node_and_only_came_up_on_another_is_released_with_the_whole_peer_table() {
+    for released_first in [true, false] {
+        let mut bench = Bench::established(&[0, 1]);
+        let mut signals = [(0, GangSignal::Released(entry(0))), (1, GangSignal::Up(entry(1)))];
+        if !released_first {
+            signals.reverse();
+        }
+        for (node, signal) in signals {
+            assert_eq!(bench.peers(), None);
+            bench.signals(node, signal);
+        }
+        assert_eq!(bench.peers(), Some(&[entry(0), entry(1)][..]));
+    }
+}
+
+#[test]
+fn a_gang_that_runs_on_every_node_of_the_view_does_not_wait_for_the_others() {
+    let mut bench = Bench::established(&[0, 1, 2]);
+    bench.step(ManagerInput::Announcer(AnnouncerReport::Suspect { fence: FENCE, node: NodeIndex(2), incarnation: AgentIncarnation(1) }));
+    bench.all_hold(&[0, 1]);
+    bench.signals(0, GangSignal::Released(entry(0)));
+    assert_eq!(bench.peers(), None);
+    bench.signals(1, GangSignal::Released(entry(1)));
+    assert!(bench.peers().is_some());
+}
+
+#[test]
+fn a_gang_that_runs_does_not_wait_for_ever_for_a_node_that_says_nothing_of_it() {
+    let mut bench = Bench::established(&[0, 1]);
+    bench.signals(0, GangSignal::Released(entry(0)));
+    bench.passes(Settings::default().suspicion - Duration::from_millis(1));
+    assert_eq!(bench.peers(), None);
+    bench.passes(Duration::from_millis(1));
+    assert!(bench.peers().is_some(), "its supervisor is lost there, and the release says so");
 }

@@ -8,6 +8,7 @@
 //! | `one manager strobes` | once a higher term has strobed, a lower one strobes for `suspicion` at most |
 //! | `epochs grow` | in one life an agent executes epochs in growing (term, epoch) order, over its lives in growing order of terms |
 //! | `released when all are up` | no rank is let go before every supervisor of its gang has been up |
+//! | `peers are known` | ranks begin with the peer entries of all nodes of their gang |
 //! | `one life of a gang` | no process of a gang's life begins while one of another life lives |
 //! | `known dead` | a run that is taken for dead has no living rank |
 //! | `held gangs stay frozen` | a gang whose hold is in effect does not run |

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     message::{GangSignal, Signal},
-    model::{Desire, EndCause, NodeIndex, NodeSet, PlannedGang},
+    model::{Desire, EndCause, Instant, NodeIndex, NodeSet, PlannedGang},
     primitives::{Cell, Comparison, GangMemory, GangPhase, Payload},
 };
 
@@ -12,7 +12,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Hints {
     pub(super) up: BTreeMap<NodeIndex, Payload>,
-    released: bool,
+    /// Nodes on which an earlier term has released it; their entries are among those of `up` too.
+    released: NodeSet,
+    /// When the first of them was heard of.
+    released_heard: Option<Instant>,
     exited: NodeSet,
     gone: NodeSet,
     failed: Option<EndCause>,
@@ -45,12 +48,16 @@ pub(super) enum FollowUp {
 }
 
 impl Hints {
-    pub(super) fn take(&mut self, signal: Signal) {
+    pub(super) fn take(&mut self, now: Instant, signal: Signal) {
         match signal.signal {
             GangSignal::Up(entry) => {
                 self.up.insert(signal.node, entry);
             }
-            GangSignal::Released => self.released = true,
+            GangSignal::Released(entry) => {
+                self.up.insert(signal.node, entry);
+                self.released.insert(signal.node);
+                self.released_heard.get_or_insert(now);
+            }
             GangSignal::Exited => self.exited.insert(signal.node),
             GangSignal::Failed(cause) => {
                 self.failed.get_or_insert(cause);
@@ -61,18 +68,30 @@ impl Hints {
 
     /// A node that has to be asked anew: its last compare did not hold, or it left the view.
     pub(super) fn doubt(&mut self, node: NodeIndex) {
-        self.up.remove(&node);
+        if !self.released.contains(node) {
+            self.up.remove(&node);
+        }
         self.exited.remove(node);
         self.gone.remove(node);
     }
 }
 
-/// The next step of a gang, if any. Pure: the same state gives the same step until memory changes.
-pub(super) fn next_step(planned: &PlannedGang, gang: &GangMemory, hints: &Hints, view: NodeSet, lost: NodeSet) -> Option<Step> {
+/// What a gang's next step depends on beside its plan, its memory and its members' signals.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Circumstances {
+    pub(super) view: NodeSet,
+    pub(super) lost: NodeSet,
+    /// What an earlier term has released waits no longer for the signals of the other nodes when it was heard of before this.
+    pub(super) patience: Instant,
+}
+
+/// The next step of a gang, if any. Pure.
+pub(super) fn next_step(planned: &PlannedGang, gang: &GangMemory, hints: &Hints, circumstances: Circumstances) -> Option<Step> {
+    let Circumstances { view, lost, patience } = circumstances;
     match gang.phase {
-        GangPhase::Launching => end_wanted(planned, hints, lost, !hints.released)
+        GangPhase::Launching => end_wanted(planned, hints, lost, hints.released.is_empty())
             .or_else(|| pause_wanted(planned, gang))
-            .or_else(|| launch(planned, hints, view)),
+            .or_else(|| launch(planned, hints, view, patience)),
         GangPhase::Released => {
             end_wanted(planned, hints, lost, false).or_else(|| completion(planned, hints, view)).or_else(|| pause_wanted(planned, gang))
         }
@@ -102,12 +121,14 @@ fn pause_wanted(planned: &PlannedGang, gang: &GangMemory) -> Option<Step> {
     }
 }
 
-fn launch(planned: &PlannedGang, hints: &Hints, view: NodeSet) -> Option<Step> {
+fn launch(planned: &PlannedGang, hints: &Hints, view: NodeSet, patience: Instant) -> Option<Step> {
     let nodes = planned.nodes();
-    if hints.released {
-        return Some(Step::ReleaseAgain);
-    }
     let up: NodeSet = hints.up.keys().copied().collect();
+    if let Some(heard) = hints.released_heard {
+        // A node on which it only came up needs the whole peer table; those on which it runs have it.
+        let all_known = nodes.is_subset(up) || nodes.intersection(view).is_subset(hints.released);
+        return (all_known || heard <= patience).then_some(Step::ReleaseAgain);
+    }
     let all_up = nodes.is_subset(up) && nodes.is_subset(view) && planned.desire == Desire::Run;
     all_up.then_some(Step::Compare { set: nodes, cell: Cell::Up(planned.run.gang), follow_up: FollowUp::Release })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ManagerEffect, ManagerEvent, Reign, Stage,
-    gangs::{FollowUp, GANG_COMPARISON, Hints, Step, next_step},
+    gangs::{Circumstances, FollowUp, GANG_COMPARISON, Hints, Step, next_step},
 };
 use crate::{
     limits::{OUTCOMES_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
@@ -110,11 +110,12 @@ impl Reign {
     /// The next step of the first gang that needs one. A gang waits while a record of its own is not yet applied.
     fn next_gang_record(&mut self, now: Instant) -> Option<Record> {
         let memory = Arc::clone(self.sequencer.memory());
-        let view = self.view_nodes();
+        let patience = now - self.settings.suspicion;
+        let circumstances = Circumstances { view: self.view_nodes(), lost: self.lost, patience };
         let nothing = Hints::default();
         let (planned, step) = memory.plan.gangs.iter().filter(|planned| !self.is_commanded(planned.run)).find_map(|planned| {
             let hints = self.hints.get(&planned.run).unwrap_or(&nothing);
-            let step = next_step(planned, memory.gang(planned.run)?, hints, view, self.lost)?;
+            let step = next_step(planned, memory.gang(planned.run)?, hints, circumstances)?;
             Some((planned, step))
         })?;
         Some(self.record_of(now, planned, step))

@@ -181,7 +181,7 @@ impl Reign {
             ToManager::Signal(signal) => {
                 let member = signal.node == from && self.view.contains_key(&from);
                 if member && self.sequencer.memory().gang(signal.run).is_some() {
-                    self.hints.entry(signal.run).or_default().take(signal);
+                    self.hints.entry(signal.run).or_default().take(now, signal);
                 }
             }
         }

@@ -167,8 +167,9 @@ pub struct Signal {
 pub enum GangSignal {
     /// The supervisor is up with every rank blocked before its program; the payload is the node's entry of the peer table.
     Up(Payload),
-    /// The ranks were released in an earlier term: proof that the gang's release was committed.
-    Released,
+    /// The ranks were released in an earlier term: proof that the gang's release was committed. The payload is as with
+    /// [`Self::Up`].
+    Released(Payload),
     /// Every rank exited with status 0.
     Exited,
     /// A rank or the supervisor failed; the local ranks are being killed.

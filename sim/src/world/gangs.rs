@@ -124,6 +124,16 @@ impl World {
         self.supervisor_may_begin(node, run);
     }
 
+    /// Ranks begin with the entries of all nodes of their gang, in the order of its placement.
+    pub(super) fn release_ranks(&mut self, node: usize, run: GangRun, peers: &[Payload]) {
+        let placement = self.operator.placements.get(&run).into_iter().flatten();
+        let expected: Vec<Payload> = placement.map(|part| entry(usize::from(part.node.0), run)).collect();
+        if peers != expected {
+            self.fail("peers are known", format!("run {run} is released on node {node} with {peers:?}"));
+        }
+        self.tell_supervisor(node, run, Order::Release);
+    }
+
     pub(super) fn kill_ranks(&mut self, node: usize, run: GangRun) {
         if let Some(agent) = self.nodes[node].agent.as_mut() {
             agent.gangs.entry(run).or_default().killed = true;

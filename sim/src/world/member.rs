@@ -58,7 +58,7 @@ impl World {
             MemberEffect::CloseLinks(term) => self.close_links_asked(node, term),
             MemberEffect::PersistSeal(term) => self.persist_seal(node, term),
             MemberEffect::Configure { run, slot } => self.configure(node, run, slot),
-            MemberEffect::ReleaseRanks { run, .. } => self.tell_supervisor(node, run, Order::Release),
+            MemberEffect::ReleaseRanks { run, peers } => self.release_ranks(node, run, &peers),
             MemberEffect::AnnounceHold(run) => self.tell_supervisor(node, run, Order::Hold),
             MemberEffect::AnnounceResume(run) => self.tell_supervisor(node, run, Order::Resume),
             MemberEffect::TerminateRanks { run, grace } => self.tell_supervisor(node, run, Order::Terminate { grace }),

@@ -79,9 +79,9 @@ impl LocalGang {
         match phase {
             GangPhase::Launching => match (self.failed, self.life) {
                 (Some(cause), _) => Some(GangSignal::Failed(cause)),
-                (None, Life::Released) => Some(GangSignal::Released),
+                (None, Life::Released) => Some(GangSignal::Released(self.entry.clone())),
                 // A new generation of memory does not know that it was released; its ranks may have completed since.
-                (None, _) if self.all_exited() => Some(GangSignal::Released),
+                (None, _) if self.all_exited() => Some(GangSignal::Released(self.entry.clone())),
                 (None, Life::Up) => Some(GangSignal::Up(self.entry.clone())),
                 (None, Life::Configured) => None,
                 (None, Life::Ending | Life::Gone) => ended(),
