@@ -345,3 +345,23 @@ fn a_node_that_vanished_while_it_was_admitted_is_sent_nothing_more() {
     reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
     assert!(matches!(reign.sent.last(), Some((NodeIndex(5), ToMember::Seal(_)))), "it may begin anew: {:?}", reign.sent.last());
 }
+
+#[test]
+fn a_manager_stops_when_a_member_has_sealed_a_higher_term() {
+    let mut reign = Reign::established();
+    let mut follower = Follower::sealed();
+    follower.installs(&Arc::new(Memory::empty(1, RecordNumber(0))));
+    follower.is_admitted();
+    follower.step(MemberInput::Introduced(TermRecord { term: Term(3), ..record(&[0, 1]) }));
+    reign.passes(Settings::default().heartbeat);
+    let told: Vec<ToMember> = reign.sent.iter().filter(|(to, _)| *to == NODE).map(|(_, message)| message.clone()).collect();
+    for message in told {
+        follower.hears(message);
+        for effect in std::mem::take(&mut follower.effects) {
+            if let MemberEffect::Send { to: MANAGER, message } = effect {
+                reign.hears(NODE.0, message);
+            }
+        }
+    }
+    assert!(!reign.manager.is_appointed(), "two members, one of which obeys it no more, never make the lease again");
+}

@@ -53,6 +53,19 @@ pub enum ToMember {
     },
 }
 
+impl ToMember {
+    /// Who commands by this message; none where it does not say.
+    #[must_use]
+    pub const fn fence(&self) -> Option<Fence> {
+        match self {
+            Self::Install { fence, .. } | Self::Admitted { fence, .. } | Self::Append { fence, .. } | Self::Stable { fence, .. } => {
+                Some(*fence)
+            }
+            Self::Seal(_) | Self::Refused { .. } => None,
+        }
+    }
+}
+
 /// What a member sends to the manager of its term.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToManager {

@@ -136,6 +136,12 @@ impl Member {
     }
 
     fn manager_says(&mut self, from: NodeIndex, message: ToMember, out: &mut Outbox<MemberEffect>) {
+        let fence = message.fence().filter(|fence| fence.partition == self.configuration.partition);
+        if let (Some(fence), Some(sealed)) = (fence, self.sealed)
+            && fence.term < sealed
+        {
+            return refuse_stale(from, fence.term, sealed, out);
+        }
         match message {
             ToMember::Seal(record) => self.seal_asked(from, &record, out),
             ToMember::Install { fence, memory } => self.install(from, fence, memory, out),
@@ -209,6 +215,12 @@ impl Member {
             self.send_everything_again(out);
         }
     }
+}
+
+/// Tells the manager of a term below the seal that it commands no more: cut links do not tell the one on the own node.
+fn refuse_stale(from: NodeIndex, term: Term, sealed: Term, out: &mut Outbox<MemberEffect>) {
+    out.push(MemberEffect::Event(MemberEvent::StaleRefused(term)));
+    out.push(MemberEffect::Send { to: from, message: ToManager::SealRefused { sealed } });
 }
 
 impl Machine for Member {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Member, MemberEffect, MemberEvent, Stage};
+use super::{Member, MemberEffect, MemberEvent, Stage, refuse_stale};
 use crate::{
     limits::RECORDS_IN_FLIGHT_MAX,
     machine::Outbox,
@@ -17,10 +17,7 @@ impl Member {
             return;
         }
         match self.sealed.filter(|sealed| record.term <= *sealed) {
-            Some(sealed) if record.term < sealed => {
-                out.push(MemberEffect::Event(MemberEvent::StaleRefused(record.term)));
-                out.push(MemberEffect::Send { to: from, message: ToManager::SealRefused { sealed } });
-            }
+            Some(sealed) if record.term < sealed => refuse_stale(from, record.term, sealed, out),
             Some(_) if self.stage != Stage::Unsealed => self.answer_seal_again(from, out),
             Some(_) | None => self.begin_seal(record.term, from, out),
         }
