@@ -8,8 +8,8 @@
 //!
 //! **Heartbeats** are of fixed period. While no lease is held they are more frequent, because the launch of a term waits
 //! for them: the first ones follow each other after [`SEEKING_FIRST`] and twice as much each time, because a member that
-//! is not yet admitted does not answer, up to [`SEEKING_RATE`] in a period. A strobe rides on a heartbeat when none went out for that long, so that also with a
-//! long quantum a lost announcement is repaired within a heartbeat.
+//! is not yet admitted does not answer, up to [`SEEKING_RATE`] in a period. A strobe rides on a heartbeat when none went
+//! out for that long, so that also with a long quantum a lost announcement is repaired within a heartbeat.
 //!
 //! **Strobes** announce a rolling schedule. A change is announced at once, from the first epoch on that lies at least
 //! `lead` ahead, and again where that epoch begins.
