@@ -142,3 +142,12 @@ fn ranks_that_an_earlier_life_saw_up_are_up() {
     restarted.compare_up(2);
     assert_eq!((&restarted.signals[..], &restarted.truths[..]), (&[GangSignal::Up(Payload::new([]))][..], &[true][..]));
 }
+
+#[test]
+fn the_highest_promise_that_a_seal_file_can_hold_ends_no_agent() {
+    let settings = Settings::default();
+    let configuration =
+        MemberConfiguration { partition: PARTITION, node: NODE, incarnation: OWN.incarnation, sealed: Some(Term(u64::MAX)), settings };
+    let member = Member::new(configuration, &mut Outbox::default());
+    assert_eq!(member.sealed(), Some(Term(u64::MAX)));
+}

@@ -261,7 +261,7 @@ impl Terms {
         let members: Vec<_> = nodes.reachable_agents().filter(|agent| !without.contains(agent.node)).collect();
         let manager = self.choose_manager(&members)?;
         let established = self.recorded.as_ref().and_then(|record| record.established);
-        let term = Term(self.newest().max(nodes.highest_seal()).max(self.refused_by).0.saturating_add(1));
+        let term = self.newest().max(nodes.highest_seal()).max(self.refused_by).next();
         let record = TermRecord { partition, term, manager, members, established, since: self.next_since() };
         let possible = record.may_command(record.member_nodes(), nodes.proven_dead()) && record.since.len() <= SINCE_MAX;
         possible.then_some(record)

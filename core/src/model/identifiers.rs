@@ -75,6 +75,14 @@ number! {
     GangSlot(u8)
 }
 
+impl Term {
+    /// The term after this one. The last one is its own successor: a seal file with the highest number ends no agent.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 impl RecordNumber {
     /// The number after this one.
     #[must_use]

@@ -76,7 +76,7 @@ impl Member {
         }));
         Self {
             sealed: configuration.sealed,
-            knows_from: configuration.sealed.map(|sealed| Term(sealed.0 + 1)),
+            knows_from: configuration.sealed.map(Term::next),
             configuration,
             stage: Stage::Unsealed,
             installed_term: None,
