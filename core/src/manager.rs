@@ -9,6 +9,7 @@ mod announcer;
 mod face;
 mod gangs;
 mod ordering;
+mod phase;
 mod reign;
 mod sealing;
 mod sequencer;
@@ -16,6 +17,7 @@ mod views;
 
 pub use announcer::{Announcer, AnnouncerCounters, AnnouncerEffect, AnnouncerInput};
 pub use face::{ManagerEffect, ManagerEvent, ManagerInput};
+pub use phase::{ManagerPhase, ManagerPhaseEvent, WrongManagerEvent};
 use reign::{Reign, Stage};
 
 use crate::{
@@ -36,6 +38,19 @@ impl Manager {
     pub const fn is_appointed(&self) -> bool {
         self.reign.is_some()
     }
+
+    /// How far it has come in its term.
+    #[must_use]
+    pub fn phase(&self) -> ManagerPhase {
+        self.reign.as_ref().map_or(ManagerPhase::Idle, Reign::phase)
+    }
+
+    /// The one door to the table for what begins and ends a reign.
+    fn enter(&mut self, event: ManagerPhaseEvent, reign: Option<Reign>) {
+        let next = self.phase().after(event).unwrap_or_else(|wrong| panic!("{wrong}"));
+        self.reign = reign;
+        assert_eq!(self.phase(), next, "the phase that {event:?} leads to");
+    }
 }
 
 impl Machine for Manager {
@@ -50,7 +65,8 @@ impl Machine for Manager {
                     reign.appointed_again(now, &appointment, out);
                 } else {
                     out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
-                    self.reign = Some(Reign::begin(now, appointment, settings, out));
+                    let reign = Reign::begin(now, appointment, settings, out);
+                    self.enter(ManagerPhaseEvent::Appointed, Some(reign));
                 }
             }
             other @ (ManagerInput::Plan(_)
@@ -62,7 +78,7 @@ impl Machine for Manager {
                 let refused = self.reign.as_mut().is_some_and(|reign| reign.step(now, other, out).is_refused());
                 if refused {
                     out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
-                    self.reign = None;
+                    self.enter(ManagerPhaseEvent::Refused, None);
                 }
             }
         }

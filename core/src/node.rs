@@ -5,5 +5,8 @@ mod member;
 mod switcher;
 
 pub use clock::{CLOCK_AGREEING, ClockExchange, OffsetEstimator, SampleVerdict};
-pub use member::{AdoptedGang, AdoptedLife, Member, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
+pub use member::{
+    AdoptedGang, AdoptedLife, Member, MemberConfiguration, MemberEffect, MemberEvent, MemberInput, MemberPhase, MemberPhaseEvent,
+    WrongMemberEvent,
+};
 pub use switcher::{SwitchCause, SwitchSample, Switcher, SwitcherConfiguration, SwitcherCounters, SwitcherEffect, SwitcherInput};

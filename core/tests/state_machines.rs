@@ -7,7 +7,9 @@ use std::{collections::BTreeSet, fmt::Debug, fmt::Write, path::PathBuf};
 
 use strobe_core::{
     authority::{NodeEvent, NodeState, TermEvent, TermPhase},
+    manager::{ManagerPhase, ManagerPhaseEvent},
     model::{GangEvent, GangState},
+    node::{MemberPhase, MemberPhaseEvent},
 };
 
 /// One state machine as data.
@@ -58,6 +60,18 @@ fn tables() -> Vec<Table> {
             (&NodeState::ALL, &NodeEvent::ALL),
             |_| false,
             |state, event| state.after(event).ok(),
+        ),
+        table(
+            ("manager-phase", "How far a manager has come in its term"),
+            (&ManagerPhase::ALL, &ManagerPhaseEvent::ALL),
+            |_| false,
+            |phase, event| phase.after(event).ok(),
+        ),
+        table(
+            ("member-phase", "How far a member has come in the term that it sealed last"),
+            (&MemberPhase::ALL, &MemberPhaseEvent::ALL),
+            |_| false,
+            |phase, event| phase.after(event).ok(),
         ),
     ]
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{ManagerEffect, ManagerInput, gangs::Hints, ordering::PendingCompare, sequencer::Sequencer};
+use super::{ManagerEffect, ManagerInput, ManagerPhase, ManagerPhaseEvent, gangs::Hints, ordering::PendingCompare, sequencer::Sequencer};
 use crate::{
     limits::{MEMBERS_MAX, OPERATIONS_PER_NODE_MAX},
     machine::Outbox,
@@ -73,6 +73,16 @@ pub(super) enum Progress {
     Refused,
 }
 
+impl Stage {
+    const fn phase(&self) -> ManagerPhase {
+        match self {
+            Self::Sealing { .. } => ManagerPhase::Sealing,
+            Self::Installing { .. } => ManagerPhase::Installing,
+            Self::Established => ManagerPhase::Established,
+        }
+    }
+}
+
 impl Progress {
     pub(super) fn is_refused(self) -> bool {
         self == Self::Refused
@@ -126,6 +136,17 @@ impl Reign {
         if plan.version > self.appointment.plan.version {
             self.appointment.plan = Arc::clone(plan);
         }
+    }
+
+    pub(super) const fn phase(&self) -> ManagerPhase {
+        self.stage.phase()
+    }
+
+    /// The one door to the table within a reign: every caller looks at the stage first.
+    pub(super) fn enter(&mut self, event: ManagerPhaseEvent, stage: Stage) {
+        let next = self.phase().after(event).unwrap_or_else(|wrong| panic!("term {}: {wrong}", self.fence.term));
+        assert_eq!(stage.phase(), next, "the stage that {event:?} leads to");
+        self.stage = stage;
     }
 
     pub(super) const fn term(&self) -> Term {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ManagerEffect, ManagerEvent, Reign, Stage, sequencer::Sequencer};
+use super::{ManagerEffect, ManagerEvent, ManagerPhaseEvent, Reign, Stage, sequencer::Sequencer};
 use crate::{
     machine::Outbox,
     message::{AnnouncerCommand, SealAnswer, ToMember},
@@ -66,7 +66,7 @@ impl Reign {
         let memory = Arc::new(self.longest_prefix());
         self.sequencer = Sequencer::new(memory);
         self.view = self.answers.values().map(|answer| (answer.member.node, answer.member.incarnation)).collect();
-        self.stage = Stage::Installing { patience: now + self.settings.suspicion / 2 };
+        self.enter(ManagerPhaseEvent::EnoughSealed, Stage::Installing { patience: now + self.settings.suspicion / 2 });
         let nodes: Vec<NodeIndex> = self.view.keys().copied().collect();
         for node in nodes {
             self.install(node, out);
@@ -129,7 +129,7 @@ impl Reign {
     }
 
     fn establish(&mut self, now: Instant, out: &mut Outbox<ManagerEffect>) {
-        self.stage = Stage::Established;
+        self.enter(ManagerPhaseEvent::PrefixTaken, Stage::Established);
         self.fence.view = View(1);
         out.push(ManagerEffect::Event(ManagerEvent::Established(self.fence)));
         out.push(ManagerEffect::Announcer(AnnouncerCommand::Start {

@@ -7,6 +7,7 @@
 
 mod face;
 mod gangs;
+mod phase;
 mod replica;
 mod seal;
 
@@ -17,6 +18,7 @@ use std::{
 
 pub use face::{AdoptedGang, AdoptedLife, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
 use gangs::{Life, LocalGang, Pause};
+pub use phase::{MemberPhase, MemberPhaseEvent, WrongMemberEvent};
 
 use crate::{
     machine::{Machine, Outbox},
@@ -61,6 +63,18 @@ enum Stage {
     Installed { fence: Fence, manager: NodeIndex },
     /// It belongs to the view.
     Admitted { fence: Fence, manager: NodeIndex },
+}
+
+impl Stage {
+    const fn phase(&self) -> MemberPhase {
+        match self {
+            Self::Unsealed => MemberPhase::Unsealed,
+            Self::Sealing { .. } => MemberPhase::Sealing,
+            Self::Sealed { .. } => MemberPhase::Sealed,
+            Self::Installed { .. } => MemberPhase::Installed,
+            Self::Admitted { .. } => MemberPhase::Admitted,
+        }
+    }
 }
 
 impl Member {
@@ -111,6 +125,19 @@ impl Member {
     #[must_use]
     pub const fn memory(&self) -> Option<&Arc<Memory>> {
         self.memory.as_ref()
+    }
+
+    /// How far it has come in the term that it sealed last.
+    #[must_use]
+    pub const fn phase(&self) -> MemberPhase {
+        self.stage.phase()
+    }
+
+    /// The one door to the table: every caller looks at the stage first.
+    fn enter(&mut self, event: MemberPhaseEvent, stage: Stage) {
+        let next = self.phase().after(event).unwrap_or_else(|wrong| panic!("node {}: {wrong}", self.configuration.node));
+        assert_eq!(stage.phase(), next, "the stage that {event:?} leads to");
+        self.stage = stage;
     }
 
     const fn manager(&self) -> Option<NodeIndex> {

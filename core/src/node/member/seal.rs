@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Member, MemberEffect, MemberEvent, Stage, refuse_stale};
+use super::{Member, MemberEffect, MemberEvent, MemberPhaseEvent, Stage, refuse_stale};
 use crate::{
     limits::RECORDS_IN_FLIGHT_MAX,
     machine::Outbox,
@@ -35,7 +35,7 @@ impl Member {
         self.sealed = Some(term);
         // Without a seal file only a term that was recorded after this boot is sealed: no earlier life has promised it.
         self.knows_from.get_or_insert(term);
-        self.stage = Stage::Sealing { term, manager };
+        self.enter(MemberPhaseEvent::Asked, Stage::Sealing { term, manager });
         out.push(MemberEffect::Switcher(SwitcherCommand::Seal { term }));
     }
 
@@ -50,7 +50,7 @@ impl Member {
     pub(super) fn seal_persisted(&mut self, persisted: Term, out: &mut Outbox<MemberEffect>) {
         let Stage::Sealing { term, manager } = self.stage else { return };
         if term == persisted {
-            self.stage = Stage::Sealed { term, manager };
+            self.enter(MemberPhaseEvent::Promised, Stage::Sealed { term, manager });
             out.push(MemberEffect::Event(MemberEvent::Sealed(term)));
             self.answer_seal(out);
         }
@@ -65,7 +65,7 @@ impl Member {
             | Stage::Admitted { fence: Fence { term, .. }, manager }
                 if manager == from =>
             {
-                self.stage = Stage::Sealed { term, manager };
+                self.enter(MemberPhaseEvent::LeftOut, Stage::Sealed { term, manager });
                 self.answer_seal(out);
             }
             Stage::Unsealed | Stage::Sealing { .. } | Stage::Sealed { .. } | Stage::Installed { .. } | Stage::Admitted { .. } => {}
@@ -89,7 +89,7 @@ impl Member {
     pub(super) fn left_out(&mut self, term: Term, out: &mut Outbox<MemberEffect>) {
         match self.stage {
             Stage::Installed { fence, manager } | Stage::Admitted { fence, manager } if fence.term == term => {
-                self.stage = Stage::Sealed { term, manager };
+                self.enter(MemberPhaseEvent::LeftOut, Stage::Sealed { term, manager });
                 self.answer_seal(out);
             }
             Stage::Unsealed | Stage::Sealing { .. } | Stage::Sealed { .. } | Stage::Installed { .. } | Stage::Admitted { .. } => {}
@@ -105,7 +105,7 @@ impl Member {
         // since are kept, because the manager may count this member among those that hold them.
         if self.installed_term == Some(fence.term) && self.memory.as_ref().is_some_and(|held| held.applied >= memory.applied) {
             if self.admitted().is_none() {
-                self.stage = Stage::Installed { fence, manager: from };
+                self.enter(MemberPhaseEvent::Installed, Stage::Installed { fence, manager: from });
             }
             self.confirm_installed(from, fence, out);
             return;
@@ -119,7 +119,7 @@ impl Member {
         self.memory = Some(memory);
         self.store_deferred();
         self.installed_term = Some(fence.term);
-        self.stage = Stage::Installed { fence, manager: from };
+        self.enter(MemberPhaseEvent::Installed, Stage::Installed { fence, manager: from });
         self.confirm_installed(from, fence, out);
     }
 
@@ -156,12 +156,12 @@ impl Member {
         }
         if !members.contains(&own) {
             // The view has an earlier life of this agent: the manager has to be told of this one.
-            self.stage = Stage::Sealed { term: fence.term, manager: from };
+            self.enter(MemberPhaseEvent::LeftOut, Stage::Sealed { term: fence.term, manager: from });
             self.answer_seal(out);
             return;
         }
         let again = self.admitted() == Some(fence);
-        self.stage = Stage::Admitted { fence, manager: from };
+        self.enter(MemberPhaseEvent::Admitted, Stage::Admitted { fence, manager: from });
         if again {
             return;
         }
