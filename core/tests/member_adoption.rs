@@ -41,7 +41,9 @@ impl Restarted {
         };
         let member = Member::new(configuration, &mut out);
         let mut restarted = Self { member, out, signals: Vec::new(), killed: false, truths: Vec::new() };
-        let adopted = AdoptedGang { run: RUN, entry: Payload::new([]), life, held: false, ranks: 1, ended: Vec::new() };
+        let completed = (life == AdoptedLife::Completed).then_some((RankIndex(0), RankOutcome::Exited(0)));
+        let ended = completed.into_iter().collect();
+        let adopted = AdoptedGang { run: RUN, entry: Payload::new([]), life, held: false, ranks: 1, ended };
         restarted.step(MemberInput::Inventory(vec![adopted]));
         restarted
     }
@@ -133,6 +135,14 @@ fn ranks_that_an_earlier_life_did_not_see_up_are_not_up_before_their_supervisor_
     assert_eq!((&restarted.signals[..], &restarted.truths[..]), (&[][..], &[false][..]));
     restarted.step(MemberInput::SupervisorUp { run: RUN, entry: Payload::new([7]) });
     assert_eq!(restarted.signals.last(), Some(&GangSignal::Up(Payload::new([7]))));
+}
+
+#[test]
+fn ranks_that_an_earlier_life_saw_complete_have_completed() {
+    let mut restarted = Restarted::new(AdoptedLife::Completed);
+    restarted.admit_to_an_empty_memory();
+    restarted.assert_completes();
+    assert!(!restarted.killed);
 }
 
 #[test]

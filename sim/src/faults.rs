@@ -255,6 +255,7 @@ impl World {
         home.deaths += 1;
         let deaths = home.deaths;
         home.lost.extend(std::mem::take(&mut home.supervisors).into_keys());
+        home.completed.clear();
         home.frozen.clear();
         home.held.clear();
         self.after(proof, Event::Proof { node, deaths });

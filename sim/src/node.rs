@@ -10,7 +10,7 @@ use strobe_core::{
     manager::{Announcer, AnnouncerInput, Manager, ManagerInput},
     message::PartitionReport,
     model::{AgentIncarnation, GangRun, GangSlot, GangSlots, Instant, NodeIndex, PartitionUid, RecordNumber, Settings, Term},
-    node::{Member, MemberConfiguration, MemberEffect, MemberInput, Switcher, SwitcherConfiguration, SwitcherInput},
+    node::{AdoptedGang, Member, MemberConfiguration, MemberEffect, MemberInput, Switcher, SwitcherConfiguration, SwitcherInput},
 };
 
 use crate::{
@@ -98,6 +98,8 @@ pub(crate) struct Node {
     pub(crate) supervisors: BTreeMap<GangRun, Supervisor>,
     /// Runs whose supervisor was here and is gone without having been told to go.
     pub(crate) lost: BTreeSet<GangRun>,
+    /// What the agent has noted of gangs whose ranks have all completed here.
+    pub(crate) completed: BTreeMap<GangRun, AdoptedGang>,
     /// Rank cgroups that are frozen.
     pub(crate) frozen: BTreeSet<GangRun>,
     /// Gangs whose hold is in effect.
@@ -175,6 +177,7 @@ impl Node {
             deaths: 0,
             seal_file: None,
             supervisors: BTreeMap::new(),
+            completed: BTreeMap::new(),
             lost: BTreeSet::new(),
             frozen: BTreeSet::new(),
             held: BTreeSet::new(),

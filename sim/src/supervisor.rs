@@ -69,6 +69,11 @@ impl Supervisor {
         self.begun && self.ranks.values().any(|rank| rank.ended.is_none())
     }
 
+    /// True when every rank has exited with status 0.
+    pub(crate) fn has_completed(&self) -> bool {
+        self.ranks.values().all(|rank| rank.ended == Some(RankOutcome::Exited(0)))
+    }
+
     /// True while ranks compute.
     pub(crate) fn runs(&self) -> bool {
         self.released && self.thawed && self.has_living_rank()

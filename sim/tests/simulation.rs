@@ -160,3 +160,15 @@ fn a_manager_alone_with_the_operator_stops_and_nobody_else_is_appointed() {
     let disturbed = run(three_nodes(parted(0b110, false)));
     assert!(disturbed.counters.epochs < undisturbed.counters.epochs - 50, "nobody strobes meanwhile: {disturbed:?} {undisturbed:?}");
 }
+
+/// The operator is away while a job completes, and every agent restarts before it is back: no manager is left that could say
+/// so, and no memory.
+#[test]
+fn a_job_that_completed_unheard_is_complete_though_memory_is_lost() {
+    let away =
+        Planned { at_milliseconds: 1_000, what: Happening::Partition { second_side: 0b111, operator_there: false, milliseconds: 3_000 } };
+    let crash = |node| Planned { at_milliseconds: 3_000, what: Happening::CrashAgent { node, milliseconds: 50 } };
+    let events = [away].into_iter().chain((0..3).map(crash)).collect();
+    let outcome = run(Scenario { heal_at_milliseconds: 5_000, ..three_nodes(events) });
+    assert!(outcome.lines.iter().any(|line| line.contains("operator wants State") && line.contains("state: Complete")));
+}

@@ -196,10 +196,17 @@ impl Member {
                 AdoptedLife::Starting => Life::Configured,
                 AdoptedLife::Up => Life::Up,
                 AdoptedLife::Released => Life::Released,
+                AdoptedLife::Completed => Life::Gone,
             };
             gang.pause = if adopted.held { Pause::Held } else { Pause::None };
             gang.entry = adopted.entry;
             gang.ranks = Some(adopted.ranks);
+            if adopted.life == AdoptedLife::Completed {
+                gang.exited = adopted.ended.iter().map(|(rank, _)| *rank).collect();
+                self.gangs.insert(adopted.run, gang);
+                self.store(Cell::Gone(adopted.run.gang), u64::from(adopted.run.incarnation.0));
+                continue;
+            }
             self.gangs.insert(adopted.run, gang);
             if adopted.life >= AdoptedLife::Up {
                 self.store(Cell::Up(adopted.run.gang), u64::from(adopted.run.incarnation.0));

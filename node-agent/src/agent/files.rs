@@ -51,6 +51,8 @@ pub(super) struct StartedGang {
     pub gang: LocalGang,
     /// Its supervisor's process. None when the agent ended before it could note it: then there may be one, or not.
     pub supervisor: Option<i32>,
+    /// Every rank of it here has exited with status 0.
+    pub completed: bool,
 }
 
 impl Files {
@@ -96,7 +98,9 @@ impl Files {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn write_gang(&self, run: GangRun, started: &StartedGang) -> Result<(), FilesError> {
-        let mut bytes = started.supervisor.unwrap_or(0).to_le_bytes().to_vec();
+        let process = started.supervisor.unwrap_or(0);
+        let mut bytes = process.to_le_bytes().to_vec();
+        bytes.push(u8::from(started.completed));
         started.gang.encode(&mut bytes).expect("a vector grows");
         write_whole(&self.gang_path(run), &bytes)
     }
@@ -139,9 +143,14 @@ impl Files {
 }
 
 fn started_gang(bytes: &[u8]) -> Option<StartedGang> {
-    let (supervisor, gang) = bytes.split_at_checked(4)?;
+    let (supervisor, rest) = bytes.split_at_checked(4)?;
+    let (completed, gang) = rest.split_first()?;
     let supervisor = i32::from_le_bytes(supervisor.try_into().ok()?);
-    Some(StartedGang { gang: LocalGang::decode(gang).ok()?, supervisor: (supervisor > 0).then_some(supervisor) })
+    Some(StartedGang {
+        gang: LocalGang::decode(gang).ok()?,
+        supervisor: (supervisor > 0).then_some(supervisor),
+        completed: *completed == 1,
+    })
 }
 
 /// Writes beside the file and renames: a reader sees the old content or the new, whole.
@@ -176,8 +185,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(folder.path().to_owned()).unwrap();
         let run = GangRun { gang: strobe_core::model::GangId(3), incarnation: strobe_core::model::GangIncarnation(1) };
-        let started =
-            StartedGang { gang: LocalGang { run: Some(run.into()), name: "sor".into(), ..LocalGang::default() }, supervisor: Some(42) };
+        let started = StartedGang {
+            gang: LocalGang { run: Some(run.into()), name: "sor".into(), ..LocalGang::default() },
+            supervisor: Some(42),
+            completed: true,
+        };
         files.write_gang(run, &started).unwrap();
         fs::write(folder.path().join(GANGS_FOLDER).join("4-1"), [1]).unwrap();
         assert_eq!(files.gangs().unwrap(), [started]);

@@ -13,6 +13,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use strobe_core::{
     model::{GangSlot, Instant, NodeIndex, NodePlacement, RankIndex, RankOutcome},
+    node::{AdoptedGang, AdoptedLife},
     primitives::Payload,
 };
 use strobe_proto::agent::LocalGang;
@@ -49,6 +50,8 @@ pub(super) struct Gang {
     pub(super) released_at: Option<Instant>,
     pub(super) held: bool,
     pub(super) ended: Vec<(RankIndex, RankOutcome)>,
+    /// Every rank here has exited with status 0, and the note says so.
+    pub(super) completed: bool,
     pub(super) supervisor_ended: bool,
     pub(super) removal: Removal,
     /// The authority has said that its life is over everywhere: it goes from the table once its supervisor has ended.
@@ -206,6 +209,20 @@ impl Launched {
     pub(super) fn node_of(&self, rank: u32) -> Option<NodeIndex> {
         let has = |placement: &&NodePlacement| rank.checked_sub(placement.first_rank.0).is_some_and(|place| place < placement.ranks);
         self.placement.iter().find(has).map(|placement| placement.node)
+    }
+
+    /// What a member is told of the gang when all its ranks on `node` have exited with status 0.
+    pub(super) fn completed_on(&self, node: NodeIndex, entry: Payload) -> Option<AdoptedGang> {
+        let here = self.placement.iter().find(|placement| placement.node == node)?;
+        let ranks = here.first_rank.0..here.first_rank.0 + here.ranks;
+        Some(AdoptedGang {
+            run: self.gang.run?.into(),
+            entry,
+            life: AdoptedLife::Completed,
+            held: false,
+            ranks: here.ranks,
+            ended: ranks.map(|rank| (RankIndex(rank), RankOutcome::Exited(0))).collect(),
+        })
     }
 
     pub(super) fn nodes(&self) -> strobe_core::model::NodeSet {

@@ -9,6 +9,7 @@ use rustix::process::Pid;
 use strobe_core::{
     model::{GangId, GangIncarnation, GangRun, GangSlot},
     node::{AdoptedGang, MemberInput},
+    primitives::Payload,
 };
 use strobe_proto::agent::{AgentMessage, LaunchFailed, LocalGang, agent_message};
 
@@ -50,7 +51,7 @@ impl Agent {
         }
         self.remove_leftovers();
         let deadline = tokio::time::Instant::now() + ADOPTION_TIME_MAX;
-        while self.gangs.values().any(|gang| gang.hello.is_none()) {
+        while self.gangs.values().any(|gang| gang.hello.is_none() && !gang.completed) {
             match tokio::time::timeout_at(deadline, sources.events.recv()).await {
                 Ok(Some(event)) => self.happened(event),
                 Ok(None) => return Err(AgentError::FabricEnded),
@@ -68,7 +69,7 @@ impl Agent {
         // The descriptor first: what is looked at then is the process that it means.
         let alive = started.supervisor.and_then(|process| SupervisorProcess::open(process).ok());
         let alive = alive.filter(|process| is_supervisor(process.pid, &self.files.socket()));
-        if alive.is_none() && started.supervisor.is_some() {
+        if alive.is_none() && started.supervisor.is_some() && !started.completed {
             return self.remove_note(run);
         }
         if let Some(process) = &alive {
@@ -76,7 +77,10 @@ impl Agent {
         }
         let launched = Launched::new(started.gang);
         let launched = launched.inspect_err(|error| tracing::warn!(%run, %error, "a gang of an earlier life is not understood"));
-        self.gangs.insert(run, Gang { supervisor: alive, launched: launched.ok(), ..Gang::default() });
+        let completed = started.completed;
+        // Its ranks are gone; a supervisor that is still there hears so.
+        let removal = if completed { Removal::Done } else { Removal::None };
+        self.gangs.insert(run, Gang { supervisor: alive, launched: launched.ok(), completed, removal, ..Gang::default() });
     }
 
     /// Tells of the end of a supervisor, also when it is no child of this process and has no connection.
@@ -118,7 +122,7 @@ impl Agent {
         };
         for leftover in leftovers {
             let run = leftover.path().as_str().rsplit('/').next().and_then(run_of);
-            let adopted = run.and_then(|run| self.gangs.get_mut(&run));
+            let adopted = run.and_then(|run| self.gangs.get_mut(&run)).filter(|gang| !gang.completed);
             let taken = match adopted {
                 Some(gang) => leftover.adopt(tree).map(|cgroup| gang.cgroup = Some(cgroup)),
                 None => leftover.remove(KILL_TIME_MAX),
@@ -135,6 +139,11 @@ impl Agent {
         let mut inventory = Vec::new();
         for run in runs {
             let gang = &self.gangs[&run];
+            if gang.completed {
+                let entry = self.peer_entry();
+                inventory.extend(gang.launched.as_ref().and_then(|launched| launched.completed_on(self.own.node, entry)));
+                continue;
+            }
             if gang.hello.is_none() && gang.supervisor.is_none() {
                 self.never_started(run);
                 continue;
@@ -148,10 +157,9 @@ impl Agent {
                 continue;
             };
             let hello = hello.clone();
-            let entry = PeerEntry::at(self.bootstrap.address).map(PeerEntry::payload);
             inventory.push(AdoptedGang {
                 run,
-                entry: entry.unwrap_or_else(|_| strobe_core::primitives::Payload::new([])),
+                entry: self.peer_entry(),
                 life: super::supervision::adopted_life(&hello, ranks),
                 held: hello.held,
                 ranks,
@@ -162,6 +170,11 @@ impl Agent {
             }
         }
         inventory
+    }
+
+    /// This node's entry of a peer table; empty where no port is free.
+    fn peer_entry(&self) -> Payload {
+        PeerEntry::at(self.bootstrap.address).map_or_else(|_| Payload::new([]), PeerEntry::payload)
     }
 
     /// Starts the gang's supervisor here. A repetition changes nothing.
@@ -197,7 +210,7 @@ impl Agent {
     /// supervisor that the next one does not look for.
     fn start(&self, run: GangRun, gang: &LocalGang) -> Result<(Launched, Option<SupervisorProcess>), StartError> {
         let launched = Launched::new(gang.clone())?;
-        let mut started = StartedGang { gang: gang.clone(), supervisor: None };
+        let mut started = StartedGang { gang: gang.clone(), supervisor: None, completed: false };
         self.files.write_gang(run, &started)?;
         let mut child = tokio::process::Command::from(self.supervisor_command(run, gang)).spawn()?;
         started.supervisor = child.id().and_then(|process| i32::try_from(process).ok());

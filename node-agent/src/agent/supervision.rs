@@ -14,6 +14,7 @@ use strobe_proto::agent::{LaunchFailed, RankAborted, agent_message};
 
 use super::{
     Agent, Pending,
+    files::StartedGang,
     frames::GroupBlock,
     gang::{Gang, PeerEntry, Removal, SUPERVISOR_END_MAX, SupervisorProcess, peer_table},
     killing::RankProcess,
@@ -77,6 +78,7 @@ impl Agent {
                 }
             }
             ToAgent::RankExited { rank, end } => {
+                self.note_end(run, RankIndex(rank.0), outcome_of(end));
                 self.tell(run, ToSupervisor::RankExitAcknowledged { rank });
                 self.member_hears(MemberInput::RankEnded { run, rank: RankIndex(rank.0), outcome: outcome_of(end) });
             }
@@ -96,6 +98,27 @@ impl Agent {
                 self.member_hears(MemberInput::BarrierFailed { run, reason: reason_of(fault) });
             }
             ToAgent::Refused { explanation } => tracing::warn!(%run, explanation, "the supervisor refuses a message"),
+        }
+    }
+
+    /// Notes that all ranks here have completed before the last of them is acknowledged: the supervisor ends then, and nobody
+    /// else could tell a next life of the agent.
+    fn note_end(&mut self, run: GangRun, rank: RankIndex, outcome: RankOutcome) {
+        let node = self.own.node;
+        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        if gang.ended.iter().all(|(known, _)| *known != rank) {
+            gang.ended.push((rank, outcome));
+        }
+        let Some(launched) = &gang.launched else { return };
+        let all = launched.ranks_on(node).is_some_and(|ranks| gang.ended.len() == ranks as usize);
+        if gang.completed || !all || gang.ended.iter().any(|(_, outcome)| *outcome != RankOutcome::Exited(0)) {
+            return;
+        }
+        gang.completed = true;
+        let supervisor = gang.supervisor.as_ref().map(|process| process.pid);
+        let started = StartedGang { gang: launched.gang.clone(), supervisor, completed: true };
+        if let Err(error) = self.files.write_gang(run, &started) {
+            tracing::warn!(%run, %error, "a restarted agent would not know that the gang has completed here");
         }
     }
 

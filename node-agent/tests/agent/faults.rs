@@ -185,6 +185,20 @@ async fn a_lost_manager_frees_the_gangs_of_every_other_node_within_the_watchdog(
     nodes.stop().await;
 }
 
+/// With the only agent global memory is lost: nothing but the agent's own note tells that the gang has completed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gang_that_completed_before_its_only_agent_was_killed_has_completed() {
+    let mut nodes = Nodes::start_with(1, with(short())).await;
+    one_busy_gang(&mut nodes, 1).await;
+    finish(&mut nodes, &[RUN]).await;
+    nodes.kill_agent(0);
+    nodes.restart_agent(0).await;
+    nodes.command(2, &[gang(RUN, 1, Desire::Run)]).await;
+    let of_the_new_term = |heard: &Heard| heard.report.as_ref().filter(|report| report.fence.term.0 == 2).and_then(|_| heard.ended(RUN));
+    assert_eq!(nodes.wait_for("the gang has ended", of_the_new_term).await, EndCause::Completed);
+    nodes.stop().await;
+}
+
 /// An agent notes a gang before it starts its supervisor, and the supervisor afterwards. One that is killed in between
 /// leaves a living supervisor in no note, which is what this test makes of a complete one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use strobe_core::{
     model::{AgentIncarnation, GangRun, GangSlot, GangSlots, NodeIndex, RankIndex, RankOutcome},
-    node::{AdoptedGang, MemberInput, SwitcherInput},
+    node::{AdoptedGang, AdoptedLife, MemberInput, SwitcherInput},
     primitives::Payload,
 };
 
@@ -67,6 +67,7 @@ impl World {
         self.operator.pods.remove(&run);
         for node in 0..self.nodes.len() {
             self.nodes[node].lost.remove(&run);
+            self.nodes[node].completed.remove(&run);
             if let Some(supervisor) = self.nodes[node].supervisors.remove(&run)
                 && supervisor.has_living_rank()
             {
@@ -142,6 +143,7 @@ impl World {
     }
 
     pub(super) fn forget(&mut self, node: usize, run: GangRun) {
+        self.nodes[node].completed.remove(&run);
         if let Some(agent) = self.nodes[node].agent.as_mut() {
             agent.gangs.remove(&run);
         }
@@ -150,7 +152,7 @@ impl World {
     /// What a new life of an agent finds, with the supervisors that connect to it.
     pub(crate) fn inventory(&mut self, node: usize, life: AgentIncarnation) -> Vec<AdoptedGang> {
         let home = &mut self.nodes[node];
-        let mut adopted = Vec::new();
+        let mut adopted: Vec<AdoptedGang> = home.completed.values().cloned().collect();
         for supervisor in home.supervisors.values_mut() {
             supervisor.agent = Some(life);
             if supervisor.begun {
@@ -269,7 +271,12 @@ impl World {
         let home = &mut self.nodes[node];
         if let Some(agent) = home.agent.as_mut() {
             agent.gangs.entry(run).or_default().killed = true;
-            home.supervisors.remove(&run);
+            if let Some(supervisor) = home.supervisors.remove(&run)
+                && supervisor.has_completed()
+            {
+                let adopted = supervisor.inventory(entry(node, run));
+                home.completed.insert(run, AdoptedGang { life: AdoptedLife::Completed, ..adopted });
+            }
             home.frozen.remove(&run);
             home.held.remove(&run);
             home.lost.insert(run);

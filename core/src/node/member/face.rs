@@ -116,6 +116,8 @@ pub enum AdoptedLife {
     Up,
     /// Its ranks were released.
     Released,
+    /// Every rank here has exited with status 0, and no process is left.
+    Completed,
 }
 
 /// What a member wants done.
