@@ -286,7 +286,7 @@ fn steps_of_the_wall_clock_change_nothing() {
     ended.scratch_is_clean();
 }
 
-impl local::Ended {
+impl Ended {
     fn scratch_is_clean(&self) {
         self.scratch.assert_nothing_left();
     }
