@@ -13,6 +13,7 @@ use strobe_core::{
 
 use crate::{
     mutations::Mutation,
+    network::Sides,
     node::{Agent, AgentInput},
     scenario::Happening,
     world::{Event, World},
@@ -58,12 +59,13 @@ impl World {
                 self.tell_operator_outside(AuthorityInput::SetSuspended { gang: GangId(job), suspended });
             }
             Happening::Cancel { job } => self.tell_operator_outside(AuthorityInput::Cancel { gang: GangId(job) }),
-            Happening::Operate { node, set, compare } => self.operate(index, usize::from(node), set, compare),
+            Happening::Operate { node, set, compare: true, .. } => self.compare(index, usize::from(node), set),
+            Happening::Operate { node, set, compare: false, region } => self.put(index, usize::from(node), set, region),
             fault => {
                 self.counters.faults += 1;
                 match fault {
-                    Happening::Partition { second_side, operator_there, milliseconds: count } => {
-                        self.part(second_side, operator_there, milliseconds(count));
+                    Happening::Partition { second_side: second, operator_there, operator_reaches_all, milliseconds: count } => {
+                        self.part(Sides { second, operator_there, operator_reaches_all }, milliseconds(count));
                     }
                     Happening::CutLinks { node, other } => self.cut_links(|key| key.has(NodeIndex(node)) && key.has(NodeIndex(other))),
                     Happening::CutSession { node } => self.lose_session(usize::from(node), RESET),
@@ -95,34 +97,43 @@ impl World {
 
     fn submit(&mut self, job: u64) {
         let plan = self.scenario.jobs[usize::try_from(job).expect("few jobs")];
+        let active_deadline = plan.active_deadline_milliseconds.map(|count| Duration::from_millis(u64::from(count)));
+        self.ledger.submitted(GangId(job), active_deadline);
         let specification = JobSpecification {
             gang: GangId(job),
             priority: plan.priority,
             submitted: job,
             nodes: plan.nodes,
             ranks_per_node: plan.ranks_per_node,
-            cpus_per_rank: 1,
+            cpus_per_rank: plan.cpus_per_rank,
             memory_bytes: 1,
             restart: RestartPolicy { limit: plan.restarts, on_rank_failure: true, on_node_lost: true },
             suspended: false,
             paused: false,
-            active_deadline: None,
+            active_deadline,
             grace: Duration::from_millis(u64::from(plan.grace_milliseconds)),
         };
         self.tell_operator_outside(AuthorityInput::Submit(specification));
     }
 
-    fn operate(&mut self, index: usize, node: usize, set: u8, compare: bool) {
-        let set = NodeSet::from_bits(u64::from(set));
+    fn compare(&mut self, index: usize, node: usize, set: u8) {
         let value = index as u64 + 1;
-        let request = if compare {
-            let cell = u32::try_from(value % CELLS).expect("few cells");
-            let write = Some(Write { cell, value });
-            Request::CompareAndWrite(Compare { set, cell: Cell::Ordered(cell), comparison: Comparison::Less, value, write })
-        } else {
-            let Some(run) = self.operator.pods.first().copied() else { return };
-            Request::Xfer(Xfer { region: RegionName { run, number: 0 }, set, payload: Payload::new(value.to_le_bytes()) })
-        };
+        let cell = u32::try_from(value % CELLS).expect("few cells");
+        let write = Some(Write { cell, value });
+        let set = NodeSet::from_bits(u64::from(set));
+        let compare = Compare { set, cell: Cell::Ordered(cell), comparison: Comparison::Less, value, write };
+        self.operate(node, Request::CompareAndWrite(compare));
+    }
+
+    /// No two blocks that are put have the same content, so that the event of a put names it.
+    fn put(&mut self, index: usize, node: usize, set: u8, number: u32) {
+        let owner = self.operator.pods.iter().nth(number as usize % self.operator.pods.len().max(1)).copied();
+        let Some(run) = owner else { return };
+        let payload = Payload::new((index as u64 + 1).to_le_bytes());
+        self.operate(node, Request::Xfer(Xfer { region: RegionName { run, number }, set: NodeSet::from_bits(u64::from(set)), payload }));
+    }
+
+    fn operate(&mut self, node: usize, request: Request) {
         if self.nodes[node].agent.as_ref().is_some_and(|agent| !agent.is_stopped()) {
             self.give(node, AgentInput::Member(MemberInput::Submit(request)));
         }
@@ -130,8 +141,8 @@ impl World {
 
     // === the network ===
 
-    fn part(&mut self, second_side: u8, operator_there: bool, lasts: Duration) {
-        self.network.part(second_side, operator_there);
+    fn part(&mut self, sides: Sides, lasts: Duration) {
+        self.network.part(sides);
         let partitions = self.network.partitions;
         self.after(lasts, Event::Join { partitions });
         let network = self.network.clone();

@@ -2,7 +2,9 @@
 //!
 //! | name | holds |
 //! |---|---|
-//! | `one row` | on one node, of two gangs that share a CPU the agent never has both commanded thawed while Strobed |
+//! | `one row` | on one node, of two gangs that share a CPU the agent never has both commanded thawed while Strobed, unless the kernel shares the CPUs |
+//! | `the kernel shares` | under the policy `Kernel` a gang that has run is frozen only while its hold is in effect |
+//! | `one gang a slot` | a plan gives no CPU of a row twice, and every rank its CPUs, which its node has |
 //! | `no stale fence` | after its node answered a seal an agent executes, holds, applies and answers nothing of a lower term |
 //! | `old links are closed` | after its node answered a seal an agent gets no frame of a lower term's link |
 //! | `one manager strobes` | once a higher term has strobed, a lower one strobes for `suspicion` at most |
@@ -14,15 +16,19 @@
 //! | `held gangs stay frozen` | a gang whose hold is in effect does not run |
 //! | `failed gangs end` | after a rank failed every rank of its gang ends within 100 ms, while there was no fault at all |
 //! | `one end` | a job that has ended stays so, and is complete only when every rank exited with 0 |
+//! | `deadlines` | a job fails for its active deadline when it has held slots for so long, never before, and is not run again |
 //! | `one order` | records and memories agree by number within a generation, and what was applied stays applied |
-//! | `one outcome` | an operation's outcome never changes, and it takes effect once |
+//! | `one outcome` | an operation's outcome never changes, it takes effect once, and not at all when it was aborted |
+//! | `one event a put` | every life of an agent is told once of each block that an XFER put into its node's memory |
 //! | `progress` | once everything is healed every job ends and every agent follows the strobe |
 //! | `no panic` | no machine panics |
 //! | `same trace` | a scenario that is run twice gives the same trace |
 
 mod commands;
+mod deadlines;
 mod gangs;
 mod order;
+mod plans;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,12 +36,13 @@ use std::{
 };
 
 use strobe_core::{
-    model::{AgentIncarnation, Epoch, GangId, GangRun, GangState, NodeIndex, RankIndex, RecordNumber, Term},
-    primitives::{OperationId, Outcome, Record},
+    model::{AgentIncarnation, Epoch, GangId, GangRun, GangState, MatrixVersion, NodeIndex, RankIndex, RecordNumber, Term},
+    primitives::{OperationId, Outcome, Payload, Record, RegionName},
 };
 
 use crate::clock::Moment;
 
+use deadlines::Tenure;
 pub(crate) use gangs::share_no_cpu;
 
 /// An invariant that is broken.
@@ -67,12 +74,20 @@ pub(crate) struct Ledger {
     records: BTreeMap<(u64, RecordNumber), Arc<Record>>,
     /// Where each operation took effect.
     effects: BTreeMap<OperationId, (u64, RecordNumber)>,
+    /// Operations that took effect: an XFER by its record, a compare by its result.
+    effective: BTreeSet<OperationId>,
     outcomes: BTreeMap<OperationId, Outcome>,
+    /// Blocks of which each life of a node's agent was told.
+    puts: Vec<BTreeSet<(AgentIncarnation, RegionName, Payload)>>,
     up: BTreeSet<(GangRun, NodeIndex)>,
     exited: BTreeSet<(GangRun, RankIndex)>,
     /// When a rank of each run failed first.
     failed: BTreeMap<GangRun, Moment>,
     ended: BTreeMap<GangId, GangState>,
+    /// How long each job has held slots.
+    tenures: BTreeMap<GangId, Tenure>,
+    /// The last plan that was looked at.
+    plan: MatrixVersion,
 }
 
 impl Violation {
@@ -83,6 +98,12 @@ impl Violation {
 
 impl Ledger {
     pub(crate) fn new(nodes: usize) -> Self {
-        Self { answered: vec![Term(0); nodes], executed: vec![None; nodes], appended: vec![BTreeMap::new(); nodes], ..Self::default() }
+        Self {
+            answered: vec![Term(0); nodes],
+            executed: vec![None; nodes],
+            appended: vec![BTreeMap::new(); nodes],
+            puts: vec![BTreeSet::new(); nodes],
+            ..Self::default()
+        }
     }
 }

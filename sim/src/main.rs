@@ -10,7 +10,7 @@ use strobe_sim::{
     campaign::{self, Failure, Summary, Until},
     limits::{NODES_MAX, TRACE_LINES_PRINTED},
     mutations::Mutation,
-    scenario::{Options, Scenario, ScenarioError},
+    scenario::{Breadth, Options, Scenario, ScenarioError},
     simulate,
 };
 
@@ -32,6 +32,9 @@ struct Arguments {
     /// Nodes of every partition, instead of a number drawn from the seed
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)), conflicts_with = "replay")]
     nodes: Option<u16>,
+    /// How wide a world the seeds draw
+    #[arg(long, value_enum, default_value_t, conflicts_with = "replay")]
+    breadth: Breadth,
     /// Put a bug in, to see that it is found
     #[arg(long, value_name = "BUG", conflicts_with = "replay")]
     mutation: Option<Mutation>,
@@ -92,7 +95,7 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 
 fn search(arguments: &Arguments) -> Result<ExitCode, Error> {
     let begun = Instant::now();
-    let options = Options { nodes: arguments.nodes, mutation: arguments.mutation };
+    let options = Options { nodes: arguments.nodes, mutation: arguments.mutation, breadth: arguments.breadth };
     // A machine that panics breaks the invariant `no panic`, and is told of there.
     let usual = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));

@@ -24,12 +24,22 @@ pub(crate) struct Link {
     arrivals: [Moment; 2],
 }
 
+/// What a partition parts. The default parts nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sides {
+    /// Nodes on the second side, as bits.
+    pub(crate) second: u8,
+    /// True when the operator is there.
+    pub(crate) operator_there: bool,
+    /// True when it reaches both sides.
+    pub(crate) operator_reaches_all: bool,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
     profile: NetworkProfile,
     healed: bool,
-    /// Nodes on the second side, as bits, and whether the operator is there.
-    sides: (u8, bool),
+    sides: Sides,
     /// Counts partitions: the end of an earlier one heals nothing.
     pub(crate) partitions: u64,
     pub(crate) links: BTreeMap<LinkKey, Link>,
@@ -51,7 +61,7 @@ impl LinkKey {
 
 impl Network {
     pub(crate) fn new(profile: NetworkProfile) -> Self {
-        Self { profile, healed: false, sides: (0, false), partitions: 0, links: BTreeMap::new() }
+        Self { profile, healed: false, sides: Sides::default(), partitions: 0, links: BTreeMap::new() }
     }
 
     pub(crate) fn accepts_unknown_terms(&self) -> bool {
@@ -65,17 +75,17 @@ impl Network {
     }
 
     pub(crate) fn join(&mut self) {
-        self.sides = (0, false);
+        self.sides = Sides::default();
     }
 
-    /// Falls apart; the nodes of the second side are bits.
-    pub(crate) fn part(&mut self, second_side: u8, operator_there: bool) {
+    /// Falls apart.
+    pub(crate) fn part(&mut self, sides: Sides) {
         self.partitions += 1;
-        self.sides = (second_side, operator_there);
+        self.sides = sides;
     }
 
     fn on_second_side(&self, node: NodeIndex) -> bool {
-        self.sides.0 & (1 << node.0) != 0
+        self.sides.second & (1 << node.0) != 0
     }
 
     pub(crate) fn reaches(&self, one: NodeIndex, other: NodeIndex) -> bool {
@@ -83,7 +93,7 @@ impl Network {
     }
 
     pub(crate) fn operator_reaches(&self, node: NodeIndex) -> bool {
-        self.on_second_side(node) == self.sides.1
+        self.sides.operator_reaches_all || self.on_second_side(node) == self.sides.operator_there
     }
 
     /// How long a message takes.

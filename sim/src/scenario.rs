@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use strobe_core::model::{Policy, Settings};
 
-pub use draw::Options;
+pub use draw::{Breadth, Options};
 
 use crate::{limits::NODES_MAX, mutations::Mutation};
 
@@ -37,14 +37,18 @@ pub struct Scenario {
     pub mutation: Option<Mutation>,
 }
 
-/// Times and rows of the partition, in milliseconds.
+/// Times, rows and policy of the partition; times in milliseconds. What a file does not name is the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Times {
+    /// What the strobe does.
+    pub policy: Policy,
     /// Time between two row switches.
     pub quantum: u32,
     /// Rows of the matrix.
     pub rows: u8,
+    /// How far ahead instants are announced at least.
+    pub lead: u32,
     /// Period of heartbeats.
     pub heartbeat: u32,
     /// Length of the lease.
@@ -53,6 +57,8 @@ pub struct Times {
     pub watchdog: u32,
     /// Time after which a node that is proven dead is lost.
     pub node_lost: u32,
+    /// Error bound of a clock's offset above which an agent acts on receipt, in microseconds.
+    pub clock_tolerance_microseconds: u32,
 }
 
 /// How the network behaves.
@@ -84,6 +90,9 @@ pub struct JobPlan {
     pub nodes: u16,
     /// Its ranks on each.
     pub ranks_per_node: u32,
+    /// CPUs of each rank.
+    #[serde(default = "one")]
+    pub cpus_per_rank: u16,
     /// What each rank has to compute.
     pub work_milliseconds: u32,
     /// The first run's rank 0 fails after half of its work.
@@ -96,6 +105,9 @@ pub struct JobPlan {
     pub stubborn: bool,
     /// Higher goes first.
     pub priority: i32,
+    /// How long it may hold slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_deadline_milliseconds: Option<u32>,
 }
 
 /// Something that happens at a time.
@@ -139,6 +151,9 @@ pub enum Happening {
         set: u8,
         /// True for a COMPARE-AND-WRITE, false for an XFER.
         compare: bool,
+        /// The number of an XFER's block, which says also whose block it is.
+        #[serde(default)]
+        region: u32,
     },
     /// The network falls apart.
     Partition {
@@ -146,6 +161,9 @@ pub enum Happening {
         second_side: u8,
         /// True when the operator is on the second side.
         operator_there: bool,
+        /// True when only the agents' network is apart: the operator reaches both sides.
+        #[serde(default)]
+        operator_reaches_all: bool,
         /// For how long.
         milliseconds: u32,
     },
@@ -234,6 +252,10 @@ pub enum ScenarioError {
     },
 }
 
+const fn one() -> u16 {
+    1
+}
+
 // === impl Scenario ===
 
 impl Scenario {
@@ -284,12 +306,30 @@ impl Times {
         Settings {
             quantum: milliseconds(self.quantum),
             rows: self.rows,
-            policy: Policy::Gang,
+            policy: self.policy,
+            lead: milliseconds(self.lead),
             heartbeat: milliseconds(self.heartbeat),
             suspicion: milliseconds(self.suspicion),
             watchdog: milliseconds(self.watchdog),
+            clock_tolerance: Duration::from_micros(u64::from(self.clock_tolerance_microseconds)),
             node_lost: milliseconds(self.node_lost),
-            ..Settings::default()
+        }
+    }
+}
+
+impl Default for Times {
+    /// Short, so that a run is short.
+    fn default() -> Self {
+        Self {
+            policy: Policy::Gang,
+            quantum: 20,
+            rows: 1,
+            lead: 5,
+            heartbeat: 50,
+            suspicion: 200,
+            watchdog: 350,
+            node_lost: 800,
+            clock_tolerance_microseconds: 1_000,
         }
     }
 }

@@ -226,6 +226,7 @@ impl World {
                     self.give(node, *input);
                 }
             }
+            Event::LookAtDeadlines => self.look_at_deadlines(),
             Event::OperatorTimer { at } => self.operator_timer(at),
             Event::Stored { record, life } => self.stored(*record, life),
             other @ (Event::AgentStarts { .. }

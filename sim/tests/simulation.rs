@@ -97,7 +97,7 @@ fn every_size_and_an_operator_on_the_minoritys_side_are_drawn() {
     assert_eq!(sizes, BTreeSet::from([1, 2, 3, 4]));
     let with_minority = |scenario: &&Scenario| {
         scenario.events.iter().any(|planned| match planned.what {
-            Happening::Partition { second_side, operator_there, .. } => {
+            Happening::Partition { second_side, operator_there, operator_reaches_all: false, .. } => {
                 let there = u16::try_from(second_side.count_ones()).unwrap();
                 let with_operator = if operator_there { there } else { scenario.nodes - there };
                 2 * with_operator < scenario.nodes
@@ -120,12 +120,14 @@ fn three_nodes(events: Vec<Planned>) -> Scenario {
         grace_milliseconds: 0,
         stubborn: false,
         priority: 0,
+        cpus_per_rank: 1,
+        active_deadline_milliseconds: None,
     };
     Scenario {
         seed: 1,
         nodes: 3,
         cpus: 1,
-        times: Times { quantum: 20, rows: 1, heartbeat: 50, suspicion: 200, watchdog: 350, node_lost: 800 },
+        times: Times::default(),
         network: NetworkProfile {
             lost: 0,
             doubled: 0,
@@ -142,7 +144,7 @@ fn three_nodes(events: Vec<Planned>) -> Scenario {
 }
 
 fn parted(second_side: u8, operator_there: bool) -> Vec<Planned> {
-    vec![Planned { at_milliseconds: 400, what: Happening::Partition { second_side, operator_there, milliseconds: 1_000 } }]
+    vec![Planned { at_milliseconds: 400, what: Happening::Partition { second_side, operator_there, operator_reaches_all: false, milliseconds: 1_000 } }]
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The one order and what operations do.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use strobe_core::{
-    model::{Fence, RecordNumber},
-    primitives::{Memory, OperationId, Outcome, Record},
+    model::{AgentIncarnation, Fence, NodeIndex, RecordNumber},
+    primitives::{Memory, OperationId, Outcome, Payload, Record, RegionName},
 };
 
 use super::{Ledger, Violation};
@@ -18,8 +18,29 @@ impl Ledger {
         }
     }
 
-    /// A member's memory has changed.
-    pub(crate) fn applied(&mut self, node: usize, before: Option<(u64, RecordNumber)>, memory: &Memory) -> Result<(), Violation> {
+    /// A member tells of a block that was put into its node's memory.
+    pub(crate) fn put(&mut self, node: usize, life: AgentIncarnation, region: RegionName, payload: &Payload) -> Result<(), Violation> {
+        if self.puts[node].insert((life, region, payload.clone())) {
+            return Ok(());
+        }
+        Err(Violation::new("one event a put", format!("node {node} is told twice of {payload:?} in {region:?}")))
+    }
+
+    fn told_of(&self, node: usize, life: AgentIncarnation, region: RegionName, payload: &Payload) -> Result<(), Violation> {
+        if self.puts[node].contains(&(life, region, payload.clone())) {
+            return Ok(());
+        }
+        Err(Violation::new("one event a put", format!("node {node} has {payload:?} in {region:?}, and is not told of it")))
+    }
+
+    /// The memory of a life's member has changed.
+    pub(crate) fn applied(
+        &mut self,
+        node: usize,
+        life: AgentIncarnation,
+        before: Option<(u64, RecordNumber)>,
+        memory: &Memory,
+    ) -> Result<(), Violation> {
         let (generation, last) = (memory.generation, memory.applied);
         if let Some((earlier, number)) = before {
             if earlier > generation || (earlier == generation && number > last) {
@@ -27,9 +48,11 @@ impl Ledger {
                 return Err(Violation::new("one order", detail));
             }
             if earlier == generation {
-                self.records_applied(node, generation, number, last)?;
+                self.records_applied(node, life, generation, number..last)?;
             }
         }
+        memory.regions(index_of(node)).try_for_each(|(region, payload)| self.told_of(node, life, region, payload))?;
+        self.outcomes_kept(memory)?;
         self.appended[node] = self.appended[node].split_off(&last.next());
         let hash = hash_of(&settled(memory));
         let known = *self.memories.entry((generation, last)).or_insert(hash);
@@ -40,9 +63,16 @@ impl Ledger {
         Ok(())
     }
 
-    fn records_applied(&mut self, node: usize, generation: u64, after: RecordNumber, last: RecordNumber) -> Result<(), Violation> {
+    /// The records after the first number, up to the last one, were applied.
+    fn records_applied(
+        &mut self,
+        node: usize,
+        life: AgentIncarnation,
+        generation: u64,
+        numbers: Range<RecordNumber>,
+    ) -> Result<(), Violation> {
         let applied: Vec<_> =
-            self.appended[node].range(after.next()..=last).map(|(number, record)| (*number, Arc::clone(record))).collect();
+            self.appended[node].range(numbers.start.next()..=numbers.end).map(|(number, record)| (*number, Arc::clone(record))).collect();
         for (number, record) in applied {
             let place = (generation, number);
             let known = self.records.entry(place).or_insert_with(|| Arc::clone(&record));
@@ -57,17 +87,64 @@ impl Ledger {
                     return Err(Violation::new("one outcome", detail));
                 }
             }
+            if let Some(operation) = self.made_effective(generation, &record) {
+                self.takes_effect(operation)?;
+            }
+            if let Record::Xfer { xfer, .. } = &*record
+                && xfer.set.contains(index_of(node))
+            {
+                self.told_of(node, life, xfer.region, &xfer.payload)?;
+            }
         }
         Ok(())
     }
 
+    /// The operation that takes effect by this record.
+    fn made_effective(&self, generation: u64, record: &Record) -> Option<OperationId> {
+        match record {
+            Record::CompareResult(result) => self.records.get(&(generation, result.compare)).and_then(|compare| operation_of(compare)),
+            Record::Xfer { operation, .. } => Some(*operation),
+            Record::Plan(_) | Record::Gang(_) | Record::Compare { .. } => None,
+        }
+    }
+
+    fn takes_effect(&mut self, operation: OperationId) -> Result<(), Violation> {
+        self.effective.insert(operation);
+        match self.outcomes.get(&operation) {
+            Some(aborted @ Outcome::Aborted(_)) => {
+                Err(Violation::new("one outcome", format!("{operation:?} takes effect, and its caller has heard {aborted:?}")))
+            }
+            Some(Outcome::Committed { .. } | Outcome::Unknown) | None => Ok(()),
+        }
+    }
+
+    /// What memory remembers of an operation is what its caller heard.
+    fn outcomes_kept(&self, memory: &Memory) -> Result<(), Violation> {
+        let forgets = |outcome: Outcome| outcome == Outcome::Unknown;
+        let differs = |(operation, heard): (&OperationId, &Outcome)| {
+            let kept = memory.outcome(*operation).filter(|kept| kept != heard && !forgets(*kept) && !forgets(*heard))?;
+            Some(format!("{operation:?} was {heard:?}, and memory has it as {kept:?}"))
+        };
+        match self.outcomes.iter().find_map(differs) {
+            Some(detail) => Err(Violation::new("one outcome", detail)),
+            None => Ok(()),
+        }
+    }
+
     /// A caller hears what became of its operation.
     pub(crate) fn outcome_heard(&mut self, operation: OperationId, outcome: Outcome) -> Result<(), Violation> {
+        if matches!(outcome, Outcome::Aborted(_)) && self.effective.contains(&operation) {
+            return Err(Violation::new("one outcome", format!("{operation:?} has taken effect, and its caller hears {outcome:?}")));
+        }
         match self.outcomes.insert(operation, outcome) {
             Some(earlier) => Err(Violation::new("one outcome", format!("{operation:?} was {earlier:?} and is {outcome:?}"))),
             None => Ok(()),
         }
     }
+}
+
+fn index_of(node: usize) -> NodeIndex {
+    NodeIndex(u16::try_from(node).expect("few nodes"))
 }
 
 fn operation_of(record: &Record) -> Option<OperationId> {
@@ -83,4 +160,62 @@ fn settled(memory: &Memory) -> Memory {
     let mut settled = memory.clone();
     settled.abort_pending_compare();
     settled
+}
+
+#[cfg(test)]
+mod tests {
+    use strobe_core::{
+        model::{GangId, GangIncarnation, GangRun, NodeIncarnation, NodeSet, Term, View},
+        primitives::{AbortReason, Xfer},
+    };
+
+    use super::*;
+    use crate::node::PARTITION;
+
+    const LIFE: AgentIncarnation = AgentIncarnation(1);
+    const OPERATION: OperationId = OperationId { caller: NodeIncarnation { node: NodeIndex(0), incarnation: LIFE }, sequence: 1 };
+    const ABORTED: Outcome = Outcome::Aborted(AbortReason::SetOutsideView);
+
+    fn xfer() -> Xfer {
+        let run = GangRun { gang: GangId(0), incarnation: GangIncarnation(1) };
+        Xfer { region: RegionName { run, number: 0 }, set: NodeSet::from_bits(1), payload: Payload::new([1]) }
+    }
+
+    /// A member applies an XFER's record as the first of its memory.
+    fn put_applied(ledger: &mut Ledger) -> Result<(), Violation> {
+        let mut memory = Memory::empty(1, RecordNumber(0));
+        ledger.applied(0, LIFE, None, &memory)?;
+        let record = Arc::new(Record::Xfer { operation: OPERATION, xfer: xfer() });
+        ledger.appended(0, Fence { partition: PARTITION, term: Term(0), view: View(1) }, RecordNumber(1), &record);
+        memory.apply(&record);
+        ledger.applied(0, LIFE, Some((1, RecordNumber(0))), &memory)
+    }
+
+    #[test]
+    fn a_put_is_told_of_once() {
+        assert_eq!(put_applied(&mut Ledger::new(1)).map_err(|broken| broken.invariant), Err("one event a put"), "never");
+        let mut ledger = Ledger::new(1);
+        ledger.put(0, LIFE, xfer().region, &xfer().payload).unwrap();
+        put_applied(&mut ledger).unwrap();
+        assert!(ledger.put(0, LIFE, xfer().region, &xfer().payload).is_err(), "twice");
+        assert!(ledger.put(0, AgentIncarnation(2), xfer().region, &xfer().payload).is_ok(), "another life knows nothing");
+    }
+
+    #[test]
+    fn what_was_aborted_takes_no_effect_before_or_after() {
+        let told = || {
+            let mut ledger = Ledger::new(1);
+            ledger.put(0, LIFE, xfer().region, &xfer().payload).unwrap();
+            ledger
+        };
+        let mut before = told();
+        before.outcome_heard(OPERATION, ABORTED).unwrap();
+        assert_eq!(put_applied(&mut before).map_err(|broken| broken.invariant), Err("one outcome"));
+        let mut after = told();
+        put_applied(&mut after).unwrap();
+        assert!(after.outcome_heard(OPERATION, ABORTED).is_err());
+        let mut unknown = told();
+        unknown.outcome_heard(OPERATION, Outcome::Unknown).unwrap();
+        put_applied(&mut unknown).unwrap();
+    }
 }

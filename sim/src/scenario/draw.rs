@@ -1,4 +1,13 @@
 //! Scenarios from seeds.
+//!
+//! Most seeds draw the narrow world: 1 to 4 nodes, gangs that are switched, one CPU a rank, no deadlines. The others widen
+//! it, each in some of the ways of `wide`, which are drawn from a stream of their own.
+
+mod wide;
+
+use clap::ValueEnum;
+
+use wide::Ways;
 
 use super::{Happening, JobPlan, NetworkProfile, Planned, Scenario, Times};
 use crate::{mutations::Mutation, random::Random};
@@ -16,31 +25,55 @@ pub struct Options {
     pub nodes: Option<u16>,
     /// A bug that is put in.
     pub mutation: Option<Mutation>,
+    /// How wide a world is drawn.
+    pub breadth: Breadth,
+}
+
+/// How wide a world the seeds draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Breadth {
+    /// Mostly the narrow world.
+    #[default]
+    Mixed,
+    /// The narrow world only.
+    Narrow,
+    /// Every seed is wide in some way.
+    Wide,
 }
 
 pub(super) fn scenario(seed: u64, options: Options) -> Scenario {
+    let mut widening = wide::stream(seed);
+    let ways = Ways::draw(&mut widening, options.breadth);
     let mut random = Random::new(seed ^ STREAM);
-    let nodes = options.nodes.unwrap_or(*random.pick(&[1, 2, 3, 3, 3, 4]));
+    let drawn = *random.pick(&[1, 2, 3, 3, 3, 4]);
+    let nodes = options.nodes.unwrap_or_else(|| if ways.nodes { wide::nodes(&mut widening) } else { drawn });
     let cpus = *random.pick(&[1, 1, 2, 3]);
-    let times = times(&mut random);
+    let narrow = times(&mut random);
+    let times = if ways.settings { wide::times(&mut widening) } else { narrow };
     let network = network(&mut random);
     let jobs: Vec<JobPlan> = (0..random.between(1, 5)).map(|_| job(&mut random, nodes, cpus)).collect();
     let mut events = Vec::new();
     users(&mut random, nodes, &jobs, &mut events);
+    faults(&mut random, nodes, times, &mut events);
+    let mut scenario = Scenario { seed, nodes, cpus, times, network, jobs, events, heal_at_milliseconds: 0, mutation: options.mutation };
+    wide::widen(&mut widening, ways, &mut scenario);
+    scenario.events.sort_by_key(|planned| planned.at_milliseconds);
+    scenario.heal_at_milliseconds = scenario.events.iter().map(end).max().unwrap_or_default().max(1_000);
+    scenario
+}
+
+fn faults(random: &mut Random, nodes: u16, times: Times, events: &mut Vec<Planned>) {
     let stormy = random.chance(300_000);
     for _ in 0..if stormy { random.between(6, 14) } else { random.below(7) } {
         let at_milliseconds = random.below(FAULTS_END_MILLISECONDS);
-        let planned = Planned { at_milliseconds, what: fault(&mut random, nodes, times) };
+        let planned = Planned { at_milliseconds, what: fault(random, nodes, times) };
         events.push(planned);
         if let Happening::Partition { milliseconds, .. } = planned.what
             && random.chance(500_000)
         {
-            events.push(crash_within(&mut random, nodes, at_milliseconds, u64::from(milliseconds)));
+            events.push(crash_within(random, nodes, at_milliseconds, u64::from(milliseconds)));
         }
     }
-    events.sort_by_key(|planned| planned.at_milliseconds);
-    let heal_at_milliseconds = events.iter().map(end).max().unwrap_or_default().max(1_000);
-    Scenario { seed, nodes, cpus, times, network, jobs, events, heal_at_milliseconds, mutation: options.mutation }
 }
 
 fn times(random: &mut Random) -> Times {
@@ -52,6 +85,7 @@ fn times(random: &mut Random) -> Times {
         suspicion,
         watchdog: suspicion + 150,
         node_lost: *random.pick(&[400, 800]),
+        ..Times::default()
     }
 }
 
@@ -78,6 +112,8 @@ fn job(random: &mut Random, nodes: u16, cpus: u16) -> JobPlan {
         grace_milliseconds: *random.pick(&[0, 30, 100]),
         stubborn: random.chance(200_000),
         priority: i32::try_from(random.below(2)).expect("at most one"),
+        cpus_per_rank: 1,
+        active_deadline_milliseconds: None,
     }
 }
 
@@ -108,7 +144,7 @@ fn users(random: &mut Random, nodes: u16, jobs: &[JobPlan], events: &mut Vec<Pla
         let set = u8::try_from(random.between(1, (1 << nodes) - 1)).expect("at most eight nodes");
         events.push(Planned {
             at_milliseconds,
-            what: Happening::Operate { node: node(random, nodes), set, compare: random.chance(500_000) },
+            what: Happening::Operate { node: node(random, nodes), set, compare: random.chance(500_000), region: 0 },
         });
     }
 }
@@ -127,6 +163,7 @@ fn fault(random: &mut Random, nodes: u16, times: Times) -> Happening {
         0..=2 => Happening::Partition {
             second_side: u8::try_from(random.below(1 << nodes)).expect("at most eight nodes"),
             operator_there: random.chance(500_000),
+            operator_reaches_all: false,
             milliseconds: some,
         },
         3 if nodes > 1 => {

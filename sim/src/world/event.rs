@@ -164,6 +164,8 @@ pub(crate) enum Event {
     Heal,
     /// Is everything at rest?
     Look,
+    /// A deadline is over.
+    LookAtDeadlines,
 }
 
 /// What a supervisor is told.
@@ -219,7 +221,8 @@ impl Event {
             | Self::OperatorBack
             | Self::Join { .. }
             | Self::Heal
-            | Self::Look => None,
+            | Self::Look
+            | Self::LookAtDeadlines => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use strobe_core::{
-    model::{AgentIncarnation, GangRun, GangSlot, GangSlots, NodeIndex, RankIndex, RankOutcome},
+    model::{AgentIncarnation, GangRun, GangSlot, GangSlots, NodeIndex, Policy, RankIndex, RankOutcome},
     node::{AdoptedGang, AdoptedLife, MemberInput, SwitcherInput},
     primitives::Payload,
 };
@@ -254,8 +254,13 @@ impl World {
             return;
         }
         self.trace.note(self.now, &(node, run, &ended), || format!("node {node} ranks of {run} end: {ended:?}"));
+        let undisturbed = self.counters.faults == 0 && self.scenario.network.slow == 0;
+        if undisturbed {
+            let grace = self.scenario.jobs[usize::try_from(run.gang.0).expect("gangs are numbered as jobs")].grace_milliseconds;
+            let verdict = self.ledger.ended_in_time(self.now, run, Duration::from_millis(u64::from(grace)));
+            self.judge(verdict);
+        }
         for (rank, outcome) in ended {
-            let undisturbed = self.counters.faults == 0 && self.scenario.network.slow == 0;
             let verdict = self.ledger.rank_ended(self.now, (run, rank), outcome, undisturbed);
             self.judge(verdict);
             self.tell_member(node, SOCKET, MemberInput::RankEnded { run, rank, outcome });
@@ -358,6 +363,19 @@ impl World {
         let running = |run: &&GangRun| home.supervisors.get(run).is_some_and(Supervisor::runs);
         if let Some(&run) = home.held.iter().find(running) {
             self.fail("held gangs stay frozen", format!("run {run} is held on node {node}, and its ranks run"));
+        }
+    }
+
+    /// Where the kernel shares the CPUs, what has run goes on unless it is held.
+    pub(super) fn look_at_kernel(&mut self, node: usize) {
+        let home = &self.nodes[node];
+        if self.settings.policy == Policy::Gang || home.agent.is_none() {
+            return;
+        }
+        let frozen = |supervisor: &&Supervisor| supervisor.has_run && !supervisor.thawed && supervisor.has_living_rank();
+        let stopped = home.supervisors.values().filter(frozen).map(|supervisor| supervisor.run).find(|run| !home.held.contains(run));
+        if let Some(run) = stopped {
+            self.fail("the kernel shares", format!("run {run} is frozen on node {node}, and not held"));
         }
     }
 

@@ -68,7 +68,12 @@ impl World {
                 let verdict = self.ledger.outcome_heard(operation, outcome);
                 self.judge(verdict);
             }
-            MemberEffect::Submitted(_) | MemberEffect::Put { .. } => {}
+            MemberEffect::Put { region, payload } => {
+                let life = self.nodes[node].life;
+                let verdict = self.ledger.put(node, life, region, &payload);
+                self.judge(verdict);
+            }
+            MemberEffect::Submitted(_) => {}
             MemberEffect::Event(event) => self.trace.say(self.now, || format!("node {node} member: {event:?}")),
         }
     }
@@ -118,8 +123,8 @@ impl World {
         }
         let before = std::mem::replace(&mut agent.applied, applied);
         self.counters.records += memory.applied.0.saturating_sub(before.map_or(0, |(_, number)| number.0));
-        let memory = std::sync::Arc::clone(memory);
-        let verdict = self.ledger.applied(node, before, &memory);
+        let (life, memory) = (agent.life, std::sync::Arc::clone(memory));
+        let verdict = self.ledger.applied(node, life, before, &memory);
         self.judge(verdict);
     }
 

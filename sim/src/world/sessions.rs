@@ -6,7 +6,7 @@ use strobe_core::{
     authority::{AuthorityEffect, AuthorityInput, LaunchFailure},
     machine::Machine,
     manager::ManagerInput,
-    model::{GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, TermRecord},
+    model::{GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, Plan, TermRecord},
     node::MemberInput,
 };
 
@@ -24,6 +24,8 @@ const STORE: (Duration, Duration) = (Duration::from_micros(500), Duration::from_
 const POD: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
 /// How often a session is tried.
 const DIAL: Duration = Duration::from_millis(15);
+/// How long after a deadline the authority has seen it.
+const DEADLINE_SEEN: Duration = Duration::from_millis(1);
 /// Launches of a million that fail.
 const LAUNCHES_FAIL: u32 = 10_000;
 
@@ -71,28 +73,55 @@ impl World {
             AuthorityEffect::State(status) => {
                 let verdict = self.ledger.job_said(&status, &self.operator.placements);
                 self.judge(verdict);
+                let verdict = self.ledger.deadline_kept(self.now, &status);
+                self.judge(verdict);
             }
             // Pods are the API server's: what was asked of it at the operator's end is done.
             AuthorityEffect::Launch { run, placement } => self.launch(run, placement),
-            AuthorityEffect::Remove { run } => self.remove_pods(run),
+            AuthorityEffect::Remove { run } => {
+                self.ledger.removed(self.now, run);
+                self.remove_pods(run);
+            }
             _ if !self.operator.alive => {}
             AuthorityEffect::WriteRecord(record) => {
                 let delay = self.random.time(STORE.0, STORE.1);
                 self.after(delay, Event::Stored { record: Box::new(record), life: self.operator.life });
             }
             AuthorityEffect::Appoint { manager, appointment } => {
+                self.look_at_plan(&appointment.plan);
                 let input = ManagerInput::Appointed { appointment, settings: self.settings.clone() };
                 self.send_to_agent(manager.node, AgentInput::Manager(input));
             }
             AuthorityEffect::Introduce { node, record } => self.send_to_agent(node, AgentInput::Member(MemberInput::Introduced(record))),
-            AuthorityEffect::SendPlan { manager, plan } => self.send_to_agent(manager, AgentInput::Manager(ManagerInput::Plan(plan))),
+            AuthorityEffect::SendPlan { manager, plan } => {
+                self.look_at_plan(&plan);
+                self.send_to_agent(manager, AgentInput::Manager(ManagerInput::Plan(plan)));
+            }
             AuthorityEffect::SendLost { manager, nodes } => {
                 self.send_to_agent(manager, AgentInput::Manager(ManagerInput::Lost(nodes)));
             }
         }
     }
 
+    fn look_at_plan(&mut self, plan: &Plan) {
+        let verdict = self.ledger.planned(plan, &self.scenario.jobs, self.scenario.cpus);
+        self.judge(verdict);
+    }
+
+    /// Once a deadline is over its job is being ended, if there is anyone to end it.
+    pub(super) fn look_at_deadlines(&mut self) {
+        let verdict = self.operator.authority.jobs().try_for_each(|status| self.ledger.deadline_kept(self.now, &status));
+        if self.operator.alive {
+            self.judge(verdict);
+        }
+    }
+
     fn launch(&mut self, run: GangRun, placement: Vec<NodePlacement>) {
+        match self.ledger.admitted(self.now, run) {
+            Ok(Some(over)) => self.queue.push(over + DEADLINE_SEEN, Event::LookAtDeadlines),
+            Ok(None) => {}
+            Err(violation) => self.judge(Err(violation)),
+        }
         self.operator.pods.insert(run);
         for part in &placement {
             if !self.healed && self.random.chance(LAUNCHES_FAIL) {
@@ -246,6 +275,7 @@ impl World {
         for input in std::mem::take(&mut self.operator.waiting) {
             self.step_authority(input);
         }
+        self.look_at_deadlines();
         for node in 0..self.nodes.len() {
             self.session_wanted(node);
         }

@@ -4,7 +4,7 @@ use strobe_core::{
     machine::Machine,
     manager::{AnnouncerEffect, AnnouncerInput, ManagerInput},
     message::{AgentState, Datagram, HoldChange, SwitcherCommand, SwitcherReport},
-    model::{AgentIncarnation, GangSlots},
+    model::{AgentIncarnation, GangSlots, Policy},
     node::{MemberInput, SwitchCause, SwitcherEffect, SwitcherInput},
 };
 
@@ -78,6 +78,7 @@ impl World {
         }
         self.look_at_commands(node);
         self.look_at_holds(node);
+        self.look_at_kernel(node);
     }
 
     fn switcher_effect(&mut self, node: usize, effect: SwitcherEffect, late: bool) {
@@ -163,8 +164,11 @@ impl World {
         }
     }
 
-    /// Of two gangs that share a CPU never both are commanded thawed while the agent is `Strobed`.
+    /// Of two gangs that share a CPU never both are commanded thawed while the agent is `Strobed` and switches.
     fn look_at_commands(&mut self, node: usize) {
+        if self.settings.policy == Policy::Kernel {
+            return;
+        }
         let home = &self.nodes[node];
         let Some(agent) = home.agent.as_ref().filter(|agent| agent.switcher.state() == AgentState::Strobed) else { return };
         if agent.commanded.len() < 2 {
