@@ -77,6 +77,8 @@ pub(crate) struct Agent {
     pub(crate) slots: BTreeMap<GangSlot, GangRun>,
     /// What the strobe thread has commanded thawed.
     pub(crate) commanded: GangSlots,
+    /// Gangs that the strobe thread was told of as not released yet, until their first resume.
+    pub(crate) unreleased: BTreeSet<GangRun>,
     /// When the last message of each ring arrives: to the strobe thread, from it.
     pub(crate) rings: [Moment; 2],
     /// The generation and the last record that its member was seen to have applied.
@@ -134,6 +136,7 @@ impl Agent {
             gangs: BTreeMap::new(),
             slots: BTreeMap::new(),
             commanded: GangSlots::EMPTY,
+            unreleased: BTreeSet::new(),
             rings: [Moment::default(); 2],
             applied: None,
         }

@@ -27,8 +27,6 @@ pub(crate) struct Supervisor {
     pub(crate) thawed: bool,
     /// True when it wrote that itself, and the agent has not noticed.
     pub(crate) thawed_alone: bool,
-    /// Its ranks have computed.
-    pub(crate) has_run: bool,
     pub(crate) ranks: BTreeMap<RankIndex, Rank>,
     /// SIGTERM was sent.
     pub(crate) terminating: bool,
@@ -59,7 +57,6 @@ impl Supervisor {
             held: false,
             thawed: true,
             thawed_alone: false,
-            has_run: false,
             ranks,
             terminating: false,
             changes: 0,
@@ -86,7 +83,6 @@ impl Supervisor {
     /// if one runs.
     pub(crate) fn change(&mut self, now: Moment, apply: impl FnOnce(&mut Self)) -> Option<Moment> {
         if self.runs() {
-            self.has_run = true;
             let computed = now.since(self.since);
             for rank in self.ranks.values_mut().filter(|rank| rank.ended.is_none()) {
                 rank.work = rank.work.saturating_sub(computed);

@@ -144,7 +144,10 @@ fn three_nodes(events: Vec<Planned>) -> Scenario {
 }
 
 fn parted(second_side: u8, operator_there: bool) -> Vec<Planned> {
-    vec![Planned { at_milliseconds: 400, what: Happening::Partition { second_side, operator_there, operator_reaches_all: false, milliseconds: 1_000 } }]
+    vec![Planned {
+        at_milliseconds: 400,
+        what: Happening::Partition { second_side, operator_there, operator_reaches_all: false, milliseconds: 1_000 },
+    }]
 }
 
 #[test]

@@ -33,14 +33,27 @@ impl Ledger {
         Err(Violation::new("one event a put", format!("node {node} has {payload:?} in {region:?}, and is not told of it")))
     }
 
-    /// The memory of a life's member has changed.
-    pub(crate) fn applied(
-        &mut self,
+    /// A life was told of every block of its memory, and of those that the records put which it applied since a number, also
+    /// when a later one has replaced them. Of a whole memory it sees only what is there.
+    pub(crate) fn puts_told(
+        &self,
         node: usize,
         life: AgentIncarnation,
-        before: Option<(u64, RecordNumber)>,
+        since: Option<RecordNumber>,
         memory: &Memory,
     ) -> Result<(), Violation> {
+        let index = index_of(node);
+        memory.regions(index).try_for_each(|(region, payload)| self.told_of(node, life, region, payload))?;
+        let Some(since) = since else { return Ok(()) };
+        let place = |number| (memory.generation, number);
+        self.records.range(place(since.next())..=place(memory.applied)).try_for_each(|(_, record)| match &**record {
+            Record::Xfer { xfer, .. } if xfer.set.contains(index) => self.told_of(node, life, xfer.region, &xfer.payload),
+            Record::Xfer { .. } | Record::Plan(_) | Record::Gang(_) | Record::Compare { .. } | Record::CompareResult(_) => Ok(()),
+        })
+    }
+
+    /// A member's memory has changed.
+    pub(crate) fn applied(&mut self, node: usize, before: Option<(u64, RecordNumber)>, memory: &Memory) -> Result<(), Violation> {
         let (generation, last) = (memory.generation, memory.applied);
         if let Some((earlier, number)) = before {
             if earlier > generation || (earlier == generation && number > last) {
@@ -48,10 +61,9 @@ impl Ledger {
                 return Err(Violation::new("one order", detail));
             }
             if earlier == generation {
-                self.records_applied(node, life, generation, number..last)?;
+                self.records_applied(node, generation, number..last)?;
             }
         }
-        memory.regions(index_of(node)).try_for_each(|(region, payload)| self.told_of(node, life, region, payload))?;
         self.outcomes_kept(memory)?;
         self.appended[node] = self.appended[node].split_off(&last.next());
         let hash = hash_of(&settled(memory));
@@ -64,13 +76,7 @@ impl Ledger {
     }
 
     /// The records after the first number, up to the last one, were applied.
-    fn records_applied(
-        &mut self,
-        node: usize,
-        life: AgentIncarnation,
-        generation: u64,
-        numbers: Range<RecordNumber>,
-    ) -> Result<(), Violation> {
+    fn records_applied(&mut self, node: usize, generation: u64, numbers: Range<RecordNumber>) -> Result<(), Violation> {
         let applied: Vec<_> =
             self.appended[node].range(numbers.start.next()..=numbers.end).map(|(number, record)| (*number, Arc::clone(record))).collect();
         for (number, record) in applied {
@@ -89,11 +95,6 @@ impl Ledger {
             }
             if let Some(operation) = self.made_effective(generation, &record) {
                 self.takes_effect(operation)?;
-            }
-            if let Record::Xfer { xfer, .. } = &*record
-                && xfer.set.contains(index_of(node))
-            {
-                self.told_of(node, life, xfer.region, &xfer.payload)?;
             }
         }
         Ok(())
@@ -184,11 +185,12 @@ mod tests {
     /// A member applies an XFER's record as the first of its memory.
     fn put_applied(ledger: &mut Ledger) -> Result<(), Violation> {
         let mut memory = Memory::empty(1, RecordNumber(0));
-        ledger.applied(0, LIFE, None, &memory)?;
+        ledger.applied(0, None, &memory)?;
         let record = Arc::new(Record::Xfer { operation: OPERATION, xfer: xfer() });
         ledger.appended(0, Fence { partition: PARTITION, term: Term(0), view: View(1) }, RecordNumber(1), &record);
         memory.apply(&record);
-        ledger.applied(0, LIFE, Some((1, RecordNumber(0))), &memory)
+        ledger.applied(0, Some((1, RecordNumber(0))), &memory)?;
+        ledger.puts_told(0, LIFE, Some(RecordNumber(0)), &memory)
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl Ledger {
             has_its_cpus(planned, jobs, cpus)?;
             for (row, part) in planned.rows.iter().flat_map(|row| planned.placement.iter().map(move |part| (row, part))) {
                 if let Some(cpu) = part.cpus.iter().find(|cpu| !given.insert((row, part.node, *cpu))) {
-                    let detail = format!("plan {} gives CPU {cpu} of node {} twice in row {row}, then to {}", plan.version, part.node, planned.run);
+                    let detail =
+                        format!("plan {} gives CPU {cpu} of node {} twice in row {row}, then to {}", plan.version, part.node, planned.run);
                     return Err(Violation::new("one gang a slot", detail));
                 }
             }
@@ -38,12 +39,17 @@ fn has_its_cpus(planned: &PlannedGang, jobs: &[JobPlan], cpus: u16) -> Result<()
     if nodes.len() == usize::from(job.nodes) && planned.placement.len() == nodes.len() && planned.placement.iter().all(fits) {
         return Ok(());
     }
-    Err(Violation::new("one gang a slot", format!("{} does not get {wanted} CPUs on each of {} nodes: {planned:?}", planned.run, job.nodes)))
+    Err(Violation::new(
+        "one gang a slot",
+        format!("{} does not get {wanted} CPUs on each of {} nodes: {planned:?}", planned.run, job.nodes),
+    ))
 }
 
 #[cfg(test)]
 mod tests {
-    use strobe_core::model::{CpuSet, Desire, GangId, GangIncarnation, GangRun, MatrixVersion, NodeIndex, NodePlacement, RankIndex, RowIndex};
+    use strobe_core::model::{
+        CpuSet, Desire, GangId, GangIncarnation, GangRun, MatrixVersion, NodeIndex, NodePlacement, RankIndex, RowIndex,
+    };
 
     use super::*;
 

@@ -366,15 +366,13 @@ impl World {
         }
     }
 
-    /// Where the kernel shares the CPUs, what has run goes on unless it is held.
+    /// Where the kernel shares the CPUs, what is released runs unless it is held.
     pub(super) fn look_at_kernel(&mut self, node: usize) {
         let home = &self.nodes[node];
-        if self.settings.policy == Policy::Gang || home.agent.is_none() {
-            return;
-        }
-        let frozen = |supervisor: &&Supervisor| supervisor.has_run && !supervisor.thawed && supervisor.has_living_rank();
-        let stopped = home.supervisors.values().filter(frozen).map(|supervisor| supervisor.run).find(|run| !home.held.contains(run));
-        if let Some(run) = stopped {
+        let Some(agent) = home.agent.as_ref().filter(|_| self.settings.policy == Policy::Kernel) else { return };
+        let frozen = |supervisor: &&Supervisor| supervisor.released && !supervisor.thawed && supervisor.has_living_rank();
+        let excused = |run: &GangRun| home.held.contains(run) || agent.unreleased.contains(run);
+        if let Some(run) = home.supervisors.values().filter(frozen).map(|supervisor| supervisor.run).find(|run| !excused(run)) {
             self.fail("the kernel shares", format!("run {run} is frozen on node {node}, and not held"));
         }
     }

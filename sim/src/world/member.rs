@@ -25,6 +25,7 @@ impl World {
         if let MemberInput::FromManager { message: ToMember::Append { fence, number, record }, .. } = &input {
             self.ledger.appended(node, *fence, *number, record);
         }
+        let whole = matches!(&input, MemberInput::FromManager { message: ToMember::Install { .. }, .. });
         let early = match (&input, self.mutator.is(Mutation::ReleaseBeforeAllUp)) {
             (MemberInput::SupervisorUp { run, .. }, true) => Some(*run),
             _ => None,
@@ -42,7 +43,7 @@ impl World {
         if let Some(run) = early {
             self.tell_supervisor(node, run, Order::Release);
         }
-        self.look_at_memory(node);
+        self.look_at_memory(node, whole);
     }
 
     pub(crate) fn member_effects(&mut self, node: usize, effects: impl IntoIterator<Item = MemberEffect>) {
@@ -113,8 +114,8 @@ impl World {
         }
     }
 
-    /// Looks at what the member has applied, when that has changed.
-    fn look_at_memory(&mut self, node: usize) {
+    /// Looks at what the member has applied, when that has changed; `whole` when it came as a whole memory.
+    fn look_at_memory(&mut self, node: usize, whole: bool) {
         let Some(agent) = self.nodes[node].agent.as_mut() else { return };
         let Some(memory) = agent.member.memory() else { return };
         let applied = Some((memory.generation, memory.applied));
@@ -124,7 +125,10 @@ impl World {
         let before = std::mem::replace(&mut agent.applied, applied);
         self.counters.records += memory.applied.0.saturating_sub(before.map_or(0, |(_, number)| number.0));
         let (life, memory) = (agent.life, std::sync::Arc::clone(memory));
-        let verdict = self.ledger.applied(node, life, before, &memory);
+        let verdict = self.ledger.applied(node, before, &memory).and_then(|()| {
+            let since = before.filter(|(generation, _)| *generation == memory.generation && !whole).map(|(_, number)| number);
+            self.ledger.puts_told(node, life, since, &memory)
+        });
         self.judge(verdict);
     }
 

@@ -52,6 +52,11 @@ impl World {
             SwitcherInput::Command(SwitcherCommand::Absent { slot }) => Some(*slot),
             _ => None,
         };
+        if let SwitcherInput::Command(SwitcherCommand::Present { slot, released: false }) = &input
+            && let Some(agent) = self.nodes[node].agent.as_mut()
+        {
+            agent.unreleased.extend(agent.slots.get(slot));
+        }
         let mut out = std::mem::take(&mut self.outboxes.switcher);
         let home = &mut self.nodes[node];
         let now = home.clock.at(self.now);
@@ -160,6 +165,9 @@ impl World {
             }
             HoldChange::Resume => {
                 home.held.remove(&run);
+                if let Some(agent) = home.agent.as_mut() {
+                    agent.unreleased.remove(&run);
+                }
             }
         }
     }
