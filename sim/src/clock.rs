@@ -4,7 +4,7 @@ use std::{ops::Add, time::Duration};
 
 use strobe_core::model::Instant;
 
-const BILLION: i128 = 1_000_000_000;
+const BILLION: i64 = 1_000_000_000;
 
 /// An instant of virtual time, in nanoseconds since the run began. No machine ever sees one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -53,9 +53,10 @@ impl LocalClock {
     /// The first moment at which the clock shows at least `instant`; the present rate's beginning when it is over.
     #[must_use]
     pub fn when(&self, instant: Instant) -> Moment {
-        let ahead = i128::from(instant.as_nanoseconds().saturating_sub(self.shown));
-        let elapsed = (ahead * BILLION + BILLION + i128::from(self.rate_ppb) - 1) / (BILLION + i128::from(self.rate_ppb));
-        Moment(self.since.0.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX)))
+        let ahead = i64::try_from(instant.as_nanoseconds().saturating_sub(self.shown)).unwrap_or(i64::MAX);
+        // ahead / (1 + rate), rounded up.
+        let elapsed = ahead.saturating_sub(part(ahead, self.rate_ppb, BILLION + self.rate_ppb));
+        Moment(self.since.0.saturating_add(u64::try_from(elapsed).expect("a rate is far above -100 %")))
     }
 
     /// The clock runs at another rate from now on.
@@ -91,8 +92,16 @@ impl LocalClock {
         if self.stopped {
             return 0;
         }
-        let elapsed = i128::from(now.0.saturating_sub(self.since.0));
-        u64::try_from(elapsed + (elapsed * i128::from(self.rate_ppb)).div_euclid(BILLION)).expect("a rate is far above -100 %")
+        let elapsed = i64::try_from(now.0.saturating_sub(self.since.0)).expect("a run is far below 292 years");
+        u64::try_from(elapsed + part(elapsed, self.rate_ppb, BILLION)).expect("a rate is far above -100 %")
+    }
+}
+
+/// `time * rate / whole`, rounded down: in 64 bits where that fits, because clocks are read at every event.
+fn part(time: i64, rate: i64, whole: i64) -> i64 {
+    match time.checked_mul(rate) {
+        Some(product) => product.div_euclid(whole),
+        None => i64::try_from((i128::from(time) * i128::from(rate)).div_euclid(i128::from(whole))).expect("a rate is far below its whole"),
     }
 }
 

@@ -226,7 +226,7 @@ impl World {
                     self.give(node, *input);
                 }
             }
-            Event::LookAtDeadlines => self.look_at_deadlines(),
+            Event::LookAtDeadline { gang } => self.look_at_deadline(gang),
             Event::OperatorTimer { at } => self.operator_timer(at),
             Event::Stored { record, life } => self.stored(*record, life),
             other @ (Event::AgentStarts { .. }
@@ -265,8 +265,11 @@ impl World {
     /// Gives an agent an input, and carries out all that follows inside it.
     pub(crate) fn give(&mut self, node: usize, input: AgentInput) {
         let Some(agent) = self.nodes[node].agent.as_mut() else { return };
-        agent.pending.push_back(input);
-        while let Some(input) = self.nodes[node].agent.as_mut().and_then(|agent| agent.pending.pop_front()) {
+        let mut next = Some(input);
+        if !agent.pending.is_empty() {
+            agent.pending.extend(next.take());
+        }
+        while let Some(input) = next.take().or_else(|| self.nodes[node].agent.as_mut()?.pending.pop_front()) {
             self.trace.note(self.now, &(node, &input), || format!("node {node} {input:?}"));
             match input {
                 AgentInput::Member(input) => self.step_member(node, input),

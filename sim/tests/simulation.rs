@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use strobe_core::model::Policy;
 use strobe_sim::{
     Outcome,
     campaign::{self, Summary, Until},
     limits::MUTATION_SEEDS_MAX,
     mutations::Mutation,
-    scenario::{Happening, JobPlan, NetworkProfile, Options, Planned, Scenario, Times},
+    scenario::{Breadth, Happening, JobPlan, NetworkProfile, Options, Planned, Scenario, Times},
     simulate,
 };
 
@@ -90,14 +91,51 @@ fn what_once_failed_passes() {
     }
 }
 
+fn drawn(breadth: Breadth) -> Vec<Scenario> {
+    let options = Options { breadth, ..Options::default() };
+    (0..SEEDS).map(|seed| Scenario::of_seed(seed, options).validated().expect("what is drawn can be run")).collect()
+}
+
+fn is_apart_within(scenario: &Scenario) -> bool {
+    scenario.events.iter().any(|planned| matches!(planned.what, Happening::Partition { operator_reaches_all: true, .. }))
+}
+
+/// The ways in which a scenario is wide.
+fn ways(scenario: &Scenario) -> [bool; 6] {
+    let lead = Times::default().lead;
+    [
+        scenario.nodes > 4,
+        scenario.times.policy == Policy::Kernel,
+        scenario.jobs.iter().any(|job| job.cpus_per_rank > 1),
+        scenario.jobs.iter().any(|job| job.active_deadline_milliseconds.is_some()),
+        scenario.times.lead != lead,
+        is_apart_within(scenario),
+    ]
+}
+
 #[test]
-fn every_size_and_an_operator_on_the_minoritys_side_are_drawn() {
-    let scenarios: Vec<Scenario> = (0..SEEDS).map(|seed| Scenario::of_seed(seed, Options::default())).collect();
+fn every_size_is_drawn_and_every_way_to_be_wide_and_most_seeds_are_narrow() {
+    let mixed = drawn(Breadth::Mixed);
+    let narrow = mixed.iter().filter(|scenario| ways(scenario) == [false; 6]).count();
+    assert!(2 * narrow > mixed.len() && 10 * narrow < 9 * mixed.len(), "{narrow}");
+    let wide = drawn(Breadth::Wide);
+    let sizes: BTreeSet<u16> = wide.iter().map(|scenario| scenario.nodes).collect();
+    assert_eq!(sizes, BTreeSet::from([1, 2, 3, 4, 5, 6, 7, 8]));
+    for way in 0..6 {
+        let many = wide.iter().filter(|scenario| ways(scenario)[way]).count();
+        assert!(10 * many > wide.len(), "way {way}: {many}");
+    }
+}
+
+#[test]
+fn the_narrow_world_has_no_other_ways_and_an_operator_on_the_minoritys_side() {
+    let scenarios = drawn(Breadth::Narrow);
     let sizes: BTreeSet<u16> = scenarios.iter().map(|scenario| scenario.nodes).collect();
     assert_eq!(sizes, BTreeSet::from([1, 2, 3, 4]));
+    assert!(scenarios.iter().all(|scenario| ways(scenario) == [false; 6]));
     let with_minority = |scenario: &&Scenario| {
         scenario.events.iter().any(|planned| match planned.what {
-            Happening::Partition { second_side, operator_there, operator_reaches_all: false, .. } => {
+            Happening::Partition { second_side, operator_there, .. } => {
                 let there = u16::try_from(second_side.count_ones()).unwrap();
                 let with_operator = if operator_there { there } else { scenario.nodes - there };
                 2 * with_operator < scenario.nodes
@@ -170,10 +208,65 @@ fn a_manager_alone_with_the_operator_stops_and_nobody_else_is_appointed() {
 /// so, and no memory.
 #[test]
 fn a_job_that_completed_unheard_is_complete_though_memory_is_lost() {
-    let away =
-        Planned { at_milliseconds: 1_000, what: Happening::Partition { second_side: 0b111, operator_there: false, milliseconds: 3_000 } };
+    let away = Planned {
+        at_milliseconds: 1_000,
+        what: Happening::Partition { second_side: 0b111, operator_there: false, operator_reaches_all: false, milliseconds: 3_000 },
+    };
     let crash = |node| Planned { at_milliseconds: 3_000, what: Happening::CrashAgent { node, milliseconds: 50 } };
     let events = [away].into_iter().chain((0..3).map(crash)).collect();
     let outcome = run(Scenario { heal_at_milliseconds: 5_000, ..three_nodes(events) });
     assert!(outcome.lines.iter().any(|line| line.contains("operator wants State") && line.contains("state: Complete")));
+}
+
+#[test]
+fn a_manager_alone_is_replaced_by_an_operator_that_reaches_all() {
+    let what = Happening::Partition { second_side: 0b001, operator_there: false, operator_reaches_all: true, milliseconds: 1_000 };
+    let disturbed = run(three_nodes(vec![Planned { at_milliseconds: 400, what }]));
+    assert!(disturbed.counters.terms > 1, "{disturbed:?}");
+}
+
+/// Says what the trace of a scenario says with this in it.
+fn said(scenario: Scenario, words: &str) -> Vec<String> {
+    run(scenario).lines.into_iter().filter(|line| line.contains(words)).collect()
+}
+
+#[test]
+fn a_job_that_runs_past_its_deadline_fails_for_it() {
+    let with_deadline = |milliseconds| {
+        let mut scenario = three_nodes(Vec::new());
+        scenario.jobs[0].active_deadline_milliseconds = Some(milliseconds);
+        scenario
+    };
+    assert!(!said(with_deadline(600), "state: Failed, reason: DeadlineExceeded").is_empty());
+    assert!(said(with_deadline(1_800), "DeadlineExceeded").is_empty());
+}
+
+/// One node with one CPU and two gangs that share it.
+fn one_cpu(policy: Policy) -> Scenario {
+    let scenario = three_nodes(Vec::new());
+    let job = JobPlan { nodes: 1, ..scenario.jobs[0] };
+    Scenario { nodes: 1, jobs: vec![job, job], times: Times { policy, rows: 2, ..scenario.times }, ..scenario }
+}
+
+/// How often an epoch froze a gang.
+fn switches(scenario: Scenario) -> usize {
+    said(scenario, "freezes {").iter().filter(|line| line.contains("Epoch {") && !line.contains("freezes {}")).count()
+}
+
+#[test]
+fn the_kernel_policy_freezes_nothing_at_epochs() {
+    assert!(switches(one_cpu(Policy::Gang)) > 20);
+    assert_eq!(switches(one_cpu(Policy::Kernel)), 0);
+}
+
+#[test]
+fn ranks_of_several_cpus_share_a_row_only_where_there_is_room() {
+    let of_two_cpus = |cpus| {
+        let mut scenario = one_cpu(Policy::Gang);
+        scenario.cpus = cpus;
+        scenario.jobs.iter_mut().for_each(|job| job.cpus_per_rank = 2);
+        switches(scenario)
+    };
+    assert!(of_two_cpus(3) > 20, "two gangs of two CPUs do not fit three");
+    assert_eq!(of_two_cpus(4), 0, "and stand side by side on four");
 }

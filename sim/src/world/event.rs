@@ -5,7 +5,7 @@ use std::time::Duration;
 use strobe_core::{
     authority::AuthorityInput,
     message::Datagram,
-    model::{AgentIncarnation, GangRun, GangSlots, TermRecord},
+    model::{AgentIncarnation, GangId, GangRun, GangSlots, TermRecord},
     node::{SwitchCause, SwitchSample},
 };
 
@@ -164,8 +164,10 @@ pub(crate) enum Event {
     Heal,
     /// Is everything at rest?
     Look,
-    /// A deadline is over.
-    LookAtDeadlines,
+    /// A job's deadline is over.
+    LookAtDeadline {
+        gang: GangId,
+    },
 }
 
 /// What a supervisor is told.
@@ -222,7 +224,7 @@ impl Event {
             | Self::Join { .. }
             | Self::Heal
             | Self::Look
-            | Self::LookAtDeadlines => None,
+            | Self::LookAtDeadline { .. } => None,
         }
     }
 }

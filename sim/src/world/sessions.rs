@@ -6,7 +6,7 @@ use strobe_core::{
     authority::{AuthorityEffect, AuthorityInput, LaunchFailure},
     machine::Machine,
     manager::ManagerInput,
-    model::{GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, Plan, TermRecord},
+    model::{GangId, GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, Plan, TermRecord},
     node::MemberInput,
 };
 
@@ -108,17 +108,18 @@ impl World {
         self.judge(verdict);
     }
 
-    /// Once a deadline is over its job is being ended, if there is anyone to end it.
-    pub(super) fn look_at_deadlines(&mut self) {
-        let verdict = self.operator.authority.jobs().try_for_each(|status| self.ledger.deadline_kept(self.now, &status));
-        if self.operator.alive {
+    /// A job's deadline is over for a while: it is being ended, if there is anyone to end it.
+    pub(super) fn look_at_deadline(&mut self, gang: GangId) {
+        let status = self.operator.authority.job(gang).filter(|_| self.operator.alive);
+        if let Some(status) = status {
+            let verdict = self.ledger.deadline_kept(self.now, &status);
             self.judge(verdict);
         }
     }
 
     fn launch(&mut self, run: GangRun, placement: Vec<NodePlacement>) {
         match self.ledger.admitted(self.now, run) {
-            Ok(Some(over)) => self.queue.push(over + DEADLINE_SEEN, Event::LookAtDeadlines),
+            Ok(Some(over)) => self.queue.push(over + DEADLINE_SEEN, Event::LookAtDeadline { gang: run.gang }),
             Ok(None) => {}
             Err(violation) => self.judge(Err(violation)),
         }
@@ -275,7 +276,7 @@ impl World {
         for input in std::mem::take(&mut self.operator.waiting) {
             self.step_authority(input);
         }
-        self.look_at_deadlines();
+        (0..).zip(&self.scenario.jobs.clone()).for_each(|(job, _)| self.look_at_deadline(GangId(job)));
         for node in 0..self.nodes.len() {
             self.session_wanted(node);
         }
