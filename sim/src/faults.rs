@@ -110,7 +110,7 @@ impl World {
             restart: RestartPolicy { limit: plan.restarts, on_rank_failure: true, on_node_lost: true },
             suspended: false,
             paused: false,
-            active_deadline,
+            active_deadline: active_deadline.filter(|_| !self.mutator.is(Mutation::DeadlineForgotten)),
             grace: Duration::from_millis(u64::from(plan.grace_milliseconds)),
         };
         self.tell_operator_outside(AuthorityInput::Submit(specification));

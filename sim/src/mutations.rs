@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use strobe_core::{
-    message::{AnnouncerCommand, Strobe},
+    message::{AnnouncerCommand, Strobe, SwitcherCommand},
     model::{GangSlots, MatrixVersion, NodeIncarnation, NodeIndex, RowIndex, Term},
-    node::SwitchCause,
+    node::{SwitchCause, SwitcherInput},
 };
 
 use crate::limits::NODES_MAX;
@@ -33,6 +33,12 @@ pub enum Mutation {
     AnsweredBeforeClosed,
     /// A node that lost a strobe gets no later one in that term.
     StrobeNeverRepaired,
+    /// A caller is not told of blocks that came with a whole memory.
+    PutForgotten,
+    /// The strobe thread switches rows under the policy `Kernel` too.
+    PolicyForgotten,
+    /// The authority never hears of deadlines.
+    DeadlineForgotten,
 }
 
 /// What a mutation has to remember.
@@ -48,7 +54,7 @@ pub(crate) struct Mutator {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::FreezeOldRow,
         Self::WatchdogThawsPaused,
         Self::EpochsOutOfOrder,
@@ -57,6 +63,9 @@ impl Mutation {
         Self::LeaseWithHalf,
         Self::AnsweredBeforeClosed,
         Self::StrobeNeverRepaired,
+        Self::PutForgotten,
+        Self::PolicyForgotten,
+        Self::DeadlineForgotten,
     ];
 }
 
@@ -67,6 +76,13 @@ impl Mutator {
 
     pub(crate) fn is(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
+    }
+
+    /// Alters what a switcher is given.
+    pub(crate) fn switcher(&self, input: &mut SwitcherInput) {
+        if let SwitcherInput::Command(SwitcherCommand::Settings { switching, .. }) = input {
+            *switching |= self.is(Mutation::PolicyForgotten);
+        }
     }
 
     /// Alters what a switcher wants frozen and thawed.

@@ -76,6 +76,9 @@ found! {
     a_lease_with_half_is_found: LeaseWithHalf,
     an_answer_before_the_old_links_are_closed_is_found: AnsweredBeforeClosed,
     a_lost_strobe_that_is_never_repaired_is_found: StrobeNeverRepaired,
+    a_put_that_is_never_told_of_is_found: PutForgotten,
+    a_strobe_thread_that_forgets_the_policy_is_found: PolicyForgotten,
+    an_authority_that_forgets_deadlines_is_found: DeadlineForgotten,
 }
 
 #[test]

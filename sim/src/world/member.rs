@@ -36,7 +36,8 @@ impl World {
         if let Some(agent) = home.agent.as_mut() {
             agent.member.step(now, input, &mut out);
         }
-        for effect in out.drain() {
+        let untold = whole && self.mutator.is(Mutation::PutForgotten);
+        for effect in out.drain().filter(|effect| !(untold && matches!(effect, MemberEffect::Put { .. }))) {
             self.member_effect(node, effect);
         }
         self.outboxes.member = out;

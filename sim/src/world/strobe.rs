@@ -47,7 +47,8 @@ impl World {
         }
     }
 
-    pub(super) fn step_switcher(&mut self, node: usize, input: SwitcherInput) {
+    pub(super) fn step_switcher(&mut self, node: usize, mut input: SwitcherInput) {
+        self.mutator.switcher(&mut input);
         let absent = match &input {
             SwitcherInput::Command(SwitcherCommand::Absent { slot }) => Some(*slot),
             _ => None,
