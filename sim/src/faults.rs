@@ -43,6 +43,7 @@ impl World {
                     self.network.join();
                 }
             }
+            Event::Unite { node, other } => self.network.unite(node, other),
             Event::Heal => self.heal(),
             Event::Look => self.look(),
             _ => unreachable!("the caller passes on what comes from outside"),
@@ -66,6 +67,9 @@ impl World {
                 match fault {
                     Happening::Partition { second_side: second, operator_there, operator_reaches_all, milliseconds: count } => {
                         self.part(Sides { second, operator_there, operator_reaches_all }, milliseconds(count));
+                    }
+                    Happening::Separate { node, other, milliseconds: count } => {
+                        self.separate(NodeIndex(node), NodeIndex(other), milliseconds(count));
                     }
                     Happening::CutLinks { node, other } => self.cut_links(|key| key.has(NodeIndex(node)) && key.has(NodeIndex(other))),
                     Happening::CutSession { node } => self.lose_session(usize::from(node), RESET),
@@ -152,6 +156,12 @@ impl World {
                 self.lose_session(node, SILENCE);
             }
         }
+    }
+
+    fn separate(&mut self, node: NodeIndex, other: NodeIndex, lasts: Duration) {
+        self.network.separate(node, other);
+        self.cut_links(|key| key.has(node) && key.has(other));
+        self.after(lasts, Event::Unite { node, other });
     }
 
     // === agents ===

@@ -40,6 +40,8 @@ pub(crate) struct Network {
     profile: NetworkProfile,
     healed: bool,
     sides: Sides,
+    /// Pairs of nodes, the lower first, between which nothing passes, with how many reasons there are.
+    separated: BTreeMap<(NodeIndex, NodeIndex), u32>,
     /// Counts partitions: the end of an earlier one heals nothing.
     pub(crate) partitions: u64,
     pub(crate) links: BTreeMap<LinkKey, Link>,
@@ -61,7 +63,7 @@ impl LinkKey {
 
 impl Network {
     pub(crate) fn new(profile: NetworkProfile) -> Self {
-        Self { profile, healed: false, sides: Sides::default(), partitions: 0, links: BTreeMap::new() }
+        Self { profile, healed: false, sides: Sides::default(), separated: BTreeMap::new(), partitions: 0, links: BTreeMap::new() }
     }
 
     pub(crate) fn accepts_unknown_terms(&self) -> bool {
@@ -71,6 +73,7 @@ impl Network {
     /// From now on nothing is lost, doubled or slow.
     pub(crate) fn heal(&mut self) {
         self.healed = true;
+        self.separated.clear();
         self.join();
     }
 
@@ -84,12 +87,28 @@ impl Network {
         self.sides = sides;
     }
 
+    /// Nothing passes between two nodes any more, until they are united as often.
+    pub(crate) fn separate(&mut self, one: NodeIndex, other: NodeIndex) {
+        *self.separated.entry((one.min(other), one.max(other))).or_default() += 1;
+    }
+
+    pub(crate) fn unite(&mut self, one: NodeIndex, other: NodeIndex) {
+        let pair = (one.min(other), one.max(other));
+        if let Some(reasons) = self.separated.get_mut(&pair) {
+            *reasons -= 1;
+            if *reasons == 0 {
+                self.separated.remove(&pair);
+            }
+        }
+    }
+
     fn on_second_side(&self, node: NodeIndex) -> bool {
         self.sides.second & (1 << node.0) != 0
     }
 
     pub(crate) fn reaches(&self, one: NodeIndex, other: NodeIndex) -> bool {
-        self.on_second_side(one) == self.on_second_side(other)
+        let separated = !self.separated.is_empty() && self.separated.contains_key(&(one.min(other), one.max(other)));
+        !separated && self.on_second_side(one) == self.on_second_side(other)
     }
 
     pub(crate) fn operator_reaches(&self, node: NodeIndex) -> bool {

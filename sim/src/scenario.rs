@@ -167,6 +167,15 @@ pub enum Happening {
         /// For how long.
         milliseconds: u32,
     },
+    /// Nothing passes between two nodes; both reach the others and the operator.
+    Separate {
+        /// One of them.
+        node: u16,
+        /// The other.
+        other: u16,
+        /// For how long.
+        milliseconds: u32,
+    },
     /// The links between two nodes are cut, and come up again.
     CutLinks {
         /// One of them.
@@ -284,7 +293,9 @@ impl Scenario {
         match what {
             Happening::Pause { job, .. } | Happening::Suspend { job, .. } | Happening::Cancel { job } => job < self.jobs.len() as u64,
             Happening::Partition { .. } | Happening::CrashOperator { .. } => true,
-            Happening::CutLinks { node, other } => node < self.nodes && other < self.nodes && node != other,
+            Happening::CutLinks { node, other } | Happening::Separate { node, other, .. } => {
+                node < self.nodes && other < self.nodes && node != other
+            }
             Happening::Operate { node, .. }
             | Happening::CutSession { node }
             | Happening::CrashAgent { node, .. }

@@ -237,6 +237,7 @@ impl World {
             | Event::Proof { .. }
             | Event::OperatorBack
             | Event::Join { .. }
+            | Event::Unite { .. }
             | Event::Heal
             | Event::Look) => self.happen_outside(&other),
         }

@@ -100,7 +100,8 @@ fn drawn(breadth: Breadth) -> Vec<Scenario> {
 }
 
 fn is_apart_within(scenario: &Scenario) -> bool {
-    scenario.events.iter().any(|planned| matches!(planned.what, Happening::Partition { operator_reaches_all: true, .. }))
+    let is_apart = |what| matches!(what, Happening::Partition { operator_reaches_all: true, .. } | Happening::Separate { .. });
+    scenario.events.iter().any(|planned| is_apart(planned.what))
 }
 
 /// The ways in which a scenario is wide.

@@ -153,6 +153,11 @@ fn node(random: &mut Random, nodes: u16) -> u16 {
     u16::try_from(random.below(u64::from(nodes))).expect("below the nodes")
 }
 
+/// Another node than this one, of at least two.
+fn other_than(random: &mut Random, node: u16, nodes: u16) -> u16 {
+    (node + 1 + u16::try_from(random.below(u64::from(nodes) - 1)).expect("few nodes")) % nodes
+}
+
 fn fault(random: &mut Random, nodes: u16, times: Times) -> Happening {
     let suspicion = u64::from(times.suspicion);
     let short = u32::try_from(random.between(1, suspicion)).expect("less than a second");
@@ -166,9 +171,7 @@ fn fault(random: &mut Random, nodes: u16, times: Times) -> Happening {
             operator_reaches_all: false,
             milliseconds: some,
         },
-        3 if nodes > 1 => {
-            Happening::CutLinks { node, other: (node + 1 + u16::try_from(random.below(u64::from(nodes) - 1)).expect("few nodes")) % nodes }
-        }
+        3 if nodes > 1 => Happening::CutLinks { node, other: other_than(random, node, nodes) },
         3 | 4 => Happening::CutSession { node },
         5..=7 => Happening::CrashAgent { node, milliseconds: some },
         8 | 9 => {
@@ -199,6 +202,7 @@ fn crash_within(random: &mut Random, nodes: u16, parted_at: u64, parted_for: u64
 fn end(planned: &Planned) -> u64 {
     let lasts = match planned.what {
         Happening::Partition { milliseconds, .. }
+        | Happening::Separate { milliseconds, .. }
         | Happening::CrashAgent { milliseconds, .. }
         | Happening::KillNode { milliseconds, .. }
         | Happening::PauseAgent { milliseconds, .. }

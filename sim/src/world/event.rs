@@ -5,7 +5,7 @@ use std::time::Duration;
 use strobe_core::{
     authority::AuthorityInput,
     message::Datagram,
-    model::{AgentIncarnation, GangId, GangRun, GangSlots, TermRecord},
+    model::{AgentIncarnation, GangId, GangRun, GangSlots, NodeIndex, TermRecord},
     node::{SwitchCause, SwitchSample},
 };
 
@@ -160,6 +160,11 @@ pub(crate) enum Event {
     Join {
         partitions: u64,
     },
+    /// Two nodes reach each other again.
+    Unite {
+        node: NodeIndex,
+        other: NodeIndex,
+    },
     /// Everything is healed.
     Heal,
     /// Is everything at rest?
@@ -222,6 +227,7 @@ impl Event {
             | Self::Proof { .. }
             | Self::OperatorBack
             | Self::Join { .. }
+            | Self::Unite { .. }
             | Self::Heal
             | Self::Look
             | Self::LookAtDeadline { .. } => None,

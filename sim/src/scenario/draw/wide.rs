@@ -3,7 +3,7 @@
 
 use strobe_core::model::Policy;
 
-use super::{Breadth, FAULTS_END_MILLISECONDS, fault, node};
+use super::{Breadth, FAULTS_END_MILLISECONDS, node, other_than};
 use crate::{
     limits::NODES_MAX,
     random::Random,
@@ -13,7 +13,7 @@ use crate::{
 /// Set apart from the stream of the narrow world, which so stays the same when a way is added here.
 const STREAM: u64 = 0x71de_0091_d001;
 /// Seeds of a million that are wide in some way.
-const WIDE: u32 = 350_000;
+const WIDE: u32 = 300_000;
 /// Blocks that XFERs write, so that some are written again.
 const REGIONS: u64 = 3;
 
@@ -122,7 +122,7 @@ fn deadlines(random: &mut Random, scenario: &mut Scenario) {
     }
 }
 
-/// Half of the partitions that are there, and some more.
+/// Half of the partitions that are there are between agents only, and so are some more.
 fn agents_apart(random: &mut Random, scenario: &mut Scenario) {
     for planned in &mut scenario.events {
         if let Happening::Partition { operator_reaches_all, .. } = &mut planned.what {
@@ -130,14 +130,17 @@ fn agents_apart(random: &mut Random, scenario: &mut Scenario) {
         }
     }
     let nodes = scenario.nodes;
-    for _ in 0..random.between(1, 2) {
-        let second_side = 1 << node(random, nodes) | 1 << node(random, nodes);
-        let milliseconds = u32::try_from(random.between(1, 5 * u64::from(scenario.times.suspicion))).expect("a few seconds");
-        let what = Happening::Partition { second_side, operator_there: false, operator_reaches_all: true, milliseconds };
-        scenario.events.push(Planned { at_milliseconds: random.below(FAULTS_END_MILLISECONDS), what });
-    }
-    if random.chance(300_000) {
-        let planned = Planned { at_milliseconds: random.below(FAULTS_END_MILLISECONDS), what: fault(random, nodes, scenario.times) };
-        scenario.events.push(planned);
+    let longest = 5 * u64::from(scenario.times.suspicion);
+    for _ in 0..random.between(1, 3) {
+        let at_milliseconds = random.below(FAULTS_END_MILLISECONDS);
+        let milliseconds = u32::try_from(random.between(1, longest)).expect("a few seconds");
+        let first = node(random, nodes);
+        let what = if nodes > 1 && random.chance(400_000) {
+            Happening::Separate { node: first, other: other_than(random, first, nodes), milliseconds }
+        } else {
+            let second_side = 1 << first | 1 << node(random, nodes);
+            Happening::Partition { second_side, operator_there: false, operator_reaches_all: true, milliseconds }
+        };
+        scenario.events.push(Planned { at_milliseconds, what });
     }
 }
