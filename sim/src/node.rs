@@ -77,7 +77,7 @@ pub(crate) struct Agent {
     pub(crate) slots: BTreeMap<GangSlot, GangRun>,
     /// What the strobe thread has commanded thawed.
     pub(crate) commanded: GangSlots,
-    /// Gangs that the strobe thread was told of as not released yet, until their first resume.
+    /// Gangs of its table that it was not told of as released, until their first resume.
     pub(crate) unreleased: BTreeSet<GangRun>,
     /// When the last message of each ring arrives: to the strobe thread, from it.
     pub(crate) rings: [Moment; 2],

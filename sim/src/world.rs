@@ -280,6 +280,7 @@ impl World {
                 AgentInput::Install(slot, run) => {
                     if let Some(agent) = self.nodes[node].agent.as_mut() {
                         agent.slots.insert(slot, run);
+                        agent.unreleased.insert(run);
                     }
                 }
             }

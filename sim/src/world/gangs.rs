@@ -366,13 +366,16 @@ impl World {
         }
     }
 
-    /// Where the kernel shares the CPUs, what is released runs unless it is held.
+    /// Where the kernel shares the CPUs, what is released runs unless it is held. A gang of which the strobe thread has not
+    /// heard yet is as the agent's life before left it.
     pub(super) fn look_at_kernel(&mut self, node: usize) {
         let home = &self.nodes[node];
         let Some(agent) = home.agent.as_ref().filter(|_| self.settings.policy == Policy::Kernel) else { return };
         let frozen = |supervisor: &&Supervisor| supervisor.released && !supervisor.thawed && supervisor.has_living_rank();
-        let excused = |run: &GangRun| home.held.contains(run) || agent.unreleased.contains(run);
-        if let Some(run) = home.supervisors.values().filter(frozen).map(|supervisor| supervisor.run).find(|run| !excused(run)) {
+        let may_be = |run: &GangRun| home.held.contains(run) || agent.unreleased.contains(run);
+        let known = |run: &GangRun| agent.slots.values().any(|other| other == run);
+        let runs = home.supervisors.values().filter(frozen).map(|supervisor| supervisor.run);
+        if let Some(run) = runs.filter(known).find(|run| !may_be(run)) {
             self.fail("the kernel shares", format!("run {run} is frozen on node {node}, and not held"));
         }
     }

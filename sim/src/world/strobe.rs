@@ -53,10 +53,11 @@ impl World {
             SwitcherInput::Command(SwitcherCommand::Absent { slot }) => Some(*slot),
             _ => None,
         };
-        if let SwitcherInput::Command(SwitcherCommand::Present { slot, released: false }) = &input
+        if let SwitcherInput::Command(SwitcherCommand::Present { slot, released: true }) = &input
             && let Some(agent) = self.nodes[node].agent.as_mut()
+            && let Some(run) = agent.slots.get(slot)
         {
-            agent.unreleased.extend(agent.slots.get(slot));
+            agent.unreleased.remove(run);
         }
         let mut out = std::mem::take(&mut self.outboxes.switcher);
         let home = &mut self.nodes[node];
