@@ -2,7 +2,7 @@
 //!
 //! | name | holds |
 //! |---|---|
-//! | `one row` | on one node, of two gangs that share a CPU the agent never has both commanded thawed while Strobed, unless the kernel shares the CPUs |
+//! | `one row` | on one node that switches, of two gangs that share a CPU the agent never has both commanded thawed while Strobed |
 //! | `the kernel shares` | under the policy `Kernel` a gang that has run is frozen only while its hold is in effect |
 //! | `one gang a slot` | a plan gives no CPU of a row twice, and every rank its CPUs, which its node has |
 //! | `no stale fence` | after its node answered a seal an agent executes, holds, applies and answers nothing of a lower term |
