@@ -6,8 +6,9 @@ use strobe_core::{
     machine::{Machine, Outbox},
     message::{GangSignal, Signal, SwitcherReport, ToManager, ToMember},
     model::{
-        AgentIncarnation, CpuIndex, Desire, Fence, GangId, GangIncarnation, GangRun, Instant, MatrixVersion, NodeIncarnation, NodeIndex,
-        NodePlacement, PartitionUid, Plan, PlannedGang, RankIndex, RankOutcome, RecordNumber, RowIndex, Settings, Term, TermRecord, View,
+        AgentIncarnation, CpuIndex, Desire, EndCause, Fence, GangId, GangIncarnation, GangRun, Instant, MatrixVersion, NodeIncarnation,
+        NodeIndex, NodePlacement, PartitionUid, Plan, PlannedGang, RankIndex, RankOutcome, RecordNumber, RowIndex, Settings, Term,
+        TermRecord, View,
     },
     node::{AdoptedGang, AdoptedLife, Member, MemberConfiguration, MemberEffect, MemberInput},
     primitives::{Cell, Compare, Comparison, GangCommand, GangVerb, Memory, Payload, Record},
@@ -97,14 +98,14 @@ impl Restarted {
         self.apply(number, Record::Compare { operation: None, compare });
     }
 
-    fn release_again(&mut self) {
-        let verb = GangVerb::Release { term: FENCE.term, at: Instant::ORIGIN, peers: vec![Payload::new([])] };
+    fn release_again(&mut self, peers: Vec<Payload>) {
+        let verb = GangVerb::Release { term: FENCE.term, at: Instant::ORIGIN, peers };
         self.apply(2, Record::Gang(GangCommand { run: RUN, verb }));
     }
 
     fn assert_completes(&mut self) {
         assert!(matches!(self.signals.last(), Some(GangSignal::Released(_))), "memory has to learn that it was released");
-        self.release_again();
+        self.release_again(vec![Payload::new([1])]);
         assert_eq!(self.signals.last(), Some(&GangSignal::Exited), "and then that it has completed");
         assert!(!self.signals.iter().any(|signal| matches!(signal, GangSignal::Failed(_))), "{:?}", self.signals);
     }
@@ -151,6 +152,18 @@ fn ranks_that_an_earlier_life_saw_up_are_up() {
     restarted.admit_to_an_empty_memory();
     restarted.compare_up(2);
     assert_eq!((&restarted.signals[..], &restarted.truths[..]), (&[GangSignal::Up(Payload::new([]))][..], &[true][..]));
+}
+
+#[test]
+fn ranks_are_not_released_without_the_whole_peer_table() {
+    for (missing, fails) in [(false, false), (true, true)] {
+        let mut restarted = Restarted::new(AdoptedLife::Up);
+        restarted.admit_to_an_empty_memory();
+        let other = if missing { Payload::new([]) } else { Payload::new([2]) };
+        restarted.release_again(vec![Payload::new([1]), other]);
+        let failed = matches!(restarted.signals.last(), Some(GangSignal::Failed(EndCause::SupervisorLost { node: NODE })));
+        assert_eq!((failed, restarted.killed), (fails, fails), "{:?}", restarted.signals);
+    }
 }
 
 #[test]

@@ -190,6 +190,11 @@ impl Member {
     fn run_released(&mut self, wanted: &GangMemory, out: &mut Outbox<MemberEffect>) {
         let gang = self.gangs.get_mut(&wanted.run).expect("the caller has looked it up");
         match gang.life {
+            // An earlier term released it elsewhere, and memory began empty without the word of a node: the ranks here could
+            // not reach the ranks there.
+            Life::Up if wanted.peers.iter().any(|entry| entry.bytes().is_empty()) => {
+                self.fail(wanted.run, EndCause::SupervisorLost { node: self.configuration.node }, out);
+            }
             Life::Up => {
                 gang.life = Life::Released;
                 let slot = gang.slot;
