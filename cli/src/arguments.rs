@@ -72,6 +72,9 @@ pub(crate) struct RunArguments {
     /// Folder in which the run's own folder is made; a folder for run-time files when left out
     #[arg(long, value_name = "DIR")]
     pub run_directory: Option<PathBuf>,
+    /// Cgroup below which the run makes its own, as a path from the root of the v2 tree; that root, or else this process's own cgroup, when left out
+    #[arg(long, value_name = "PATH", env = "STROBE_CGROUP")]
+    pub cgroup: Option<String>,
     /// Folder for the ranks' output, one file a rank; kept only after a failure when left out
     #[arg(long, value_name = "DIR")]
     pub logs: Option<PathBuf>,

@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
     try_output("--report", arguments.report.as_deref())?;
     try_output("--trace", arguments.trace.as_deref())?;
     let parent = run_folder::parent(arguments.run_directory.as_deref());
-    for line in leftovers::clean(&parent) {
+    for line in leftovers::clean(&parent, arguments.cgroup.as_deref()) {
         eprintln!("note: {line}");
     }
     for warning in &prepared.warnings {
@@ -146,6 +146,7 @@ fn execute(arguments: &RunArguments, prepared: &Prepared, programs: Programs, fo
         programs,
         folder,
         trace: arguments.trace.as_deref(),
+        cgroup: arguments.cgroup.as_deref(),
         down: arguments.no_restart_node.iter().copied().collect(),
         mode: Mode::suitable(arguments.output.is_some()),
     };

@@ -1,5 +1,5 @@
 //! `cargo xtask faults`: the fault tests on real processes, many times in a row. It goes on where an interrupted call ended, as long
-//! as the programs are the same; a failure ends the row and its output is kept.
+//! as the programs are the same; a failure ends the row and its output is kept. However it ends, nothing of the tests goes on running.
 
 mod distribution;
 mod programs;
@@ -7,12 +7,15 @@ mod state;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::enclosure::Enclosure;
+use crate::interrupts::{self, Interrupts};
+use crate::leak::Guard;
 use crate::limits;
 use crate::process::{self, Outcome};
 use crate::workspace::Workspace;
@@ -41,6 +44,16 @@ enum Round {
     Passed,
     /// Its output.
     Failed(String),
+    Interrupted,
+}
+
+/// What a round needs.
+struct Runner<'a> {
+    programs: &'a Programs,
+    folder: &'a Folder,
+    enclosure: Enclosure,
+    guard: Guard,
+    interrupts: Interrupts,
 }
 
 /// Runs the fault tests until they have passed so often in a row, or fail.
@@ -56,11 +69,16 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<ExitCode> {
         println!("{} rounds have passed before: going on", state.passed);
     }
     let mut state = state.take().unwrap_or_else(|| State::new(fingerprint));
+    let runner = Runner::new(&programs, &folder)?;
     while state.passed < options.times {
         let began = Instant::now();
-        let round = run_round(&programs, &folder)?;
-        if let Round::Failed(output) = round {
-            return fail(&folder, &state, &output);
+        match runner.round()? {
+            Round::Passed => {}
+            Round::Failed(output) => return fail(&folder, &state, &output),
+            Round::Interrupted => {
+                println!("interrupted: what the tests had started is ended; the next call goes on after {} rounds", state.passed);
+                return Ok(ExitCode::from(interrupts::INTERRUPTED));
+            }
         }
         state.pass(folder.take_times()?);
         state.save(&folder.state())?;
@@ -69,26 +87,6 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<ExitCode> {
     println!("{} rounds in a row passed", state.passed);
     println!("{}", Distribution::new(&state.micros));
     Ok(ExitCode::SUCCESS)
-}
-
-fn run_round(programs: &Programs, folder: &Folder) -> Result<Round> {
-    folder.take_times()?;
-    let mut output = String::new();
-    for test in &programs.tests {
-        let mut command = Command::new(test);
-        command.env(TIMES, folder.times()).env("RUST_BACKTRACE", "1");
-        // The tests that failed are told on standard output; what else is said goes to this program's own standard error.
-        let outcome = process::watch(command, limits::FAULT_TESTS, |line| {
-            output.push_str(line);
-            output.push('\n');
-        })?;
-        match outcome {
-            Outcome::Ended(status) if status.success() => {}
-            Outcome::Ended(status) => return Ok(Round::Failed(format!("{output}{}: {status}\n", test.display()))),
-            Outcome::TimedOut => return Ok(Round::Failed(format!("{output}{}: took too long\n", test.display()))),
-        }
-    }
-    Ok(Round::Passed)
 }
 
 /// The row is broken: the next call begins anew.
@@ -105,6 +103,51 @@ fn fail(folder: &Folder, state: &State, output: &str) -> Result<ExitCode> {
 fn say_progress(state: &State, times: u32, took: Duration) {
     let left = took * times.saturating_sub(state.passed);
     println!("{}/{times} passed in {:.1} s; about {} min left", state.passed, took.as_secs_f64(), left.as_secs().div_ceil(60));
+}
+
+// === impl Runner ===
+
+impl<'a> Runner<'a> {
+    fn new(programs: &'a Programs, folder: &'a Folder) -> Result<Self> {
+        let (guard, interrupts) = (Guard::start()?, Interrupts::catch()?);
+        Ok(Self { programs, folder, enclosure: Enclosure::make()?, guard, interrupts })
+    }
+
+    fn round(&self) -> Result<Round> {
+        self.folder.take_times()?;
+        let mut output = String::new();
+        for test in &self.programs.tests {
+            let mut command = self.enclosure.command(test);
+            command.env(TIMES, self.folder.times()).env("RUST_BACKTRACE", "1");
+            // The tests that failed are told on standard output; what else is said goes to this program's own standard error.
+            let outcome = process::watch_or_interrupt(command, limits::FAULT_TESTS, &self.interrupts, |line| {
+                output.push_str(line);
+                output.push('\n');
+            })?;
+            let wrong = match outcome {
+                Outcome::Ended(status) if status.success() => self.left_behind(),
+                Outcome::Ended(status) => Some(status.to_string()),
+                Outcome::TimedOut => Some("took too long".to_owned()),
+                Outcome::Interrupted => {
+                    // First what nobody is left to end; without cgroups the descendants are all that can be found.
+                    self.enclosure.empty();
+                    self.guard.end_processes();
+                    return Ok(Round::Interrupted);
+                }
+            };
+            if let Some(wrong) = wrong {
+                return Ok(Round::Failed(format!("{output}{}: {wrong}\n", test.display())));
+            }
+        }
+        Ok(if self.interrupts.have_come() { Round::Interrupted } else { Round::Passed })
+    }
+
+    /// What is still there of a program whose tests have passed; it is ended and removed.
+    fn left_behind(&self) -> Option<String> {
+        let mut found = self.guard.end_processes();
+        found.extend(self.enclosure.empty());
+        (!found.is_empty()).then(|| format!("it left behind:\n{}", found.join("\n")))
+    }
 }
 
 // === impl Folder ===

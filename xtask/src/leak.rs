@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, set_child_subreaper};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper};
 
+use crate::cgroup::Mount;
 use crate::limits::SETTLE;
 
 /// Strobe's own programs, by the names that the kernel shows.
@@ -27,10 +29,12 @@ pub(crate) struct Guard {
 
 /// One process, as `/proc/PID/stat` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Process {
-    pid: i32,
+pub(crate) struct Process {
+    pub(crate) pid: i32,
     parent: i32,
     name: String,
+    /// When it started, in clock ticks since boot: numbers are used again, the pair is not.
+    pub(crate) started: u64,
 }
 
 // === impl Guard ===
@@ -51,12 +55,7 @@ impl Guard {
     /// # Caveats
     /// An empty cgroup does not tell who made it. While somebody else runs Strobe on the machine cgroups are therefore not judged.
     pub(crate) fn collect(&mut self) -> Vec<String> {
-        let left = settled(getpid(), SETTLE);
-        let mut found: Vec<String> = left.iter().map(|process| format!("process {} ({})", process.pid, process.name)).collect();
-        for process in &left {
-            kill(process);
-        }
-        settled(getpid(), SETTLE);
+        let mut found = self.end_processes();
         let new: Vec<PathBuf> = cgroups().difference(&self.before).cloned().collect();
         if !new.is_empty() && somebody_else_runs_strobe() {
             println!("somebody else runs Strobe on this machine: {} new cgroups are not judged", new.len());
@@ -65,6 +64,30 @@ impl Guard {
         // The deepest first: a cgroup with children cannot be removed.
         found.extend(new.iter().rev().map(|cgroup| remove(cgroup)));
         found
+    }
+
+    /// The processes of [`Guard::collect`] alone.
+    pub(crate) fn end_processes(&self) -> Vec<String> {
+        let left = settled(getpid(), SETTLE);
+        left.iter().for_each(kill);
+        settled(getpid(), SETTLE);
+        left.iter().map(|process| format!("process {} ({})", process.pid, process.name)).collect()
+    }
+}
+
+// === impl Process ===
+
+impl Process {
+    /// The live process with that number.
+    pub(crate) fn find(pid: i32) -> Option<Self> {
+        parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// A descriptor of this process and no later one of its number; none when it has ended.
+    fn hold(&self) -> Option<OwnedFd> {
+        let descriptor = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        // Looked at again once the descriptor holds it.
+        Self::find(self.pid).is_some_and(|process| process.started == self.started).then_some(descriptor)
     }
 }
 
@@ -83,16 +106,16 @@ fn settled(ancestor: Pid, limit: Duration) -> Vec<Process> {
 
 /// Waits until the process has ended or the deadline has passed; a process that is gone already has ended.
 fn wait_for_end(process: &Process, deadline: Instant) {
-    let Some(descriptor) = Pid::from_raw(process.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { return };
+    let Some(descriptor) = process.hold() else { return };
     let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).unwrap_or_default();
     // Interrupted or ended: the caller looks again in both cases.
     let _ready = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&left));
 }
 
 fn kill(process: &Process) {
-    if let Some(pid) = Pid::from_raw(process.pid) {
+    if let Some(descriptor) = process.hold() {
         // One that ended meanwhile is what we want.
-        let _gone = kill_process(pid, Signal::KILL);
+        let _gone = pidfd_send_signal(&descriptor, Signal::KILL);
     }
 }
 
@@ -110,8 +133,10 @@ fn parse_stat(text: &str) -> Option<Process> {
     let mut fields = rest.split(' ');
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
+    // Field 22 of the line; the one after the parent's is field 5.
+    let started = fields.nth(17)?.parse().ok()?;
     let live = !matches!(state, "Z" | "X");
-    live.then_some(Process { pid: pid.parse().ok()?, parent, name: name.to_owned() })
+    live.then_some(Process { pid: pid.parse().ok()?, parent, name: name.to_owned(), started })
 }
 
 fn descendants(all: &[Process], ancestor: i32) -> Vec<Process> {
@@ -134,12 +159,9 @@ fn somebody_else_runs_strobe() -> bool {
 
 /// Strobe's cgroups, parents before children.
 fn cgroups() -> BTreeSet<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let v2 = |line: &&str| line.split_once(" - ").is_some_and(|(_, rest)| rest.starts_with("cgroup2 "));
-    let root = mounts.lines().find(v2).and_then(|line| line.split(' ').nth(4)).map(PathBuf::from);
     let mut found = BTreeSet::new();
-    if let Some(root) = root {
-        collect_marked(&root, CGROUP_DEPTH, &mut found);
+    if let Some(mount) = Mount::find() {
+        collect_marked(&mount.disk, CGROUP_DEPTH, &mut found);
     }
     found
 }
@@ -176,18 +198,19 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32) -> Process {
-        Process { pid, parent, name: format!("p{pid}") }
+        Process { pid, parent, name: format!("p{pid}"), started: 0 }
     }
 
     #[test]
     fn a_name_may_look_like_the_rest_of_the_line() {
-        let expected = Process { pid: 7, parent: 3, name: "a) Z 1 (b".to_owned() };
-        assert_eq!(parse_stat("7 (a) Z 1 (b) S 3 7 7 0"), Some(expected));
+        let expected = Process { pid: 7, parent: 3, name: "a) Z 1 (b".to_owned(), started: 777 };
+        let text = "7 (a) Z 1 (b) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
+        assert_eq!(parse_stat(text), Some(expected));
     }
 
     #[test]
     fn a_zombie_is_no_process() {
-        assert_eq!(parse_stat("7 (agent) Z 3 7 7 0"), None);
+        assert_eq!(parse_stat("7 (agent) Z 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1"), None);
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// How long agents and supervisors may take to notice that their run is over before they count as left behind.
 pub(crate) const SETTLE: Duration = Duration::from_secs(3);
 
+/// How long killed processes may take to be gone. Past it their cgroup is left, and the next recipe tries again.
+pub(crate) const KILLED: Duration = Duration::from_secs(10);
+
 /// Lines of a stage's output that may wait to be printed; past it the stage itself waits, so that nothing is lost.
 pub(crate) const WAITING_LINES: usize = 256;
 

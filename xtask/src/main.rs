@@ -3,9 +3,12 @@
 
 mod artefacts;
 mod bench;
+mod cgroup;
 mod changed;
 mod counts;
+mod enclosure;
 mod faults;
+mod interrupts;
 mod leak;
 mod licences;
 mod limits;
@@ -64,6 +67,9 @@ enum Recipe {
     Licences(licences::Options),
     /// All that a machine checks before a change is taken
     Ci(suite::CiOptions),
+    /// Run a program that ends when its caller does: how recipes start what they must not leave behind
+    #[command(hide = true)]
+    Enclosed(enclosure::EnterOptions),
 }
 
 #[derive(Args)]
@@ -109,6 +115,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Lint => suite::lint(&workspace),
         Recipe::Licences(options) => licences::run(&workspace, options).map(|()| ExitCode::SUCCESS),
         Recipe::Ci(options) => suite::ci(&workspace, options),
+        Recipe::Enclosed(options) => enclosure::enter(&options),
     }
 }
 

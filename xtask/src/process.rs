@@ -1,14 +1,18 @@
 //! Running programs: with the caller's terminal, or watched, in a process group of their own and with a time limit.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::interrupts::Interrupts;
 use crate::limits::{DRAIN, GRACE, WAITING_LINES};
 
 /// How a watched program ended.
@@ -17,6 +21,8 @@ pub(crate) enum Outcome {
     Ended(ExitStatus),
     /// Its time limit passed: its process group was ended.
     TimedOut,
+    /// This recipe was asked to end: the program's process group was ended.
+    Interrupted,
 }
 
 /// What a watched program's two watchers report.
@@ -24,6 +30,15 @@ enum Event {
     Line(String),
     EndOfOutput,
     Ended,
+    Interrupted,
+}
+
+/// Why a program's lines are not waited for any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Ended,
+    Late,
+    Interrupted,
 }
 
 /// Runs a program with the caller's terminal.
@@ -57,14 +72,27 @@ pub(crate) fn pass_through(mut command: Command) -> Result<ExitCode> {
 ///
 /// # Errors
 /// It cannot be started or waited for.
-pub(crate) fn watch(mut command: Command, limit: Duration, mut line: impl FnMut(&str)) -> Result<Outcome> {
+pub(crate) fn watch(command: Command, limit: Duration, line: impl FnMut(&str)) -> Result<Outcome> {
+    watch_or(command, limit, None, line)
+}
+
+/// [`watch`], ended early when this recipe is asked to end.
+///
+/// # Errors
+/// Those of [`watch`].
+pub(crate) fn watch_or_interrupt(command: Command, limit: Duration, interrupts: &Interrupts, line: impl FnMut(&str)) -> Result<Outcome> {
+    watch_or(command, limit, Some(interrupts), line)
+}
+
+fn watch_or(mut command: Command, limit: Duration, interrupts: Option<&Interrupts>, mut line: impl FnMut(&str)) -> Result<Outcome> {
     let deadline = Instant::now() + limit;
+    let interrupts = interrupts.map(Interrupts::descriptor).transpose()?;
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("start {}", shown(&command)))?;
     let group = Pid::from_child(&child);
-    let events = start_watchers(&mut child, group)?;
-    let in_time = until_ended(&events, deadline, &mut line);
-    if !in_time {
+    let events = start_watchers(&mut child, interrupts)?;
+    let stop = until_ended(&events, deadline, &mut line);
+    if stop != Stop::Ended {
         signal_group(group, Signal::TERM);
         until_ended(&events, Instant::now() + GRACE, &mut line);
         signal_group(group, Signal::KILL);
@@ -72,7 +100,11 @@ pub(crate) fn watch(mut command: Command, limit: Duration, mut line: impl FnMut(
     // The watcher only looked: the child is reaped here, so until now its number could not name another process group.
     let status = child.wait().context("wait for a child")?;
     drain(&events, Instant::now() + DRAIN, &mut line);
-    Ok(if in_time { Outcome::Ended(status) } else { Outcome::TimedOut })
+    Ok(match stop {
+        Stop::Ended => Outcome::Ended(status),
+        Stop::Late => Outcome::TimedOut,
+        Stop::Interrupted => Outcome::Interrupted,
+    })
 }
 
 /// A command as it would be typed, without its environment.
@@ -93,17 +125,33 @@ pub(crate) fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn start_watchers(child: &mut Child, pid: Pid) -> Result<Receiver<Event>> {
+fn start_watchers(child: &mut Child, interrupts: Option<OwnedFd>) -> Result<Receiver<Event>> {
     let output = child.stdout.take().context("the child's output is a pipe")?;
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("hold a child")?;
     let (sender, events) = sync_channel(WAITING_LINES);
     let ended = sender.clone();
     std::thread::spawn(move || send_lines(output, &sender));
-    std::thread::spawn(move || {
-        // NOWAIT leaves the child to be reaped by its owner. An error means that there is nothing left to wait for.
-        let _looked = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-        let _owner_gone = ended.send(Event::Ended);
-    });
+    std::thread::spawn(move || send_end(&process, interrupts, &ended));
     Ok(events)
+}
+
+/// Tells of an interrupt, if one comes, and of the end of the process, which is left to be reaped by its owner.
+fn send_end(process: &OwnedFd, mut interrupts: Option<OwnedFd>, events: &SyncSender<Event>) {
+    loop {
+        let mut waited: Vec<PollFd> =
+            [Some(process), interrupts.as_ref()].into_iter().flatten().map(|one| PollFd::new(one, PollFlags::IN)).collect();
+        let ended = match poll(&mut waited, None) {
+            Ok(_) => !waited[0].revents().is_empty(),
+            Err(Errno::INTR) => continue,
+            // There is nothing left to wait with.
+            Err(_) => true,
+        };
+        let _owner_gone = events.send(if ended { Event::Ended } else { Event::Interrupted });
+        if ended {
+            return;
+        }
+        interrupts = None;
+    }
 }
 
 fn send_lines(output: impl Read, sender: &SyncSender<Event>) {
@@ -119,14 +167,15 @@ fn send_lines(output: impl Read, sender: &SyncSender<Event>) {
     let _owner_gone = sender.send(Event::EndOfOutput);
 }
 
-/// Passes lines on until the program has ended (true) or the deadline has passed (false).
-fn until_ended(events: &Receiver<Event>, deadline: Instant, line: &mut impl FnMut(&str)) -> bool {
+/// Passes lines on until the program has ended, the deadline has passed or an interrupt has come.
+fn until_ended(events: &Receiver<Event>, deadline: Instant, line: &mut impl FnMut(&str)) -> Stop {
     loop {
         match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Line(text)) => line(&text),
             Ok(Event::EndOfOutput) => {}
-            Ok(Event::Ended) => return true,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
+            Ok(Event::Ended) => return Stop::Ended,
+            Ok(Event::Interrupted) => return Stop::Interrupted,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Stop::Late,
         }
     }
 }
@@ -137,7 +186,7 @@ fn drain(events: &Receiver<Event>, deadline: Instant, line: &mut impl FnMut(&str
         match event {
             Event::Line(text) => line(&text),
             Event::EndOfOutput => return,
-            Event::Ended => {}
+            Event::Ended | Event::Interrupted => {}
         }
     }
 }
@@ -149,10 +198,10 @@ fn signal_group(group: Pid, signal: Signal) {
 
 #[cfg(test)]
 mod tests {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::process::{PidfdFlags, pidfd_open};
+    use rustix::event::Timespec;
 
     use super::*;
+    use crate::interrupts::tests::by_hand;
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -179,6 +228,15 @@ mod tests {
             let half_minute = Timespec { tv_sec: 30, tv_nsec: 0 };
             assert_eq!(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&half_minute)), Ok(1), "the grandchild lives");
         }
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_program_long_before_its_limit() {
+        use std::io::Write;
+        let (interrupts, mut teller) = by_hand();
+        let interrupt = |line: &str| assert!(line == "begun" && teller.write_all(b"x").is_ok());
+        let outcome = watch_or_interrupt(shell("echo begun; exec sleep 600"), Duration::from_secs(600), &interrupts, interrupt).unwrap();
+        assert_eq!(outcome, Outcome::Interrupted);
     }
 
     #[test]

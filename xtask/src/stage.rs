@@ -98,7 +98,8 @@ fn run_commands(commands: Vec<Command>, deadline: Instant, counts: &mut Counts) 
                 println!("{shown}: {status}");
                 return Verdict::Failed;
             }
-            Ok(Outcome::TimedOut) => {
+            // Stages are not told of interrupts.
+            Ok(Outcome::TimedOut | Outcome::Interrupted) => {
                 println!("{shown}: ended, because the stage's time was over");
                 return Verdict::TimedOut;
             }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// Runs `xtask lint` with a script in cargo's place.
 fn lint_with(folder: &Path, script: &str) -> Output {
@@ -51,4 +52,35 @@ fn a_failing_stage_does_not_hide_the_next() {
     assert!(!output.status.success());
     assert!(text.contains("=== documentation"), "{text}");
     assert_eq!(text.lines().last(), Some("0 passed, 1 failed, 0 skipped"));
+}
+
+#[test]
+fn an_enclosed_program_is_killed_with_the_recipe_that_started_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    // The shell stands for the recipe, and is killed as one may be.
+    let program = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", pid_file.display());
+    let script = format!("\"{}\" enclosed --parent $$ -- sh -c '{program}' & wait", env!("CARGO_BIN_EXE_xtask"));
+    let mut recipe = Command::new("sh").args(["-c", &script]).spawn().expect("a shell");
+    eventually(|| pid_file.exists());
+    recipe.kill().expect("it is a child");
+    recipe.wait().expect("it is a child");
+    let pid = fs::read_to_string(pid_file).unwrap();
+    eventually(|| !is_live(pid.trim()));
+}
+
+#[test]
+fn a_program_whose_recipe_has_ended_already_is_not_begun() {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["enclosed", "--parent", "1", "--", "echo", "begun"]).output();
+    let output = output.expect("xtask has been built");
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+}
+
+/// Waits for what no descriptor of ours tells of.
+fn eventually(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in half a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -29,12 +29,14 @@ struct Mount {
 }
 
 impl RunCgroup {
-    /// Makes it, below the root of the tree or else below this process's own cgroup. None, with the reason, where this
-    /// user may do neither.
-    pub(super) fn make(name: &str) -> Result<Self, io::Error> {
+    /// Makes it, below the cgroup that is stated, or else below the root of the tree or this process's own cgroup.
+    ///
+    /// # Errors
+    /// This user may do none of it.
+    pub(super) fn make(name: &str, stated: Option<&str>) -> Result<Self, io::Error> {
         let mount = Mount::find().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no cgroup v2 tree is mounted"))?;
         let mut answer = Err(io::ErrorKind::NotFound.into());
-        for parent in [Some(mount.visible.clone()), own()].into_iter().flatten() {
+        for parent in mount.parents(stated) {
             let made = mount.at(&format!("{}/{name}", parent.trim_end_matches('/')));
             answer = match made {
                 Some(made) => fs::create_dir(&made.disk).map(|()| made),
@@ -63,10 +65,10 @@ impl RunCgroup {
     }
 }
 
-/// The cgroups on disk that carry the name of a run.
-pub(super) fn of_runs(is_run: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+/// The cgroups on disk that carry the name of a run, where runs make them that are told the same.
+pub(super) fn of_runs(stated: Option<&str>, is_run: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let Some(mount) = Mount::find() else { return Vec::new() };
-    let parents = [Some(mount.visible.clone()), own()].into_iter().flatten().filter_map(|path| mount.at(&path));
+    let parents = mount.parents(stated).into_iter().filter_map(|path| mount.at(&path));
     let mut found: Vec<PathBuf> = parents.flat_map(|parent| children(&parent.disk)).collect();
     found.retain(|disk| disk.file_name().and_then(|name| name.to_str()).is_some_and(&is_run));
     found.sort();
@@ -145,6 +147,11 @@ impl Mount {
         let mut fields = mount.split(' ').skip(3).map(|field| field.replace("\\040", " "));
         let (visible, disk) = (fields.next()?, PathBuf::from(fields.next()?));
         (kind.split(' ').next() == Some("cgroup2")).then_some(Self { disk, visible })
+    }
+
+    /// Where runs make their cgroups, the first choice first.
+    fn parents(&self, stated: Option<&str>) -> Vec<String> {
+        stated.map_or_else(|| [Some(self.visible.clone()), own()].into_iter().flatten().collect(), |stated| vec![stated.to_owned()])
     }
 
     /// A cgroup by its path from the root of the tree; none when this mount does not show it.

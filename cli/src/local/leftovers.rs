@@ -9,22 +9,23 @@ use super::{
     run_folder::{self, NAME_PREFIX},
 };
 
-/// Finds what dead runs left in `parent` and in the cgroup tree, ends and removes it. One line for each run found.
-pub(super) fn clean(parent: &Path) -> Vec<String> {
+/// Finds what dead runs left in `parent` and in the cgroup tree, where `cgroup` says, ends and removes it. One line for each
+/// run found.
+pub(super) fn clean(parent: &Path, cgroup: Option<&str>) -> Vec<String> {
     let mut cleaned = Vec::new();
     for folder in fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         // What a stranger has put there must not decide what is killed here.
         let dead = run_folder::is_own(&folder) && run_folder::owner(&folder).is_some_and(|owner| !owner.lives());
         if owner_number(&name).is_some() && dead {
-            end_run(&folder, &name);
+            end_run(&folder, &name, cgroup);
             // What cannot be removed now is found again by the next run.
             let _left = fs::remove_dir_all(&folder);
             cleaned.push(format!("removed what the dead run {name} had left"));
         }
     }
     let is_dead = |name: &str| owner_number(name).is_some_and(|owner| Process::find(owner).is_none());
-    for disk in cgroup::of_runs(is_dead) {
+    for disk in cgroup::of_runs(cgroup, is_dead) {
         cgroup::remove(&disk);
         cleaned.push(format!("removed the cgroup {} of a dead run", disk.display()));
     }
@@ -32,7 +33,7 @@ pub(super) fn clean(parent: &Path) -> Vec<String> {
 }
 
 /// Ends a dead run's agents, supervisors and ranks, and removes its cgroup.
-fn end_run(folder: &Path, name: &str) {
+fn end_run(folder: &Path, name: &str, cgroup: Option<&str>) {
     let agents = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let agents = agents.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("agent-")));
     let mut all: Vec<Process> = agents.filter_map(|path| Process::from_line(&fs::read_to_string(path).ok()?)).collect();
@@ -42,7 +43,7 @@ fn end_run(folder: &Path, name: &str) {
     for process in all {
         process.wait_for_end(deadline);
     }
-    for disk in cgroup::of_runs(|other| other == name) {
+    for disk in cgroup::of_runs(cgroup, |other| other == name) {
         cgroup::remove(&disk);
     }
 }
@@ -76,7 +77,7 @@ mod tests {
         let (dead, public, elsewhere) = (run(&name, 0o700), run(&name.replace("abc", "def"), 0o755), run("strobe-1-0-abcdef", 0o700));
         let strange = parent.path().join("strobe-of-somebody");
         fs::create_dir(&strange).unwrap();
-        assert_eq!(clean(parent.path()).iter().filter(|line| line.contains(&name)).count(), 1);
+        assert_eq!(clean(parent.path(), None).iter().filter(|line| line.contains(&name)).count(), 1);
         assert!(living.path().exists() && strange.exists() && !dead.exists());
         assert!(public.exists(), "anybody may have written into it");
         assert!(elsewhere.exists(), "its owner may live in another namespace");

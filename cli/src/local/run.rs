@@ -54,6 +54,8 @@ pub(super) struct RunOptions<'a> {
     pub folder: &'a RunFolder,
     /// Where the trace goes.
     pub trace: Option<&'a Path>,
+    /// The cgroup below which the run makes its own, when it is stated.
+    pub cgroup: Option<&'a str>,
     /// Nodes whose agents are not started again.
     pub down: BTreeSet<u16>,
     /// How it is shown.
@@ -175,7 +177,7 @@ impl<'a> Run<'a> {
         let certificates = LocalAuthority::new(partition)?;
         let trace = options.trace.map(Trace::create).transpose()?;
         let mut screen = Screen::start(options.mode).map_err(|source| RunError::System { operation: "start a thread", source })?;
-        let cgroup = match RunCgroup::make(folder.name()) {
+        let cgroup = match RunCgroup::make(folder.name(), options.cgroup) {
             Ok(cgroup) => Some(cgroup),
             Err(error) => {
                 screen.say(format!("warning: no right to cgroups ({error}): gangs are stopped by signals"));

@@ -50,7 +50,9 @@ impl Scratch {
 
     fn try_new(label: &str) -> Result<Self, CgroupError> {
         let tree = CgroupTree::find()?;
-        let parent = CgroupPath::parse(&format!("/strobe-test-{}-{label}", std::process::id()))?;
+        // Below the cgroup that a recipe has made for its tests, or below the root.
+        let above = std::env::var("STROBE_CGROUP").unwrap_or_default();
+        let parent = CgroupPath::parse(&format!("{above}/strobe-test-{}-{label}", std::process::id()))?;
         tree.create(&parent)?;
         Ok(Self { tree, parent })
     }

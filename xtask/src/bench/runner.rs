@@ -127,7 +127,7 @@ impl<'a> Runner<'a> {
         match outcome {
             Outcome::Ended(status) if status.success() => {}
             Outcome::Ended(status) => bail!("{status}: {}, see {}", lines.join("; "), files.messages.display()),
-            Outcome::TimedOut => bail!("no end after {limit:?}, see {}", files.messages.display()),
+            Outcome::TimedOut | Outcome::Interrupted => bail!("no end after {limit:?}, see {}", files.messages.display()),
         }
         let text = fs::read_to_string(&files.report).with_context(|| format!("read {}", files.report.display()))?;
         let report = serde_json::from_str(&text).with_context(|| format!("read {}", files.report.display()))?;

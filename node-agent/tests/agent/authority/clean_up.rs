@@ -57,8 +57,9 @@ pub(super) fn cgroup_path(partition: PartitionUid, node: NodeIndex) -> String {
     format!("{}/node-{node}", run_cgroup(partition))
 }
 
+/// Below the cgroup that a recipe has made for its tests, or below the root.
 fn run_cgroup(partition: PartitionUid) -> String {
-    format!("/strobe-test-{:x}", partition.0)
+    format!("{}/strobe-test-{:x}", std::env::var("STROBE_CGROUP").unwrap_or_default(), partition.0)
 }
 
 impl Drop for Agent {
