@@ -10,13 +10,25 @@ use std::{env, io::Write, path::PathBuf};
 
 use command::{Outcome, Scratch, job};
 
-/// The Python that has mpi4py, when it is another than that of `cargo xtask third-party`.
-const PYTHON: &str = "STROBE_MPI4PY_PYTHON";
+/// The folder that `cargo xtask third-party` has made, with a Python that has mpi4py; recipes that run tests state it.
+const MPI4PY: &str = "STROBE_MPI4PY";
+
+/// Says which shared memory its ranks have mapped; then one of them dies as if for lack of memory, and the others wait for it.
+const DIES: &str = "import os, sys
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+files = sorted({line.split()[5] for line in open('/proc/self/maps') if '/dev/shm/' in line})
+print('mapped', *files, flush=True)
+world.Barrier()
+if world.rank == 1: os.kill(os.getpid(), 9)
+world.Barrier()";
 
 const NETPIPE: &str = "NPmpich2";
 
 /// Checks every byte of messages up to 32 KiB, instead of measuring.
 const NETPIPE_CHECK: &str = "exec NPmpich2 -i -n 40 -u 32768";
+
+const NO_MPI4PY: &str = "STROBE_MPI4PY names no folder with a complete mpi4py (`cargo xtask test` states it)";
 
 /// It takes more sizes than this up to that one.
 const SIZES_LEAST: usize = 10;
@@ -36,7 +48,7 @@ fn two_netpipes_share_the_cpus() {
 
 #[test]
 fn two_ring_tests_of_mpi4py_share_the_cpus() {
-    let Some(python) = python() else { return skipped("there is no Python with mpi4py") };
+    let Some(python) = python() else { return skipped(NO_MPI4PY) };
     let outcome = complete(&["one", "two"].map(|name| job(name, &ring_test(&python), SHAPE)));
     for name in ["one", "two"] {
         assert_ring_test(&outcome, name);
@@ -49,6 +61,35 @@ fn programs_of_two_mpi_libraries_share_the_cpus() {
     let outcome = complete(&[job("one", NETPIPE_CHECK, SHAPE), job("two", &ring_test(&python), SHAPE)]);
     assert_netpipe(&outcome, "one");
     assert_ring_test(&outcome, "two");
+}
+
+#[test]
+fn shared_memory_of_killed_ranks_is_not_left() {
+    let Some(python) = python() else { return skipped(NO_MPI4PY) };
+    let scratch = Scratch::new();
+    scratch.write("dies.py", DIES);
+    // Two ranks on each of two nodes, and two on one: both of MPICH's ways to a node's shared memory.
+    let shapes = [("two-nodes", "nodes: 2\nranksPerNode: 2"), ("one-node", "nodes: 1\nranksPerNode: 2")];
+    let of = |(name, shape): (&str, &str)| {
+        let spec = format!("{shape}\nlaunch: {{protocol: pmi1}}\nrestart: {{limit: 0}}");
+        job(name, &format!("exec {python} dies.py"), &spec)
+    };
+    scratch.write("jobs.yaml", &shapes.map(of).join("---\n"));
+    let outcome = scratch.run(&["jobs.yaml", "--logs", "logs"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for (name, _) in shapes {
+        let told: Vec<&str> = (0..2).flat_map(|rank| mapped(&outcome, name, rank)).collect();
+        assert!(told.iter().any(|file| file.contains("mpich_shm")), "without shared memory this shows nothing: {outcome:?}");
+        let left: Vec<&&str> = told.iter().filter(|file| PathBuf::from(file).exists()).collect();
+        assert!(left.is_empty(), "{left:?} of {outcome:?}");
+    }
+    scratch.assert_nothing_left();
+}
+
+/// The files that a rank of [`DIES`] said that it had mapped.
+fn mapped<'a>(outcome: &'a Outcome, job: &str, rank: u32) -> Vec<&'a str> {
+    let prefix = format!("[{job}.{rank}] mapped ");
+    outcome.stdout.lines().filter_map(|line| line.strip_prefix(prefix.as_str())).flat_map(|files| files.split(' ')).collect()
 }
 
 fn ring_test(python: &str) -> String {
@@ -91,12 +132,10 @@ fn is_there(program: &str) -> bool {
     env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file())
 }
 
-/// The Python that has mpi4py: the one that is stated, or the one that `cargo xtask third-party` has made.
+/// The Python that has mpi4py.
 fn python() -> Option<String> {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cache")));
-    let made = || cache.map(|cache| cache.join("strobe/mpi4py")).filter(|folder| folder.join("complete").is_file());
-    let python = env::var_os(PYTHON).map(PathBuf::from).or_else(|| Some(made()?.join("bin/python")));
-    python.map(|python| python.display().to_string())
+    let folder = PathBuf::from(env::var_os(MPI4PY)?);
+    folder.join("complete").is_file().then(|| folder.join("bin/python").display().to_string())
 }
 
 /// Says it where libtest does not hide it. Where nothing may be left out (`cargo xtask ci`) the test fails.

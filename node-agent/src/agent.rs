@@ -17,9 +17,11 @@ mod frames;
 mod gang;
 mod killing;
 mod launch;
+mod limits;
 mod metrics;
 mod pinning;
 mod session;
+mod shared_memory;
 mod supervision;
 mod supervisors;
 

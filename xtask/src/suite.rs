@@ -11,6 +11,7 @@ use crate::artefacts;
 use crate::changed::{self, Part, Scope};
 use crate::limits;
 use crate::stage::{OnFailure, Stage, Tests, run_all};
+use crate::third_party;
 use crate::workspace::Workspace;
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -144,6 +145,10 @@ impl<'a> Recipes<'a> {
         command.args(self.packages()).args(which).env("RUST_BACKTRACE", "1");
         // What runs everywhere else: cargo replaces the one beside kubectl-strobe by a dynamic one.
         command.env("STROBE_INIT", artefacts::static_supervisor(self.workspace, artefacts::Profile::Debug));
+        // Without a cache folder the tests say what they leave out.
+        if let Ok(folder) = third_party::folder() {
+            command.env(third_party::MPI4PY, folder);
+        }
         if self.complete {
             command.env("STROBE_NO_SKIP", "1");
         }

@@ -20,6 +20,9 @@ const TRIAL: &str = "from mpi4py import MPI; print(MPI.Get_library_version().spl
 /// Says that everything of these versions is installed. The test uses nothing without it.
 const COMPLETE: &str = "complete";
 
+/// Tells the tests where mpi4py is.
+pub(crate) const MPI4PY: &str = "STROBE_MPI4PY";
+
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Options {
     /// Say what is missing, and install nothing
@@ -32,7 +35,7 @@ pub(crate) struct Options {
 /// # Errors
 /// No cache folder.
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
-    let folder = cache_folder()?.join("mpi4py");
+    let folder = folder()?;
     let wanted = PACKAGES.join("\n");
     if fs::read_to_string(folder.join(COMPLETE)).is_ok_and(|found| found == wanted) {
         println!("mpi4py: {}", folder.display());
@@ -45,6 +48,14 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         println!("SKIPPED: NetPIPE for MPICH (NPmpich2) is not installed");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where mpi4py is, or will be.
+///
+/// # Errors
+/// No cache folder.
+pub(crate) fn folder() -> Result<PathBuf> {
+    Ok(cache_folder()?.join("mpi4py"))
 }
 
 fn install(folder: &Path, wanted: &str) -> Result<()> {

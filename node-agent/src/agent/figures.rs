@@ -79,6 +79,7 @@ impl Agent {
     pub(super) fn send_figures(&mut self, now: Instant) {
         self.figures.due = now + FIGURES_PERIOD;
         self.confine_ranks();
+        self.note_shared_memory(now);
         let gangs = self.gang_figures();
         let counters = self.strobe.counters();
         self.metrics.update(&counters, &gangs, self.figures.clock);

@@ -20,6 +20,7 @@ use strobe_proto::agent::LocalGang;
 
 use super::{
     killing::{self, RankProcess},
+    shared_memory::SharedMemory,
     supervisors::Connection,
 };
 use crate::{
@@ -57,6 +58,9 @@ pub(super) struct Gang {
     /// The authority has said that its life is over everywhere: it goes from the table once its supervisor has ended.
     pub(super) removed: bool,
     pub(super) cpu_seconds: f64,
+    /// What its ranks keep beneath `/dev/shm`; none for one that an earlier life of the agent began, of which it is not
+    /// known what was there before it.
+    pub(super) shared_memory: Option<SharedMemory>,
 }
 
 /// A supervisor's process.
@@ -123,6 +127,15 @@ impl Gang {
         let mut ranks = std::mem::take(&mut self.stubs);
         ranks.extend(self.supervisor.iter().flat_map(SupervisorProcess::children));
         ranks
+    }
+
+    /// Notes the shared memory that the living ranks have mapped.
+    pub(super) fn note_shared_memory(&mut self) {
+        let Some(memory) = &mut self.shared_memory else { return };
+        match &self.cgroup {
+            Some(cgroup) => memory.note(|| cgroup.processes().unwrap_or_default()),
+            None => memory.note(|| self.stubs.iter().filter_map(|rank| process_of(rank.descriptor.as_fd()).ok()).collect()),
+        }
     }
 
     pub(super) fn has_supervisor(&self) -> bool {

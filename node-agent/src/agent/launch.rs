@@ -19,6 +19,7 @@ use super::{
     files::{FilesError, StartedGang},
     gang::{Gang, LaunchRefusal, Launched, PeerEntry, Removal, SUPERVISOR_END_MAX, SupervisorProcess},
     killing::{KILL_TIME_MAX, kill_and_remove, kill_groups},
+    shared_memory::SharedMemory,
     supervisors,
 };
 use crate::{
@@ -253,6 +254,10 @@ impl Agent {
     pub(super) fn configure(&mut self, run: GangRun, slot: GangSlot) {
         let gang = self.gangs.entry(run).or_default();
         gang.slot = Some(slot);
+        // No rank has begun unless the supervisor was taken over from an earlier life of this agent.
+        if gang.hello.as_ref().is_none_or(|hello| !hello.configured) && gang.shared_memory.is_none() {
+            gang.shared_memory = SharedMemory::before_the_gang();
+        }
         if gang.cgroup.is_none()
             && let Some((tree, parent)) = &self.cgroups
         {
@@ -298,6 +303,8 @@ impl Agent {
             Removal::Done => return self.pending.push_back(Pending::Member(MemberInput::GangGone(run))),
             Removal::None => gang.removal = Removal::UnderWay,
         }
+        gang.note_shared_memory();
+        let shared_memory = gang.shared_memory.take();
         let cgroup = gang.cgroup.take();
         let ranks = if cgroup.is_none() { gang.take_ranks() } else { Vec::new() };
         if let Some(connection) = &gang.connection {
@@ -308,6 +315,7 @@ impl Agent {
             let agent_ends = || events.is_closed();
             let cpu_seconds = cgroup.map_or(0.0, |cgroup| kill_and_remove(run, cgroup, agent_ends));
             kill_groups(run, &ranks, agent_ends);
+            shared_memory.into_iter().for_each(|memory| memory.remove_unused(run));
             // The receiver is gone only when the agent ends.
             let _agent_ends = events.blocking_send(Event::GangGone { run, cpu_seconds });
         });

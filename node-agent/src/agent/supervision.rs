@@ -306,6 +306,8 @@ impl Agent {
 
     /// SIGTERM through the supervisor; the rank cgroup is killed when the grace is over, whatever became of it.
     pub(super) fn terminate_ranks(&mut self, run: GangRun, grace: Duration) {
+        // Ranks that the signal ends leave what they have mapped.
+        self.gangs.entry(run).or_default().note_shared_memory();
         self.tell(run, ToSupervisor::Terminate { grace_milliseconds: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) });
         let events = self.events.clone();
         tokio::spawn(async move {
