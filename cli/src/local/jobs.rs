@@ -1,13 +1,17 @@
 //! What is known of each job: its state as the authority says it, and what its agents measure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
+use serde::Serialize;
 use strobe_core::{
     authority::{JobPlacement, JobSpecification, JobStatus, LaunchFailure, RestartPolicy, StateReason},
     model::{BarrierFailure, EndCause, GangId, GangIncarnation, GangRun, GangState, Instant, NodeIndex, RankOutcome},
     primitives::GangPhase,
 };
-use strobe_crds::{parallel_job::RestartCause, validate::ValidJob};
+use strobe_crds::{
+    parallel_job::{FailureReason, Reason, RestartCause},
+    validate::ValidJob,
+};
 
 use super::limits::FAILURES;
 
@@ -52,11 +56,21 @@ pub(super) struct Job {
     cpu_seconds: BTreeMap<(GangIncarnation, NodeIndex), f64>,
 }
 
+/// A reason for machines: what made a gang fail, or else why a job is in its state. The words are those of the custom resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(super) enum JobReason {
+    /// Of a job that has failed, or of a failed life of its gang.
+    Failure(FailureReason),
+    /// Of any other.
+    State(Reason),
+}
+
 /// A reason for machines, and for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Explanation {
-    /// One word.
-    pub reason: String,
+    /// One word, as in the status of a custom resource; none when there is nothing to say.
+    pub reason: Option<JobReason>,
     /// What it means here; empty when there is nothing to say.
     pub message: String,
 }
@@ -163,7 +177,7 @@ impl Job {
         self.failures.iter().map(|(incarnation, cause)| {
             let (reason, message) = explain_end(*cause);
             let message = self.with_last_words(*incarnation, *cause, message);
-            (*incarnation, Explanation { reason: reason.to_owned(), message })
+            (*incarnation, Explanation { reason: Some(reason), message })
         })
     }
 
@@ -180,13 +194,34 @@ impl Job {
             (_, StateReason::Ended(cause)) => self.with_last_words(self.incarnation, *cause, message),
             _ => message,
         };
-        Explanation { reason: reason.to_owned(), message }
+        Explanation { reason, message }
     }
 
     fn with_last_words(&self, incarnation: GangIncarnation, cause: EndCause, message: String) -> String {
         match (cause, self.last_words.get(&incarnation)) {
             (EndCause::RankFailed { outcome: RankOutcome::Aborted(_), .. }, Some(words)) => format!("{message}: {words}"),
             _ => message,
+        }
+    }
+}
+
+impl From<FailureReason> for JobReason {
+    fn from(reason: FailureReason) -> Self {
+        Self::Failure(reason)
+    }
+}
+
+impl From<Reason> for JobReason {
+    fn from(reason: Reason) -> Self {
+        Self::State(reason)
+    }
+}
+
+impl fmt::Display for JobReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failure(reason) => reason.fmt(formatter),
+            Self::State(reason) => reason.fmt(formatter),
         }
     }
 }
@@ -221,43 +256,54 @@ pub(super) fn specification(index: usize, job: &ValidJob) -> JobSpecification {
     }
 }
 
-fn explain(reason: &StateReason) -> (&'static str, String) {
+fn explain(reason: &StateReason) -> (Option<JobReason>, String) {
     let waits = |position: &usize| format!("place {position} in the queue");
-    match reason {
-        StateReason::None => ("", String::new()),
-        StateReason::NoTerm { position } => ("NoTerm", waits(position)),
-        StateReason::NoPlacement { position, shortage } => ("NoPlacement", format!("{}: {shortage}", waits(position))),
-        StateReason::Behind { position } => ("Behind", waits(position)),
-        StateReason::Suspended => ("Suspended", "its manifest says so".to_owned()),
-        StateReason::Paused => ("Paused", "it is held".to_owned()),
-        StateReason::Cancelled => ("Cancelled", "it was interrupted".to_owned()),
-        StateReason::DeadlineExceeded => ("DeadlineExceeded", "it ran longer than activeDeadlineSeconds".to_owned()),
+    let (reason, message) = match reason {
+        StateReason::None => return (None, String::new()),
+        StateReason::NoTerm { position } => (Reason::PartitionNotReady.into(), waits(position)),
+        StateReason::NoPlacement { position, shortage } => (Reason::WaitingForSlots.into(), format!("{}: {shortage}", waits(position))),
+        StateReason::Behind { position } => (Reason::WaitingForSlots.into(), waits(position)),
+        StateReason::Suspended => (Reason::SuspendRequested.into(), "its manifest says so".to_owned()),
+        StateReason::Paused => (Reason::Paused.into(), "it is held".to_owned()),
+        StateReason::Cancelled => (FailureReason::Cancelled.into(), "it was interrupted".to_owned()),
+        StateReason::DeadlineExceeded => (FailureReason::DeadlineExceeded.into(), "it ran longer than activeDeadlineSeconds".to_owned()),
         StateReason::Ended(cause) => explain_end(*cause),
-        StateReason::LaunchFailed { node, failure } => ("LaunchFailed", explain_launch(*node, *failure)),
+        StateReason::LaunchFailed { node, failure } => (FailureReason::LaunchFailed.into(), explain_launch(*node, *failure)),
         StateReason::NodeUnreachable { nodes } => {
             let nodes: Vec<String> = nodes.iter().map(|node| node.to_string()).collect();
-            ("NodeUnreachable", format!("no answer from node {}", nodes.join(", ")))
+            (Reason::NodeUnreachable.into(), format!("no answer from node {}", nodes.join(", ")))
         }
-        StateReason::TooManyJobs => ("TooManyJobs", "there are more jobs than one partition takes".to_owned()),
-    }
+        StateReason::TooManyJobs => (Reason::TooManyJobs.into(), "there are more jobs than one partition takes".to_owned()),
+    };
+    (Some(reason), message)
 }
 
-fn explain_end(cause: EndCause) -> (&'static str, String) {
-    match cause {
-        EndCause::Completed => ("Completed", String::new()),
+fn explain_end(cause: EndCause) -> (JobReason, String) {
+    let (reason, message) = match cause {
+        EndCause::Completed => return (Reason::RanksSucceeded.into(), String::new()),
         EndCause::RankFailed { node, rank, outcome } => match outcome {
-            RankOutcome::Exited(status) => ("RankExited", format!("rank {rank} on node {node} exited with status {status}")),
-            RankOutcome::Signalled(signal) => ("RankKilled", format!("rank {rank} on node {node} was killed by signal {signal}")),
-            RankOutcome::NotStarted(number) => ("ProgramNotStarted", format!("rank {rank} on node {node}: {}", system_error(number))),
-            RankOutcome::Aborted(code) => ("Aborted", format!("rank {rank} on node {node} called MPI_Abort with exit code {code}")),
+            RankOutcome::Exited(status) => (FailureReason::RankExited, format!("rank {rank} on node {node} exited with status {status}")),
+            RankOutcome::Signalled(signal) => {
+                (FailureReason::RankKilled, format!("rank {rank} on node {node} was killed by signal {signal}"))
+            }
+            RankOutcome::NotStarted(number) => {
+                (FailureReason::ProgramNotStarted, format!("rank {rank} on node {node}: {}", system_error(number)))
+            }
+            RankOutcome::Aborted(code) => {
+                (FailureReason::Aborted, format!("rank {rank} on node {node} called MPI_Abort with exit code {code}"))
+            }
         },
-        EndCause::SupervisorLost { node } => ("SupervisorLost", format!("the supervisor on node {node} ended before its ranks")),
-        EndCause::NodeLost { node } => ("NodeLost", format!("node {node} was lost")),
-        EndCause::Terminated => ("Cancelled", "it was ended".to_owned()),
-        EndCause::BarrierFailed { node, reason } => {
-            ("BarrierFailed", format!("the ranks cannot find each other, as node {node} says: {}", explain_barrier(reason)))
+        EndCause::SupervisorLost { node } => {
+            (FailureReason::SupervisorLost, format!("the supervisor on node {node} ended before its ranks"))
         }
-    }
+        EndCause::NodeLost { node } => (FailureReason::NodeLost, format!("node {node} was lost")),
+        EndCause::Terminated => (FailureReason::Cancelled, "it was ended".to_owned()),
+        EndCause::BarrierFailed { node, reason } => {
+            let why = explain_barrier(reason);
+            (FailureReason::BarrierFailed, format!("the ranks cannot find each other, as node {node} says: {why}"))
+        }
+    };
+    (reason.into(), message)
 }
 
 const fn explain_barrier(reason: BarrierFailure) -> &'static str {
@@ -313,7 +359,8 @@ mod tests {
         assert!(job.update(status(GangState::Failed, failed.clone()), at(3)));
         assert!(!job.update(status(GangState::Failed, failed), at(4)));
         assert_eq!(job.ended, Some(at(3)));
-        let explanation = Explanation { reason: "RankExited".to_owned(), message: "rank 3 on node 1 exited with status 7".to_owned() };
+        let explanation =
+            Explanation { reason: Some(FailureReason::RankExited.into()), message: "rank 3 on node 1 exited with status 7".to_owned() };
         assert_eq!(job.explanation(), explanation);
         assert!(jobs.at_rest() && jobs.any_failed());
     }

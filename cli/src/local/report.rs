@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use strobe_core::model::{GangState, Instant, Policy, Settings};
+use strobe_crds::parallel_job::FailureReason;
 
 use super::{
     histogram::Figures,
-    jobs::{Explanation, Job, Jobs},
+    jobs::{Explanation, Job, JobReason, Jobs},
     statistics::{NodeStatistics, Statistics},
 };
 
@@ -31,10 +32,10 @@ pub(super) struct Report {
     pub start_up_ms: f64,
     /// Strobes, over all nodes.
     pub strobes: StrobesReport,
-    /// `cgroup`, or `signal` when a node stops its gangs by signals.
-    pub freezer: &'static str,
-    /// `fifo`, or `other` when a node's strobe thread has no real-time priority.
-    pub scheduler: &'static str,
+    /// `cgroup`, or `signal` when a node stops its gangs by signals; none when no agent has said it.
+    pub freezer: Option<&'static str>,
+    /// `fifo`, or `other` when a node's strobe thread has no real-time priority; none when no agent has said it.
+    pub scheduler: Option<&'static str>,
     /// Terms that were appointed.
     pub terms: u64,
     /// The nodes.
@@ -51,8 +52,8 @@ pub(super) struct JobReport {
     pub name: String,
     /// Its last state.
     pub state: String,
-    /// Why, in one word; empty when there is nothing to say.
-    pub reason: String,
+    /// Why, in a word of the custom resources; none when there is nothing to say.
+    pub reason: Option<JobReason>,
     /// Why, for people.
     pub message: String,
     /// From its submission to the first release of its ranks; absent when they were never released.
@@ -73,8 +74,8 @@ pub(super) struct JobReport {
 pub(super) struct FailureReport {
     /// Which life, from 1.
     pub incarnation: u32,
-    /// In one word.
-    pub reason: String,
+    /// In a word of the custom resources.
+    pub reason: Option<JobReason>,
     /// For people.
     pub message: String,
 }
@@ -125,10 +126,10 @@ pub(super) struct NodeReport {
     pub agent_cpu_seconds: f64,
     /// Largest resident size of its agent.
     pub agent_resident_bytes: u64,
-    /// `fifo` or `other`.
-    pub scheduler: String,
-    /// `cgroup` or `signal`.
-    pub freezer: String,
+    /// `fifo` or `other`; none when its agent has never said it.
+    pub scheduler: Option<String>,
+    /// `cgroup` or `signal`; none when its agent has never said it.
+    pub freezer: Option<String>,
     /// Epochs that it acted on.
     pub strobes: u64,
     /// Late ones.
@@ -165,7 +166,6 @@ pub(super) struct RunFacts<'a> {
 impl Report {
     /// Puts a report together.
     pub(super) fn new(facts: &RunFacts<'_>, jobs: &Jobs, statistics: &Statistics) -> Self {
-        let all = |is: fn(&NodeStatistics) -> bool| statistics.nodes().values().all(is);
         let nodes = statistics.nodes().iter().zip(&facts.cpus).map(|((node, known), cpus)| node_report(node.0, known, cpus));
         Self {
             partition: facts.partition.to_owned(),
@@ -179,13 +179,24 @@ impl Report {
             makespan_seconds: makespan(jobs, facts).as_secs_f64(),
             start_up_ms: milliseconds(facts.start_up),
             strobes: strobes(facts.settings, statistics),
-            freezer: if all(|node| node.freezer == "cgroup") { "cgroup" } else { "signal" },
-            scheduler: if all(|node| node.scheduler == "fifo") { "fifo" } else { "other" },
+            freezer: everywhere(statistics, |node| &node.freezer, ["cgroup", "signal"]),
+            scheduler: everywhere(statistics, |node| &node.scheduler, ["fifo", "other"]),
             terms: facts.terms,
             nodes: nodes.collect(),
             interrupted: facts.interrupted,
         }
     }
+}
+
+/// The good word when all nodes that have said one say it, the other when one does not, and none when none has.
+fn everywhere(
+    statistics: &Statistics,
+    word: fn(&NodeStatistics) -> &Option<String>,
+    [good, other]: [&'static str; 2],
+) -> Option<&'static str> {
+    let mut said = statistics.nodes().values().filter_map(|node| word(node).as_deref()).peekable();
+    said.peek()?;
+    Some(if said.all(|word| word == good) { good } else { other })
 }
 
 fn job_report(job: &Job, facts: &RunFacts<'_>) -> JobReport {
@@ -207,7 +218,7 @@ fn job_report(job: &Job, facts: &RunFacts<'_>) -> JobReport {
 
 /// Nobody could say how it ended.
 fn killed_explanation() -> Explanation {
-    Explanation { reason: "Killed".to_owned(), message: "it was killed with the run".to_owned() }
+    Explanation { reason: Some(FailureReason::Cancelled.into()), message: "it was killed with the run".to_owned() }
 }
 
 fn failure_report(incarnation: u32, why: Explanation) -> FailureReport {
@@ -298,9 +309,10 @@ mod tests {
             let report = Report::new(&facts, &jobs, &Statistics::new(1));
             report.jobs.into_iter().map(|job| (job.state, job.reason)).collect::<Vec<_>>()
         };
-        let pair = |state: &str, reason: &str| (state.to_owned(), reason.to_owned());
-        assert_eq!(told(true), [pair("Complete", ""), pair("Failed", "Killed"), pair("Suspended", "")]);
-        assert_eq!(told(false)[1], pair("Running", ""));
+        let pair = |state: &str, reason| (state.to_owned(), reason);
+        let killed = Some(FailureReason::Cancelled.into());
+        assert_eq!(told(true), [pair("Complete", None), pair("Failed", killed), pair("Suspended", None)]);
+        assert_eq!(told(false)[1], pair("Running", None));
     }
 
     #[test]
@@ -341,5 +353,8 @@ mod tests {
             assert!(report.pointer(path).is_some(), "{path} in {report:#}");
         }
         assert_eq!(report["terms"], 2);
+        for path in ["/freezer", "/scheduler", "/nodes/0/freezer", "/nodes/0/scheduler"] {
+            assert!(report.pointer(path).is_some_and(serde_json::Value::is_null), "no agent has said it: {path} in {report:#}");
+        }
     }
 }

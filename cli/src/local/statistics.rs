@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use strobe_core::model::{AgentIncarnation, NodeIncarnation, NodeIndex};
-use strobe_proto::agent::{AgentHello, Counters, Figures, SwitchSample};
+use strobe_proto::agent::{AgentHello, Counters, Figures, SwitchCause, SwitchSample};
 
 use super::{
     histogram::Histogram,
@@ -23,10 +23,10 @@ pub(super) struct Statistics {
 pub(super) struct NodeStatistics {
     /// The newest life of its agent.
     pub agent: AgentIncarnation,
-    /// How its gangs are stopped.
-    pub freezer: String,
-    /// How its strobe thread is scheduled.
-    pub scheduler: String,
+    /// How its gangs are stopped; none until its agent has said who it is.
+    pub freezer: Option<String>,
+    /// How its strobe thread is scheduled; none until its agent has said who it is.
+    pub scheduler: Option<String>,
     /// Its agent's state.
     pub state: String,
     /// The row that it switched to last; none when idle.
@@ -64,7 +64,7 @@ impl Statistics {
             node.earlier_cpu_seconds += std::mem::take(&mut node.cpu_seconds);
             node.agent = agent.incarnation;
         }
-        (node.freezer, node.scheduler) = (hello.freezer.clone(), hello.scheduler.clone());
+        (node.freezer, node.scheduler) = (Some(hello.freezer.clone()), Some(hello.scheduler.clone()));
     }
 
     /// An agent's figures.
@@ -76,10 +76,10 @@ impl Statistics {
         node.clock_bound = node.clock_bound.max(figures.clock_bound_nanoseconds);
         node.resident_bytes = node.resident_bytes.max(figures.agent_resident_bytes);
         node.samples_dropped += figures.samples_dropped;
-        if let Some(last) = figures.samples.last() {
+        if let Some(last) = figures.samples.iter().rfind(|sample| is_epoch(sample)) {
             node.row = last.row;
         }
-        figures.samples.iter().for_each(|sample| self.take_sample(sample));
+        figures.samples.iter().filter(|sample| is_epoch(sample)).for_each(|sample| self.take_sample(sample));
     }
 
     fn take_sample(&mut self, sample: &SwitchSample) {
@@ -122,6 +122,11 @@ impl Statistics {
         self.nodes.values().for_each(|node| add(&mut all, &node.counters()));
         all
     }
+}
+
+/// False for a switch that had another cause than an epoch: such are no part of the distributions.
+fn is_epoch(sample: &SwitchSample) -> bool {
+    matches!(sample.cause(), SwitchCause::Epoch | SwitchCause::Receipt)
 }
 
 impl NodeStatistics {
@@ -180,9 +185,11 @@ mod tests {
     #[test]
     fn only_epochs_that_changed_something_are_switches() {
         let mut statistics = Statistics::new(1);
-        let sample = |epoch, thaw| SwitchSample { term: 1, epoch, acted: 1_000, thawed: 51_000, thaw, ..SwitchSample::default() };
+        let cause = SwitchCause::Epoch.into();
+        let sample = |epoch, thaw| SwitchSample { cause, term: 1, epoch, acted: 1_000, thawed: 51_000, thaw, ..SwitchSample::default() };
         let run = GangRun { gang: 1, incarnation: 1 };
-        statistics.take(agent(1), &figures(2, vec![sample(1, vec![run]), sample(2, Vec::new())]));
+        let hold = SwitchSample { cause: SwitchCause::Hold.into(), ..sample(0, vec![run]) };
+        statistics.take(agent(1), &figures(2, vec![sample(1, vec![run]), sample(2, Vec::new()), hold]));
         assert_eq!((statistics.switch().count(), statistics.skew().epochs()), (1, 2));
         assert!((statistics.switch().figures().max - 50.0).abs() < 0.2);
     }

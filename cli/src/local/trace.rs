@@ -1,4 +1,4 @@
-//! A trace of every switch on every node, in Chrome's trace-event format, which Perfetto opens.
+//! A trace of every switch on every node, whatever its cause, in Chrome's trace-event format, which Perfetto opens.
 //!
 //! A node is a process of the trace, a gang a track in it. It is written as it comes: what is kept is one instant for each
 //! gang and node. A trace that is cut off is still read, for the format needs no closing bracket.
@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use strobe_core::model::{GangRun, NodeIndex};
-use strobe_proto::agent::SwitchSample;
+use strobe_proto::agent::{SwitchCause, SwitchSample};
 
 /// The track of a node's strobes; gangs' are their own numbers, from 1.
 const STROBES: u64 = 0;
@@ -68,7 +68,7 @@ impl<Output: Write> Trace<Output> {
         }
     }
 
-    /// Writes what a node did in one epoch; `name` gives the name of a gang.
+    /// Writes what a node did in one epoch, or for another cause; `name` gives the name of a gang.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -82,14 +82,13 @@ impl<Output: Write> Trace<Output> {
             }
         }
         self.name(node, STROBES, "strobes")?;
-        let row = sample.row.map_or_else(|| "idle".to_owned(), |row| format!("row {row}"));
         let duration = micros(sample.thawed.saturating_sub(sample.acted));
+        let (switch, args) = match other_cause(sample) {
+            None => (sample.row.map_or_else(|| "idle".to_owned(), |row| format!("row {row}")), epoch_arguments(sample)),
+            Some(cause) => (cause.to_owned(), json!({ "cause": cause, "stragglers": sample.stragglers })),
+        };
         self.write(&json!({
-            "name": row, "ph": "X", "pid": process(node), "tid": STROBES, "ts": micros(sample.acted), "dur": duration,
-            "args": {
-                "term": sample.term, "epoch": sample.epoch, "late": sample.late, "missed": sample.missed, "stragglers": sample.stragglers,
-                "afterInstantMicros": sample.due.map(|due| micros(sample.acted.saturating_sub(due))),
-            },
+            "name": switch, "ph": "X", "pid": process(node), "tid": STROBES, "ts": micros(sample.acted), "dur": duration, "args": args,
         }))?;
         if sample.late || sample.stragglers > 0 {
             let what = if sample.stragglers > 0 { "straggler" } else { "late" };
@@ -151,6 +150,28 @@ impl<Output: Write> Trace<Output> {
     }
 }
 
+/// What is told of an epoch.
+fn epoch_arguments(sample: &SwitchSample) -> Value {
+    json!({
+        "term": sample.term, "epoch": sample.epoch, "late": sample.late, "missed": sample.missed, "stragglers": sample.stragglers,
+        "afterInstantMicros": sample.due.map(|due| micros(sample.acted.saturating_sub(due))),
+    })
+}
+
+/// The name of a cause that is no epoch.
+fn other_cause(sample: &SwitchSample) -> Option<&'static str> {
+    match sample.cause() {
+        SwitchCause::Epoch | SwitchCause::Receipt => None,
+        SwitchCause::Table => Some("table"),
+        SwitchCause::Hold => Some("hold"),
+        SwitchCause::Presence => Some("presence"),
+        SwitchCause::Policy => Some("policy"),
+        SwitchCause::Watchdog => Some("watchdog"),
+        SwitchCause::LeftOut => Some("left out"),
+        SwitchCause::Unspecified => Some("unknown"),
+    }
+}
+
 /// Perfetto takes process 0 for the idle one.
 const fn process(node: NodeIndex) -> u32 {
     node.0 as u32 + 1
@@ -175,6 +196,7 @@ mod tests {
     fn sample(epoch: u64, instant: u64, freeze: &[u64], thaw: &[u64]) -> SwitchSample {
         let runs = |gangs: &[u64]| gangs.iter().map(|gang| strobe_proto::agent::GangRun { gang: *gang, incarnation: 1 }).collect();
         SwitchSample {
+            cause: SwitchCause::Epoch.into(),
             term: 1,
             epoch,
             row: Some(0),
@@ -232,6 +254,23 @@ mod tests {
         let intervals: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X" && event["tid"] != STROBES).collect();
         assert_eq!(intervals.len(), 1);
         assert_eq!((intervals[0]["ts"].as_f64(), intervals[0]["dur"].as_f64()), (Some(1_000.0), Some(4_000.0)));
+    }
+
+    #[test]
+    fn a_switch_that_is_no_epoch_is_named_by_its_cause_and_begins_and_ends_what_runs() {
+        let mut bytes = Vec::new();
+        let mut trace = Trace::new(&mut bytes);
+        let because = |cause: SwitchCause, sample| SwitchSample { cause: cause.into(), term: 0, epoch: 0, row: None, ..sample };
+        trace.take(NodeIndex(0), &because(SwitchCause::Watchdog, sample(0, 1_000_000, &[], &[1])), named).unwrap();
+        trace.take(NodeIndex(0), &because(SwitchCause::Hold, sample(0, 2_000_000, &[1], &[])), named).unwrap();
+        trace.take(NodeIndex(0), &because(SwitchCause::Policy, sample(0, 3_000_000, &[], &[1])), named).unwrap();
+        written(trace);
+        let events: Vec<Value> = serde_json::from_slice(&bytes).unwrap();
+        let switches = events.iter().filter(|event| event["ph"] == "X" && event["tid"] == STROBES);
+        let told: Vec<_> = switches.map(|event| (event["name"].as_str().unwrap(), event["args"].get("epoch"))).collect();
+        assert_eq!(told, [("watchdog", None), ("hold", None), ("policy", None)]);
+        let run = events.iter().find(|event| event["name"] == "gang 1" && event["ph"] == "X").unwrap();
+        assert_eq!((run["ts"].as_f64(), run["dur"].as_f64()), (Some(1_020.0), Some(990.0)));
     }
 
     #[test]

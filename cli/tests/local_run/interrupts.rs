@@ -65,6 +65,7 @@ fn a_second_interrupt_ends_at_once_what_would_not_end() {
     let outcome = run.finish();
     assert_eq!(outcome.code, INTERRUPTED, "{outcome:?}");
     let report = report(&scratch);
-    assert_eq!((text(&report, "/jobs/1/state"), text(&report, "/jobs/1/reason")), ("Failed", "Killed"), "{report:#}");
+    assert_eq!((text(&report, "/jobs/1/state"), text(&report, "/jobs/1/reason")), ("Failed", "Cancelled"), "{report:#}");
+    assert_eq!(text(&report, "/jobs/1/message"), "it was killed with the run");
     scratch.assert_nothing_left();
 }

@@ -40,6 +40,8 @@ pub enum Reason {
     PartitionNotReady,
     /// The gang needs more nodes or more CPUs on a node than the partition has.
     ExceedsPartition,
+    /// The partition has as many jobs as it takes.
+    TooManyJobs,
     /// The partition does not admit jobs of this namespace.
     NamespaceNotAllowed,
     /// The namespace would have more ranks than the partition allows it.

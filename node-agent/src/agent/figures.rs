@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use strobe_core::{
     message::AgentState,
     model::{GangSlot, GangSlots, Instant},
-    node::SwitchSample,
+    node::{SwitchCause, SwitchSample},
 };
 use strobe_proto::agent::{self, AgentHello, AgentMessage, agent_message::Message};
 use tokio::sync::mpsc;
@@ -84,7 +84,7 @@ impl Agent {
         let counters = self.strobe.counters();
         self.metrics.update(&counters, &gangs, self.figures.clock);
         let samples: Vec<agent::SwitchSample> =
-            std::mem::take(&mut self.figures.records).iter().filter_map(|record| self.sample(record)).collect();
+            std::mem::take(&mut self.figures.records).iter().map(|record| self.sample(record)).collect();
         let (agent_cpu_seconds, agent_resident_bytes) = own_use();
         let (clock_offset_nanoseconds, clock_bound_nanoseconds) = self.figures.clock.unwrap_or_default();
         let figures = agent::Figures {
@@ -115,28 +115,46 @@ impl Agent {
         self.gangs.iter().map(figures).collect()
     }
 
-    fn sample(&self, record: &SwitchRecord) -> Option<agent::SwitchSample> {
-        let sample = record.sample?;
-        Some(agent::SwitchSample {
+    /// A switch; of one for another cause than an epoch only its own instants are known.
+    fn sample(&self, record: &SwitchRecord) -> agent::SwitchSample {
+        let of_epoch = record.sample.map(|sample| agent::SwitchSample {
             term: sample.term.0,
             epoch: sample.epoch.0,
             row: sample.row.map(|row| row.0.into()),
             at: sample.at.as_nanoseconds(),
             due: sample.due.map(Instant::as_nanoseconds),
-            acted: sample.acted.as_nanoseconds(),
+            late: sample.late,
+            missed: sample.missed,
+            ..agent::SwitchSample::default()
+        });
+        agent::SwitchSample {
+            cause: cause_message(record.cause).into(),
+            acted: record.sample.map_or(record.started_at, |sample| sample.acted).as_nanoseconds(),
             frozen: record.frozen_at.as_nanoseconds(),
             thawed: record.thawed_at.as_nanoseconds(),
             stragglers: record.stragglers,
-            late: sample.late,
-            missed: sample.missed,
             freeze: self.runs_in(record.frozen),
             thaw: self.runs_in(record.thawed),
-        })
+            ..of_epoch.unwrap_or_default()
+        }
     }
 
     fn runs_in(&self, slots: GangSlots) -> Vec<agent::GangRun> {
         let in_slot = |slot: GangSlot| self.gangs.iter().find(|(_, gang)| gang.slot == Some(slot)).map(|(run, _)| (*run).into());
         slots.iter().filter_map(in_slot).collect()
+    }
+}
+
+const fn cause_message(cause: SwitchCause) -> agent::SwitchCause {
+    match cause {
+        SwitchCause::Epoch { .. } => agent::SwitchCause::Epoch,
+        SwitchCause::Receipt { .. } => agent::SwitchCause::Receipt,
+        SwitchCause::Table { .. } => agent::SwitchCause::Table,
+        SwitchCause::Hold => agent::SwitchCause::Hold,
+        SwitchCause::Presence => agent::SwitchCause::Presence,
+        SwitchCause::Policy => agent::SwitchCause::Policy,
+        SwitchCause::Watchdog => agent::SwitchCause::Watchdog,
+        SwitchCause::LeftOut => agent::SwitchCause::LeftOut,
     }
 }
 

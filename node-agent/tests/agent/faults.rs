@@ -10,6 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use strobe_core::model::{Desire, EndCause, GangId, GangIncarnation, GangRun, NodeIndex, RankOutcome, Settings};
+use strobe_proto::agent::SwitchCause;
 
 use crate::{
     RUN,
@@ -179,6 +180,7 @@ async fn a_lost_manager_frees_the_gangs_of_every_other_node_within_the_watchdog(
     eventually("one of two gangs is frozen", || elsewhere.iter().filter(|ranks| ranks.is_frozen()).count() == 1).await;
     nodes.kill_agent(0);
     both_run(&elsewhere).await;
+    nodes.wait_for("the watchdog is told as a cause", |heard| heard.causes.contains(&SwitchCause::Watchdog).then_some(())).await;
     nodes.restart_agent(0).await;
     nodes.command(2, &[gang(RUN, 2, Desire::Run), in_row(gang(OTHER, 2, Desire::Run), 1)]).await;
     finish(&mut nodes, &[RUN, OTHER]).await;

@@ -24,9 +24,11 @@ pub(super) struct Report {
     pub(super) start_up_ms: f64,
     pub(super) strobes: Strobes,
     /// `cgroup` or `signal`.
-    pub(super) freezer: String,
+    #[serde(default)]
+    pub(super) freezer: Option<String>,
     /// `fifo` or `other`.
-    pub(super) scheduler: String,
+    #[serde(default)]
+    pub(super) scheduler: Option<String>,
     pub(super) terms: u64,
     pub(super) nodes: Vec<NodeReport>,
 }
@@ -145,8 +147,8 @@ impl Distributions {
         let events: Vec<Event> = serde_json::from_str(text).context("read the trace")?;
         let mut epochs: BTreeMap<(u64, u64), Vec<f64>> = BTreeMap::new();
         let (mut switches, mut lateness) = (Vec::new(), Vec::new());
-        for event in events.iter().filter(|event| event.ph == "X" && event.tid == STROBES) {
-            // An epoch in which nothing was frozen or thawed has no length.
+        for event in events.iter().filter(|event| event.ph == "X" && event.tid == STROBES && event.args["cause"].is_null()) {
+            // Switches for another cause have no epoch, and say why instead. An epoch in which nothing was frozen or thawed has no length.
             switches.extend(Some(event.dur).filter(|duration| *duration > 0.0));
             lateness.extend(event.args["afterInstantMicros"].as_f64());
             let number = |name: &str| event.args[name].as_u64().with_context(|| format!("a strobe of the trace has no {name}"));
@@ -196,8 +198,8 @@ pub(super) mod tests {
                 switch_micros: Figures { p50: switch_p50, p99: 250.0, max: 900.0 },
                 clock_bound_micros: 40.0,
             },
-            freezer: "cgroup".to_owned(),
-            scheduler: "fifo".to_owned(),
+            freezer: Some("cgroup".to_owned()),
+            scheduler: Some("fifo".to_owned()),
             terms: 1,
             nodes: (0..2).map(|node| NodeReport { node, agent_cpu_seconds: 0.05, agent_resident_bytes: 12_000_000 }).collect(),
         }

@@ -265,7 +265,9 @@ impl Disturbances {
                 stolen_percent: most(|noise| noise.stolen_percent),
                 load: most(|noise| noise.load),
             },
-            degraded: records.iter().any(|record| record.report.freezer != "cgroup" || record.report.scheduler != "fifo"),
+            degraded: records
+                .iter()
+                .any(|record| record.report.freezer.as_deref() != Some("cgroup") || record.report.scheduler.as_deref() != Some("fifo")),
         }
     }
 }
@@ -358,7 +360,7 @@ pub(super) mod tests {
     fn noise_is_not_hidden() {
         let (header, mut records) = (header(), records(1));
         records[3].noise = Noise { other_percent: 1.5, stolen_percent: 1.0, ..Noise::default() };
-        records[4].report.scheduler = "other".to_owned();
+        records[4].report.scheduler = Some("other".to_owned());
         let disturbances = Results::of(&header, &records).disturbances;
         assert_eq!((disturbances.cells, disturbances.disturbed, disturbances.degraded), (records.len(), 1, true));
         assert_eq!(disturbances.most.other_percent, 1.5);

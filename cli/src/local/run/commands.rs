@@ -7,6 +7,7 @@ use strobe_core::{
     message::PartitionReport,
     model::{GangRun, GangState, Instant, NodeIncarnation, NodeIndex, NodePlacement, Term},
 };
+use strobe_crds::parallel_job::Reason;
 use strobe_proto::agent::{AgentHello, AgentMessage, Figures, LaunchFailed, agent_message, authority_message::Message};
 
 use super::{Phase, Run, RunError};
@@ -14,6 +15,7 @@ use crate::local::{
     authority_shell::Command,
     clock,
     event::Event,
+    jobs::JobReason,
     launches::Order,
     session::SessionId,
     trace::{Trace, TraceError},
@@ -203,9 +205,9 @@ impl Run<'_> {
             return;
         }
         let why = job.explanation();
-        let why = match (why.reason.as_str(), why.message.as_str()) {
-            ("" | "Completed", _) => String::new(),
-            (reason, "") => format!(", {reason}"),
+        let why = match (why.reason, why.message.as_str()) {
+            (None | Some(JobReason::State(Reason::RanksSucceeded)), _) => String::new(),
+            (Some(reason), "") => format!(", {reason}"),
             (_, message) => format!(", {message}"),
         };
         let line = match job.state {

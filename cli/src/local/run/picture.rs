@@ -72,7 +72,8 @@ impl Run<'_> {
 
 fn job_line(job: &Job, now: Instant) -> JobLine {
     let why = job.explanation();
-    let mut note = if why.message.is_empty() { why.reason } else { why.message };
+    let word = why.reason.map(|reason| reason.to_string()).unwrap_or_default();
+    let mut note = if why.message.is_empty() { word } else { why.message };
     if job.state == GangState::Complete {
         note.clear();
     }

@@ -40,8 +40,8 @@ fn outcome(report: &Report) -> String {
         if report.jobs.len() == 1 { "job" } else { "jobs" },
         report.makespan_seconds,
         count(report.terms, "term"),
-        report.freezer,
-        report.scheduler,
+        report.freezer.unwrap_or("unknown"),
+        report.scheduler.unwrap_or("unknown"),
     )
 }
 
@@ -97,7 +97,7 @@ mod tests {
         JobReport {
             name: name.to_owned(),
             state: state.to_owned(),
-            reason: String::new(),
+            reason: None,
             message: String::new(),
             submit_to_start_ms: Some(40.2),
             run_seconds: 2.0,
@@ -136,8 +136,8 @@ mod tests {
                 skew_micros,
                 ..StrobesReport::default()
             },
-            freezer: "cgroup",
-            scheduler: "fifo",
+            freezer: Some("cgroup"),
+            scheduler: Some("fifo"),
             terms: 2,
             nodes: vec![node(0), node(1)],
             ..Report::default()

@@ -1,6 +1,6 @@
 //! What the agents of a test have said, and waiting until it gives an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use strobe_core::{
     message::PartitionReport,
@@ -21,7 +21,9 @@ pub(crate) struct Heard {
     pub(crate) figures: BTreeMap<u16, (u64, agent::Figures)>,
     /// What ranks said as they called MPI_Abort.
     pub(crate) last_words: Vec<String>,
-    /// Switches that thawed a gang.
+    /// Why gangs were switched.
+    pub(crate) causes: BTreeSet<agent::SwitchCause>,
+    /// Epochs that thawed a gang.
     pub(super) switches: u64,
 }
 
@@ -43,7 +45,8 @@ impl Heard {
         match message {
             FromAgent::Report(report) => self.report = Some(PartitionReport::try_from(report).expect("a report can be read")),
             FromAgent::Figures(figures) => {
-                self.switches += figures.samples.iter().filter(|sample| !sample.thaw.is_empty()).count() as u64;
+                self.switches += figures.samples.iter().filter(|sample| is_turn(sample)).count() as u64;
+                self.causes.extend(figures.samples.iter().map(|sample| sample.cause()));
                 let count = self.figures.get(&node.0).map_or(0, |(count, _)| *count);
                 self.figures.insert(node.0, (count + 1, figures));
             }
@@ -52,6 +55,11 @@ impl Heard {
             FromAgent::LaunchFailed(failure) => panic!("launch failed: {failure:?}"),
         }
     }
+}
+
+/// True for an epoch that thawed a gang.
+fn is_turn(sample: &agent::SwitchSample) -> bool {
+    !sample.thaw.is_empty() && matches!(sample.cause(), agent::SwitchCause::Epoch | agent::SwitchCause::Receipt)
 }
 
 impl Nodes {
