@@ -27,7 +27,7 @@ mod trace;
 mod view;
 
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -105,8 +105,15 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
     let prepared = manifests::prepare(arguments)?;
     let programs = Programs::find()?;
     // Told now, not after an hour's run.
-    try_output("--report", arguments.report.as_deref())?;
-    try_output("--trace", arguments.trace.as_deref())?;
+    let outputs = [("--report", arguments.report.as_deref()), ("--trace", arguments.trace.as_deref())];
+    let made: Vec<MadeFile> =
+        outputs.into_iter().filter_map(|(option, path)| try_output(option, path?).transpose()).collect::<Result<_, _>>()?;
+    let code = run_prepared(arguments, &prepared, programs)?;
+    made.into_iter().for_each(MadeFile::keep);
+    Ok(code)
+}
+
+fn run_prepared(arguments: &RunArguments, prepared: &Prepared, programs: Programs) -> Result<u8, LocalError> {
     let parent = run_folder::parent(arguments.run_directory.as_deref());
     for line in leftovers::clean(&parent, arguments.cgroup.as_deref()) {
         eprintln!("note: {line}");
@@ -115,7 +122,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
         eprintln!("warning: {warning}");
     }
     let folder = RunFolder::make(&parent, arguments.logs.as_deref())?;
-    let ended = execute(arguments, &prepared, programs, &folder);
+    let ended = execute(arguments, prepared, programs, &folder);
     // Who ends a run has seen its output; the logs are for finding out why something failed.
     let keep = match &ended {
         Ok(ending) if ending.report.interrupted || !ending.failed => Keep::Nothing,
@@ -134,9 +141,34 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
     })
 }
 
-fn try_output(option: &'static str, path: Option<&Path>) -> Result<(), LocalError> {
-    let Some(path) = path else { return Ok(()) };
-    File::create(path).map(drop).map_err(|source| LocalError::Output { option, path: path.to_owned(), source })
+/// Whether the file can be written: it is made where there is none, and what it holds is left until there is something to write.
+fn try_output(option: &'static str, path: &Path) -> Result<Option<MadeFile>, LocalError> {
+    let refused = |source| LocalError::Output { option, path: path.to_owned(), source };
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_made) => Ok(Some(MadeFile(Some(path.to_owned())))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(path).map(|_there| None).map_err(refused)
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// A file that was made to see whether it can be: if the run is given up and nothing was written into it, it goes.
+struct MadeFile(Option<PathBuf>);
+
+impl MadeFile {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for MadeFile {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.as_ref().filter(|path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)) {
+            // An empty file that stays is no harm.
+            let _stays = fs::remove_file(path);
+        }
+    }
 }
 
 fn execute(arguments: &RunArguments, prepared: &Prepared, programs: Programs, folder: &RunFolder) -> Result<Ending, LocalError> {

@@ -193,3 +193,16 @@ fn options_say_what_would_be_right() {
         assert!(stderr.starts_with(&format!("error: {part}")), "{stderr}");
     }
 }
+
+#[test]
+fn outputs_of_a_run_that_does_not_begin_are_neither_left_nor_emptied() {
+    let scratch = Scratch::new();
+    scratch.write("jobs.yaml", &good());
+    scratch.write("earlier.json", "of an earlier run");
+    for report in ["new.json", "earlier.json"] {
+        let stderr = refused_in(&scratch, &["jobs.yaml", "--report", report, "--trace", "no/such/folder/trace.json"]);
+        assert!(stderr.contains("--trace is no/such/folder/trace.json, which cannot be written"), "{stderr}");
+    }
+    assert!(!scratch.path("new.json").exists());
+    assert_eq!(scratch.read("earlier.json"), "of an earlier run");
+}

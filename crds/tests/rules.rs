@@ -162,6 +162,14 @@ fn what_breaks_no_rule_is_taken_by_both() {
 }
 
 #[test]
+fn a_time_of_nothing_is_refused_by_both_with_the_range() {
+    let (object, new) = stored::<Partition>(&partition_with(&json!({ "clockTolerance": "0s" })));
+    let rule = PartitionRule::ClockToleranceRange;
+    assert_eq!(names(&partition::violations(&object)), [rule.name()], "in Rust");
+    assert_eq!(evaluate_cel::<Partition>(&new, None), [rule.cel().message], "in CEL");
+}
+
+#[test]
 fn nodes_and_template_may_change_only_at_rest() {
     let at = |suspend: bool, pods: u32| {
         move |job: &mut Value| {

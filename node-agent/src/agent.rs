@@ -121,8 +121,14 @@ struct Sources {
 /// When it cannot begin: a socket, a file, a certificate or the strobe thread is refused.
 pub async fn run(bootstrap: Bootstrap) -> Result<(), AgentError> {
     let (mut agent, mut sources) = Agent::begin(bootstrap).await?;
-    agent.adopt(&mut sources).await?;
-    let listening = agent.listen().await?;
+    let listening = match agent.start_serving(&mut sources).await {
+        Ok(listening) => listening,
+        Err(error) => {
+            // What an earlier life left stays, with its supervisors; what this one has made for itself goes.
+            agent.leave();
+            return Err(error);
+        }
+    };
     println!("{}", serde_json::to_string(&listening).expect("two numbers are JSON"));
     while !agent.is_over() {
         agent.turn(&mut sources).await?;
@@ -157,6 +163,7 @@ impl Agent {
         let configuration =
             MemberConfiguration { partition: bootstrap.partition, node: own.node, incarnation: own.incarnation, sealed, settings };
         let member = Member::new(configuration, &mut member_effects);
+        let reports = register(reports).map_err(AgentError::Register)?;
         let owner = bootstrap.owner.map(open_process).transpose().map_err(AgentError::Owner)?;
         let agent = Self {
             cgroups: open_cgroups(&bootstrap),
@@ -184,8 +191,12 @@ impl Agent {
             events: event_sender,
             ending: false,
         };
-        let reports = register(reports).map_err(AgentError::Register)?;
         Ok((agent, Sources { events, control, reports, owner }))
+    }
+
+    async fn start_serving(&mut self, sources: &mut Sources) -> Result<Listening, AgentError> {
+        self.adopt(sources).await?;
+        self.listen().await
     }
 
     /// Serves the contract and the metrics.

@@ -58,6 +58,9 @@ pub enum SettingsError {
     /// The watchdog would fire before the manager's lease is over.
     #[error("watchdog must be longer than suspicion")]
     Watchdog,
+    /// An agent whose clock may be off by nothing would never be synchronised.
+    #[error("clockTolerance must be longer than 0")]
+    ClockTolerance,
     /// A node would be lost before it is suspected.
     #[error("nodeLost must be at least suspicion")]
     NodeLost,
@@ -91,6 +94,7 @@ impl Settings {
             (!self.lead.is_zero() && self.lead < self.suspicion, SettingsError::Lead),
             (!self.heartbeat.is_zero() && 2 * self.heartbeat <= self.suspicion, SettingsError::Heartbeat),
             (self.watchdog > self.suspicion, SettingsError::Watchdog),
+            (!self.clock_tolerance.is_zero(), SettingsError::ClockTolerance),
             (self.node_lost >= self.suspicion, SettingsError::NodeLost),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
@@ -120,6 +124,7 @@ mod tests {
             (Settings { lead: good.suspicion, ..good.clone() }, SettingsError::Lead),
             (Settings { heartbeat: Duration::from_secs(2), ..good.clone() }, SettingsError::Heartbeat),
             (Settings { watchdog: good.suspicion, ..good.clone() }, SettingsError::Watchdog),
+            (Settings { clock_tolerance: Duration::ZERO, ..good.clone() }, SettingsError::ClockTolerance),
             (Settings { node_lost: Duration::from_secs(1), ..good.clone() }, SettingsError::NodeLost),
         ];
         for (settings, error) in bad {

@@ -176,6 +176,7 @@ pub(crate) async fn closing_waits_until_the_writer_has_stopped<F: Fabric>() {
         if point.bytes == 13 {
             shown.store(true, Ordering::SeqCst);
             entered.send(()).unwrap();
+            // No event tells that the closing waits: a fabric may block in it, so that nothing could let the writer go then.
             std::thread::sleep(Duration::from_millis(100));
             shown.store(false, Ordering::SeqCst);
         }

@@ -16,7 +16,7 @@ use strobe_proto::{
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
-    Request, Response, Status, Streaming,
+    Code, Request, Response, Status, Streaming,
     transport::{Certificate, Identity, Server, ServerTlsConfig},
 };
 
@@ -99,6 +99,8 @@ impl Agent for Service {
         tokio::spawn(async move {
             match take_all(messages, &events).await {
                 Ok(()) => tracing::info!("the authority has closed its session"),
+                // An authority that dies closes nothing: its successor, or the owner's end, is told otherwise.
+                Err(status) if is_broken_connection(&status) => tracing::info!(%status, "the authority's session is broken"),
                 Err(status) => tracing::warn!(%status, "the authority's session is over"),
             }
         });
@@ -162,6 +164,12 @@ async fn take_all(mut messages: Streaming<AuthorityMessage>, events: &mpsc::Send
         }
     }
     Ok(())
+}
+
+/// True when the connection broke, and nobody said anything wrong. tonic has no code of its own for it: a reset or an end within a
+/// stream is "unknown", and a cancelled one "cancelled".
+fn is_broken_connection(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Cancelled | Code::Unavailable)
 }
 
 fn event_of(message: Message) -> Result<Event, ConvertError> {

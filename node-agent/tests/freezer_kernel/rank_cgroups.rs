@@ -28,12 +28,15 @@ fn busy_processes_stop_and_go_on() {
     cgroup.freeze().unwrap();
     eventually("the gang is frozen", || cgroup.state().unwrap().frozen);
     let used = cgroup.cpu_time().unwrap();
-    thread::sleep(Duration::from_millis(30));
+    // The machine has time to run them: another process computes meanwhile.
+    let (beside, _runs) = scratch.busy_gang("gang-2");
+    eventually("what is not frozen uses the CPU", || beside.cpu_time().unwrap() > Duration::from_millis(30));
     assert_eq!(cgroup.cpu_time().unwrap(), used, "frozen processes use no CPU");
 
     cgroup.thaw().unwrap();
     eventually("the gang uses the CPU again", || cgroup.cpu_time().unwrap() > used);
     assert!(!cgroup.state().unwrap().frozen);
+    beside.remove(PATIENCE).unwrap();
     cgroup.remove(PATIENCE).unwrap();
 }
 
