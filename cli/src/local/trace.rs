@@ -74,10 +74,15 @@ impl<Output: Write> Trace<Output> {
     /// When it cannot be written.
     pub(super) fn take(&mut self, node: NodeIndex, sample: &SwitchSample, name: impl Fn(GangRun) -> String) -> io::Result<()> {
         for run in sample.freeze.iter().copied().map(GangRun::from) {
-            self.stop(node, run, sample.frozen, &name)?;
+            // One that was frozen before its release has run only since.
+            if self.running.get(&(node, run)).is_some_and(|since| *since <= sample.frozen) {
+                self.stop(node, run, sample.frozen, &name)?;
+            }
         }
         for run in sample.thaw.iter().copied().map(GangRun::from) {
-            if !self.over.contains_key(&run) {
+            // A gang that appears is thawed before it is released, and runs nothing yet.
+            let begins = sample.cause() != SwitchCause::Presence || self.released.contains(&(node, run));
+            if begins && !self.over.contains_key(&run) {
                 self.running.entry((node, run)).or_insert(sample.thawed);
             }
         }
