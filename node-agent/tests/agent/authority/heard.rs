@@ -46,7 +46,7 @@ impl Heard {
             FromAgent::Report(report) => self.report = Some(PartitionReport::try_from(report).expect("a report can be read")),
             FromAgent::Figures(figures) => {
                 self.switches += figures.samples.iter().filter(|sample| is_turn(sample)).count() as u64;
-                self.causes.extend(figures.samples.iter().map(|sample| sample.cause()));
+                self.causes.extend(figures.samples.iter().map(agent::SwitchSample::cause));
                 let count = self.figures.get(&node.0).map_or(0, |(count, _)| *count);
                 self.figures.insert(node.0, (count + 1, figures));
             }
