@@ -378,7 +378,7 @@ mod tests {
         jobs.reported(run, GangPhase::Ended(cause));
         jobs.get_mut(GangId(1)).unwrap().update(status(GangState::Failed, StateReason::Ended(cause)), Instant::from_nanoseconds(1));
         let message = "rank 3 on node 1 called MPI_Abort with exit code -7".to_owned();
-        assert_eq!(told(&jobs), Explanation { reason: "Aborted".to_owned(), message: message.clone() });
+        assert_eq!(told(&jobs), Explanation { reason: Some(FailureReason::Aborted.into()), message: message.clone() });
         for words in ["", "no convergence", "and another rank"] {
             jobs.aborted(run, words.to_owned());
         }
@@ -389,7 +389,7 @@ mod tests {
     fn a_barrier_that_failed_is_told_with_its_reason() {
         let cause = EndCause::BarrierFailed { node: NodeIndex(2), reason: BarrierFailure::MemoryFull };
         let message = "the ranks cannot find each other, as node 2 says: global memory has no room for their keys".to_owned();
-        assert_eq!(explain_end(cause), ("BarrierFailed", message));
+        assert_eq!(explain_end(cause), (FailureReason::BarrierFailed.into(), message));
     }
 
     #[test]
