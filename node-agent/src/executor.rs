@@ -8,6 +8,7 @@
 
 pub mod limits;
 mod outcome;
+mod pause;
 mod table;
 
 use std::time::Duration;
@@ -18,7 +19,8 @@ pub use outcome::{LateFreezes, SwitchCounters, SwitchOutcome};
 
 use crate::freezer::{Commanded, Freezer, Observed};
 use crate::sys::clock::{monotonic_now, sleep_until};
-use limits::{PAUSE_FIRST, PAUSE_LONGEST, STRAGGLER_BOUND_MAX};
+use limits::STRAGGLER_BOUND_MAX;
+use pause::Pauses;
 use table::FreezerTable;
 
 /// What to switch on this node.
@@ -42,6 +44,7 @@ pub struct Executor {
     straggling_since: [Instant; limits::GANGS_MAX],
     /// Thaws that were ordered and withheld because a freeze failed.
     owed: GangSlots,
+    pauses: Pauses,
     counters: SwitchCounters,
 }
 
@@ -62,6 +65,7 @@ impl Executor {
             straggling: GangSlots::EMPTY,
             straggling_since: [Instant::ORIGIN; limits::GANGS_MAX],
             owed: GangSlots::EMPTY,
+            pauses: Pauses::new(),
             counters: SwitchCounters::NONE,
         }
     }
@@ -200,20 +204,20 @@ impl Executor {
         taken
     }
 
-    /// Looks at the gangs again and again, with growing sleeps between, until all are frozen or the bound is over; those
-    /// that are not frozen then straggle.
+    /// Sleeps and looks at the gangs, again and again, until all are frozen or the bound is over; those that are not frozen
+    /// then straggle, and teach nothing.
     fn await_frozen(&mut self, slots: GangSlots, bound: Duration, outcome: &mut SwitchOutcome) {
         let deadline = outcome.freeze_written_at + bound.min(STRAGGLER_BOUND_MAX);
-        let mut pause = PAUSE_FIRST;
-        let mut pending = self.still_running(slots, outcome);
-        while !pending.is_empty() {
-            let now = monotonic_now();
-            if now >= deadline {
+        let mut pending = slots;
+        for pause in self.pauses.sleeps() {
+            if pending.is_empty() || (outcome.looks > 0 && monotonic_now() >= deadline) {
                 break;
             }
-            sleep_until((now + pause).min(deadline));
-            pause = (pause * 2).min(PAUSE_LONGEST);
+            sleep_until((monotonic_now() + pause).min(deadline));
             pending = self.still_running(pending, outcome);
+        }
+        if pending.is_empty() {
+            self.pauses.learn(outcome.looks);
         }
         for slot in pending.iter() {
             self.straggling_since[usize::from(slot.0)] = outcome.freeze_written_at;

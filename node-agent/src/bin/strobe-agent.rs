@@ -26,8 +26,9 @@ fn main() -> anyhow::Result<()> {
         .log_internal_errors(false)
         .init();
     let bootstrap = Bootstrap::from_standard_input()?;
-    // Two threads: one for the agent's own loop, one for TLS and gRPC. The strobe has a thread of its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // One thread for the agent's loop, TLS and gRPC: every further one that a message is handed to takes the CPU from a rank
+    // once more. The strobe has a thread of its own, and what blocks for long has others.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(agent::run(bootstrap))?;
     Ok(())
 }
