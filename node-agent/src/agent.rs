@@ -15,6 +15,7 @@ mod figures;
 mod files;
 mod frames;
 mod gang;
+mod idle;
 mod killing;
 mod launch;
 mod limits;
@@ -96,6 +97,7 @@ struct Agent {
     report: Option<PartitionReport>,
     figures: FigureCollector,
     state: AgentState,
+    idle: idle::IdleRequest,
     metrics: metrics::Metrics,
     events: mpsc::Sender<Event>,
     ending: bool,
@@ -188,6 +190,7 @@ impl Agent {
             report: None,
             figures: FigureCollector::default(),
             state: AgentState::Unsealed,
+            idle: idle::IdleRequest::default(),
             events: event_sender,
             ending: false,
         };

@@ -254,6 +254,10 @@ impl Agent {
     pub(super) fn configure(&mut self, run: GangRun, slot: GangSlot) {
         let gang = self.gangs.entry(run).or_default();
         gang.slot = Some(slot);
+        if gang.removal != Removal::None {
+            // Its supervisor was never told what to run, and was killed when this life of the agent began.
+            return self.member_hears(MemberInput::SupervisorLost(run));
+        }
         // No rank has begun unless the supervisor was taken over from an earlier life of this agent.
         if gang.hello.as_ref().is_none_or(|hello| !hello.configured) && gang.shared_memory.is_none() {
             gang.shared_memory = SharedMemory::before_the_gang();
@@ -265,13 +269,18 @@ impl Agent {
                 Ok(cgroup) => gang.cgroup = Some(cgroup),
                 Err(error) => {
                     tracing::error!(%run, error = &error as &dyn std::error::Error, "no rank cgroup: the gang cannot run here");
-                    self.pending.push_back(Pending::Member(MemberInput::SupervisorLost(run)));
-                    return;
+                    return self.member_hears(MemberInput::SupervisorLost(run));
                 }
             }
         }
         self.insert_cgroup_freezer(run);
+        self.ask_for_awake_cpus();
         self.supervisor_may_begin(run);
+    }
+
+    fn ask_for_awake_cpus(&mut self) {
+        let in_turns = self.gangs.values().filter(|gang| gang.slot.is_some() && gang.removal == Removal::None).count();
+        self.idle.for_gangs(in_turns);
     }
 
     fn insert_cgroup_freezer(&mut self, run: GangRun) {
@@ -319,6 +328,7 @@ impl Agent {
             // The receiver is gone only when the agent ends.
             let _agent_ends = events.blocking_send(Event::GangGone { run, cpu_seconds });
         });
+        self.ask_for_awake_cpus();
     }
 
     pub(super) fn gang_gone(&mut self, run: GangRun, cpu_seconds: f64) {

@@ -122,7 +122,7 @@ impl Agent {
         }
     }
 
-    fn member_hears(&mut self, input: MemberInput) {
+    pub(super) fn member_hears(&mut self, input: MemberInput) {
         self.pending.push_back(Pending::Member(input));
     }
 

@@ -11,8 +11,13 @@ mod metrics;
 mod observe;
 mod session;
 
+use std::path::Path;
+
 use authority::{Nodes, gang};
 use strobe_core::model::{Desire, EndCause, GangId, GangIncarnation, GangRun, NodeIndex, RankIndex, RankOutcome};
+
+/// Held open by whoever asks that idle CPUs stay awake.
+const LATENCY: &str = "/dev/cpu_dma_latency";
 
 const RUN: GangRun = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
 
@@ -62,6 +67,40 @@ async fn two_gangs_share_one_cpu_in_turns() {
     nodes.wait_for("both gangs end", |heard| heard.ended(RUN).and(heard.ended(other))).await;
     nodes.wait_for_switches(4).await;
     assert_eq!(nodes.output_lines(), ["[job-1.0] done", "[job-2.0] done"]);
+    nodes.stop().await;
+}
+
+/// Whether a process holds the request that idle CPUs stay awake.
+fn keeps_cpus_awake(process: u32) -> bool {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).expect("an agent of the test's own can be looked at");
+    descriptors.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|file| file == Path::new(LATENCY)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_cpus_are_kept_awake_while_gangs_take_turns() {
+    let permitted = std::fs::OpenOptions::new().write(true).open(LATENCY).is_ok();
+    if !permitted {
+        eprintln!("{LATENCY} cannot be used here: only that the agent does without it is tested");
+    }
+    let other = GangRun { gang: GangId(2), incarnation: GangIncarnation(1) };
+    let gangs = [gang(RUN, 1, Desire::Run), authority::in_row(gang(other, 1, Desire::Run), 1)];
+    let mut nodes = Nodes::start(1).await;
+    let agent = nodes.agent_process(0);
+    let until = |file: &str| format!("echo begun; while test ! -e {}; do :; done", nodes.path().join(file).display());
+    let scripts = [until("first"), until("second")];
+    nodes.command(1, &gangs[..1]).await;
+    nodes.launch(RUN, 1, &scripts[0]).await;
+    nodes.wait_for_output(RUN, 1).await;
+    assert!(!keeps_cpus_awake(agent), "one gang is not switched");
+    nodes.plan(2, &gangs).await;
+    nodes.launch(other, 1, &scripts[1]).await;
+    nodes.wait_for_output(other, 1).await;
+    assert_eq!(keeps_cpus_awake(agent), permitted);
+    std::fs::write(nodes.path().join("first"), "").unwrap();
+    nodes.wait_for("the first gang ends", |heard| heard.ended(RUN)).await;
+    assert!(!keeps_cpus_awake(agent), "one gang is left");
+    std::fs::write(nodes.path().join("second"), "").unwrap();
+    nodes.wait_for("the other gang ends", |heard| heard.ended(other)).await;
     nodes.stop().await;
 }
 
