@@ -34,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-pub use bootstrap::{Bootstrap, BootstrapError, Listening};
+pub use bootstrap::{BootstrapError, bootstrap_from_standard_input};
 pub use error::AgentError;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use strobe_core::{
@@ -50,7 +50,10 @@ use strobe_fabric::{
     tcp::{TcpOptions, TcpTransport},
     transport::{Delivery, Endpoint, LinkId},
 };
-use strobe_proto::agent::AgentMessage;
+use strobe_proto::{
+    agent::AgentMessage,
+    bootstrap::{Bootstrap, Listening},
+};
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
 use crate::{

@@ -1,8 +1,10 @@
-//! The gRPC contract between the authority and the agents, and its translation from and to the core's types.
+//! The contract between the authority and the agents: how an agent is started, the gRPC messages, and their translation from
+//! and to the core's types.
 //!
 //! The generated messages stay on the wire: everything else uses the core's types, and every field that comes from the
 //! wire is checked as it is translated.
 
+pub mod bootstrap;
 mod convert;
 
 pub use convert::{ConvertError, partition_bytes, partition_uid};

@@ -4,14 +4,14 @@ use std::{
     fs::OpenOptions,
     io,
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
 };
 
 use rustix::process::getpid;
-use serde::{Deserialize, Serialize};
 use strobe_core::model::{AgentIncarnation, CpuIndex, NodeIncarnation, NodeIndex, PartitionUid, Settings};
 use strobe_fabric::identity::CertificateBundle;
+use strobe_proto::bootstrap::{Bootstrap, Listening};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -79,15 +79,6 @@ pub(super) struct AgentOptions {
     pub process_file: PathBuf,
 }
 
-/// Where an agent listens, as it says itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(super) struct Listening {
-    /// Port of the gRPC contract.
-    pub session_port: u16,
-    /// Port of the metrics.
-    pub metrics_port: u16,
-}
-
 /// Why an agent did not begin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentStartError {
@@ -118,24 +109,6 @@ pub(crate) enum AgentStartError {
         #[source]
         source: serde_json::Error,
     },
-}
-
-/// What an agent is told on its standard input: its private key must be seen neither in the process list nor on a disk.
-#[derive(Serialize)]
-struct Bootstrap<'a> {
-    partition: PartitionUid,
-    node: NodeIndex,
-    incarnation: AgentIncarnation,
-    settings: &'a Settings,
-    cpus: &'a [CpuIndex],
-    address: IpAddr,
-    directory: &'a Path,
-    cgroup: Option<&'a str>,
-    supervisor: &'a Path,
-    owner: Option<i32>,
-    certificate_pem: &'a str,
-    key_pem: &'a str,
-    roots_pem: &'a str,
 }
 
 impl Programs {
@@ -199,16 +172,16 @@ fn document(options: &AgentOptions, incarnation: AgentIncarnation) -> Vec<u8> {
         partition: options.partition,
         node: options.node,
         incarnation,
-        settings: &options.settings,
-        cpus: &options.cpus,
+        settings: options.settings.clone(),
+        cpus: options.cpus.clone(),
         address: ADDRESS,
-        directory: &options.directory,
-        cgroup: options.cgroup.as_deref(),
-        supervisor: &options.programs.supervisor,
+        directory: options.directory.clone(),
+        cgroup: options.cgroup.clone(),
+        supervisor: options.programs.supervisor.clone(),
         owner: Some(getpid().as_raw_nonzero().get()),
-        certificate_pem: &options.certificate.certificate_pem,
-        key_pem: &options.certificate.key_pem,
-        roots_pem: &options.certificate.roots_pem,
+        certificate_pem: options.certificate.certificate_pem.clone(),
+        key_pem: options.certificate.key_pem.clone(),
+        roots_pem: options.certificate.roots_pem.clone(),
     };
     serde_json::to_vec(&bootstrap).expect("numbers, texts and paths that were made from texts are JSON")
 }

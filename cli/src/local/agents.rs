@@ -7,11 +7,14 @@
 use std::{collections::BTreeSet, process::ExitStatus};
 
 use strobe_core::model::{AgentIncarnation, Instant, NodeIncarnation, NodeIndex};
-use strobe_proto::agent::{AddressBook, AgentHello, NodeAddress, authority_message::Message};
+use strobe_proto::{
+    agent::{AddressBook, AgentHello, NodeAddress, authority_message::Message},
+    bootstrap::Listening,
+};
 use tokio::sync::mpsc;
 
 use super::{
-    agent_process::{self, AgentOptions, AgentStartError, Listening},
+    agent_process::{self, AgentOptions, AgentStartError},
     cgroup::RunCgroup,
     event::Event,
     limits::{AGENT_START_ATTEMPTS, LIVED_LONG, RESTART_BACK_OFF, RESTART_BACK_OFF_MAX, SESSION_AGAIN},

@@ -3,10 +3,10 @@
 use std::process::ExitStatus;
 
 use strobe_core::model::{GangId, GangRun, NodeIncarnation, NodeIndex};
-use strobe_proto::agent::AgentMessage;
+use strobe_proto::{agent::AgentMessage, bootstrap::Listening};
 
 use super::{
-    agent_process::{AgentStartError, Listening},
+    agent_process::AgentStartError,
     session::{SessionError, SessionId},
 };
 

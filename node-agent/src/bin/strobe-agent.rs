@@ -2,7 +2,7 @@
 //! it has to know from its standard input.
 
 use clap::Parser;
-use strobe_node_agent::agent::{self, Bootstrap};
+use strobe_node_agent::agent;
 use tracing_subscriber::EnvFilter;
 
 /// The agent of a node of a Strobe partition.
@@ -25,7 +25,7 @@ fn main() -> anyhow::Result<()> {
         .with_ansi(false)
         .log_internal_errors(false)
         .init();
-    let bootstrap = Bootstrap::from_standard_input()?;
+    let bootstrap = agent::bootstrap_from_standard_input()?;
     // One thread for the agent's loop, TLS and gRPC: every further one that a message is handed to takes the CPU from a rank
     // once more. The strobe has a thread of its own, and what blocks for long has others.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

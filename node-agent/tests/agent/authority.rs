@@ -17,12 +17,12 @@ use strobe_core::model::{
     PlannedGang, Settings, Term, TermRecord,
 };
 use strobe_fabric::{authority::LocalAuthority, identity::PeerIdentity};
-use strobe_node_agent::agent::{Bootstrap, Listening};
 use strobe_proto::{
     VERSIONS,
     agent::{
         self, AgentMessage, AuthorityMessage, agent_client::AgentClient, agent_message::Message as FromAgent, authority_message::Message,
     },
+    bootstrap::{Bootstrap, Listening},
     partition_bytes,
 };
 use tokio::sync::mpsc;
