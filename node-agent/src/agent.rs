@@ -5,7 +5,6 @@
 //! killed processes to be gone) runs beside it and comes back as an event.
 
 mod addresses;
-mod back_off;
 mod barrier;
 mod bootstrap;
 mod effects;
@@ -31,7 +30,6 @@ use std::{
     net::SocketAddr,
     os::fd::OwnedFd,
     sync::Arc,
-    time::Duration,
 };
 
 pub use bootstrap::{BootstrapError, bootstrap_from_standard_input};
@@ -63,16 +61,11 @@ use crate::{
 };
 use addresses::AddressBook;
 use barrier::Barriers;
-use event::{EVENTS_MAX, Event};
+use event::Event;
 use figures::FigureCollector;
 use files::Files;
 use gang::Gang;
-
-/// Keys that the strobe thread keeps at a time: one for each node of the largest partition, in two terms.
-const DATAGRAM_KEYS_MAX: usize = 2 * strobe_core::limits::MEMBERS_MAX;
-
-/// How long the supervisors that an earlier life left are waited for.
-const ADOPTION_TIME_MAX: Duration = Duration::from_secs(2);
+use limits::{DATAGRAM_KEYS_MAX, EVENTS_MAX};
 
 /// See the module.
 struct Agent {

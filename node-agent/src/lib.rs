@@ -1,6 +1,7 @@
 //! Library shared by the agent and the supervisor.
 
 pub mod agent;
+mod back_off;
 pub mod cgroup;
 pub mod executor;
 pub mod freezer;

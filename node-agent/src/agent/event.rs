@@ -8,9 +8,6 @@ use tokio::sync::mpsc;
 
 use super::{addresses::AddressBook, supervisors::SupervisorEvent};
 
-/// Events that wait for the agent's loop; further sources wait.
-pub(super) const EVENTS_MAX: usize = 1024;
-
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Event {

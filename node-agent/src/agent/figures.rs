@@ -10,14 +10,11 @@ use strobe_core::{
 use strobe_proto::agent::{self, AgentHello, AgentMessage, agent_message::Message};
 use tokio::sync::mpsc;
 
-use super::Agent;
+use super::{
+    Agent,
+    limits::{FIGURES_PERIOD, RECORDS_BETWEEN_FIGURES_MAX},
+};
 use crate::strobe_thread::{StrobeCounters, SwitchRecord};
-
-/// Period of the figures. In a cluster they are combined, and slower.
-const FIGURES_PERIOD: Duration = Duration::from_millis(200);
-
-/// Records between two figures. Further ones are dropped and counted.
-const RECORDS_MAX: usize = 4096;
 
 /// Records since the last figures.
 #[derive(Debug, Default)]
@@ -39,7 +36,7 @@ impl FigureCollector {
         if let Some(SwitchSample { at, due: Some(due), bound: Some(bound), .. }) = record.sample {
             self.clock = Some((at.signed_nanoseconds_from(due), u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)));
         }
-        if self.records.len() == RECORDS_MAX {
+        if self.records.len() == RECORDS_BETWEEN_FIGURES_MAX {
             self.dropped += 1;
         } else {
             self.records.push_back(*record);

@@ -25,13 +25,8 @@ use super::{
 };
 use crate::{
     cgroup::{RankCgroup, process_of},
-    supervisor::limits::LAST_OUTPUT,
     supervisor_protocol::{Configure, Freezer, Hello, KeySpace, LaunchProtocol, PeerTable, Rank},
 };
-
-/// How long a supervisor may live on once its ranks are gone: longer than it waits for a slow reader of the last output and
-/// for what its ranks left behind. Past it it is killed, and what it still holds is lost.
-pub(super) const SUPERVISOR_END_MAX: Duration = LAST_OUTPUT.saturating_add(Duration::from_secs(5));
 
 /// A gang on this node, from its launch until the authority says that its life is over everywhere.
 #[derive(Debug, Default)]

@@ -12,11 +12,9 @@ use rustix::{
 };
 use strobe_core::model::GangRun;
 
-use super::back_off::BackOff;
+use super::limits::KILL_TIME_MAX;
+use crate::back_off::BackOff;
 use crate::cgroup::{CgroupError, RankCgroup, is_gone, process_of};
-
-/// How long killed ranks are waited for before it is said that they do not go; they are waited for again then.
-pub(super) const KILL_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A rank that is stopped and killed by signals: it leads a process group.
 #[derive(Debug)]

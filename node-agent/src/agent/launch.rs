@@ -14,11 +14,12 @@ use strobe_core::{
 use strobe_proto::agent::{AgentMessage, LaunchFailed, LocalGang, agent_message};
 
 use super::{
-    ADOPTION_TIME_MAX, Agent, AgentError, Pending, Sources,
+    Agent, AgentError, Pending, Sources,
     event::Event,
     files::{FilesError, StartedGang},
-    gang::{Gang, LaunchRefusal, Launched, PeerEntry, Removal, SUPERVISOR_END_MAX, SupervisorProcess},
-    killing::{KILL_TIME_MAX, kill_and_remove, kill_groups},
+    gang::{Gang, LaunchRefusal, Launched, PeerEntry, Removal, SupervisorProcess},
+    killing::{kill_and_remove, kill_groups},
+    limits::{ADOPTION_TIME_MAX, KILL_TIME_MAX, SUPERVISOR_END_MAX},
     shared_memory::SharedMemory,
     supervisors,
 };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::supervisor::limits::LAST_OUTPUT;
+
 /// Files of shared memory that are noted of one gang on one node. Further ones stay when its ranks are killed.
 pub(super) const SHARED_MEMORY_FILES_MAX: usize = 64;
 /// Between the first and the second look at what a gang's ranks have mapped; doubled at every further one. A file that is made
@@ -9,3 +11,44 @@ pub(super) const SHARED_MEMORY_FILES_MAX: usize = 64;
 pub(super) const SHARED_MEMORY_LOOK_MIN: Duration = Duration::from_millis(400);
 /// Longest time between two looks: reading the mappings of a rank takes some ten microseconds of its node's CPUs.
 pub(super) const SHARED_MEMORY_LOOK_MAX: Duration = Duration::from_secs(60);
+
+/// Keys that the strobe thread keeps at a time: one for each node of the largest partition, in two terms.
+pub(super) const DATAGRAM_KEYS_MAX: usize = 2 * strobe_core::limits::MEMBERS_MAX;
+
+/// How long the supervisors that an earlier life left are waited for.
+pub(super) const ADOPTION_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Events that wait for the agent's loop; further sources wait.
+pub(super) const EVENTS_MAX: usize = 1024;
+
+/// Period of the figures. In a cluster they are combined, and slower.
+pub(super) const FIGURES_PERIOD: Duration = Duration::from_millis(200);
+
+/// Records between two figures. Further ones are dropped and counted.
+pub(super) const RECORDS_BETWEEN_FIGURES_MAX: usize = 4096;
+
+/// How long a supervisor may live on once its ranks are gone: longer than it waits for a slow reader of the last output and
+/// for what its ranks left behind. Past it it is killed, and what it still holds is lost.
+pub(super) const SUPERVISOR_END_MAX: Duration = LAST_OUTPUT.saturating_add(Duration::from_secs(5));
+
+/// How long killed ranks are waited for before it is said that they do not go; they are waited for again then.
+pub(super) const KILL_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Messages that wait to be sent in a session. Reports replace each other and figures are dropped beyond.
+pub(super) const SESSION_MESSAGES_MAX: usize = 64;
+
+/// Messages to one supervisor that wait for its task. A further one closes the connection: a supervisor that does not
+/// read is taken over again by its next connection.
+pub(super) const SUPERVISOR_MESSAGES_MAX: usize = 256;
+
+/// Connections that wait to be accepted.
+pub(super) const SUPERVISORS_BACKLOG: i32 = 128;
+
+/// How long a connection may say nothing at first. Past it it is closed; a supervisor connects again.
+pub(super) const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long after its grace a gang is killed by its cgroup, should its supervisor not have done it.
+pub(super) const GRACE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Connections whose first message has not come. A further one is closed: supervisors try again, and these have their time.
+pub(super) const STRANGERS_MAX: usize = 128;

@@ -20,10 +20,7 @@ use tonic::{
     transport::{Certificate, Identity, Server, ServerTlsConfig},
 };
 
-use super::{addresses::address_book, event::Event};
-
-/// Messages that wait to be sent in a session. Reports replace each other and figures are dropped beyond.
-const OUTGOING_MAX: usize = 64;
+use super::{addresses::address_book, event::Event, limits::SESSION_MESSAGES_MAX};
 
 /// What an authority must have in common with the agent.
 #[derive(Debug)]
@@ -93,7 +90,7 @@ impl Agent for Service {
         self.check_authority(&request)?;
         let mut messages = request.into_inner();
         self.check_hello(messages.message().await?)?;
-        let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
+        let (outgoing, queue) = mpsc::channel(SESSION_MESSAGES_MAX);
         let events = self.events.clone();
         send(&events, Event::SessionOpened(outgoing)).await?;
         tokio::spawn(async move {

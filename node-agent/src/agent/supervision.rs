@@ -16,8 +16,9 @@ use super::{
     Agent, Pending,
     files::StartedGang,
     frames::GroupBlock,
-    gang::{Gang, PeerEntry, Removal, SUPERVISOR_END_MAX, SupervisorProcess, peer_table},
+    gang::{Gang, PeerEntry, Removal, SupervisorProcess, peer_table},
     killing::RankProcess,
+    limits::{GRACE_MARGIN, STRANGERS_MAX, SUPERVISOR_END_MAX},
     supervisors::{Connection, ConnectionId, SupervisorEvent},
 };
 use crate::{
@@ -27,12 +28,6 @@ use crate::{
     },
     sys::clock::monotonic_now,
 };
-
-/// How long after its grace a gang is killed by its cgroup, should its supervisor not have done it.
-const GRACE_MARGIN: Duration = Duration::from_secs(1);
-
-/// Connections whose first message has not come. A further one is closed: supervisors try again, and these have their time.
-const STRANGERS_MAX: usize = 128;
 
 impl Agent {
     pub(super) fn supervisor_event(&mut self, event: SupervisorEvent) {

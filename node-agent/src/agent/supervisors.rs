@@ -1,24 +1,19 @@
 //! The supervisors' socket: accepting, one task a connection, messages both ways.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 use std::os::fd::OwnedFd;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::AbortHandle};
 
-use super::{back_off::BackOff, event::Event, gang::SupervisorProcess};
+use super::{
+    event::Event,
+    gang::SupervisorProcess,
+    limits::{HELLO_TIME_MAX, SUPERVISOR_MESSAGES_MAX, SUPERVISORS_BACKLOG},
+};
+use crate::back_off::BackOff;
 use crate::supervisor_protocol::{AgentEndpoint, ProtocolError, ToAgent, ToSupervisor};
 use crate::sys::descriptor::register;
-
-/// Messages to one supervisor that wait for its task. A further one closes the connection: a supervisor that does not
-/// read is taken over again by its next connection.
-const OUTGOING_MAX: usize = 256;
-
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
-
-/// How long a connection may say nothing at first. Past it it is closed; a supervisor connects again.
-const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Names a connection in the life of the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +76,7 @@ pub(super) fn serve(path: &Path, uid: u32, events: mpsc::Sender<Event>) -> io::R
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
-    listen(&socket, BACKLOG)?;
+    listen(&socket, SUPERVISORS_BACKLOG)?;
     let socket = register(socket)?;
     Ok(tokio::spawn(accept_all(socket, uid, events)).abort_handle())
 }
@@ -131,7 +126,7 @@ async fn begin(id: ConnectionId, socket: OwnedFd, uid: u32, events: &mpsc::Sende
     }
     let process = SupervisorProcess::open(peer.pid)?;
     let endpoint = register(endpoint)?;
-    let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
+    let (outgoing, queue) = mpsc::channel(SUPERVISOR_MESSAGES_MAX);
     // The connection's own messages must follow the event that announces it: the task waits for that.
     let (announced, wait) = tokio::sync::oneshot::channel();
     let task = tokio::spawn(converse(id, endpoint, queue, events.clone(), wait)).abort_handle();

@@ -13,11 +13,8 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{
-    error::SupervisorError,
-    life::Moment,
-    limits::{RECONNECT_MAXIMUM, RECONNECT_MINIMUM},
-};
+use super::{error::SupervisorError, life::Moment};
+use crate::back_off::BackOff;
 use crate::supervisor_protocol::{ProtocolError, Received, SupervisorEndpoint, ToAgent, ToSupervisor};
 
 /// The link, standing or waiting for the next try.
@@ -27,7 +24,7 @@ pub(super) struct AgentLink {
     directory: PathBuf,
     endpoint: Option<SupervisorEndpoint>,
     directory_events: OwnedFd,
-    back_off: Moment,
+    back_off: BackOff,
     retry_at: Moment,
 }
 
@@ -43,7 +40,7 @@ impl AgentLink {
             directory: parent.unwrap_or(Path::new(".")).to_owned(),
             endpoint: None,
             directory_events: inotify::init(flags).map_err(SupervisorError::kernel("inotify_init1"))?,
-            back_off: RECONNECT_MINIMUM,
+            back_off: BackOff::new(),
             retry_at: Moment::ZERO,
         })
     }
@@ -75,7 +72,7 @@ impl AgentLink {
     /// The agent wants this supervisor: the next loss of the connection is a first one. A connection alone does not say
     /// so, since an agent that refuses its supervisor accepts it first.
     pub(super) fn welcomed(&mut self) {
-        self.back_off = RECONNECT_MINIMUM;
+        self.back_off.reset();
     }
 
     /// Something appeared in the socket's directory: the next try is due at once, with short back-off.
@@ -84,7 +81,7 @@ impl AgentLink {
         let mut reader = inotify::Reader::new(&self.directory_events, &mut space);
         while reader.next().is_ok() {}
         self.retry_at = now;
-        self.back_off = RECONNECT_MINIMUM;
+        self.back_off.reset();
     }
 
     /// Descriptor that tells of changes in the socket's directory.
@@ -121,8 +118,7 @@ impl AgentLink {
     }
 
     fn wait(&mut self, now: Moment) {
-        self.retry_at = now + self.back_off;
-        self.back_off = (self.back_off * 2).min(RECONNECT_MAXIMUM);
+        self.retry_at = now + self.back_off.wait();
     }
 
     fn watch_directory(&self) {
@@ -169,10 +165,9 @@ mod tests {
             now += wait;
             wait
         };
-        let waits: Vec<_> = (0..10).map(|_| refused(&mut link)).collect();
-        assert_eq!(waits[..3], [RECONNECT_MINIMUM, RECONNECT_MINIMUM * 2, RECONNECT_MINIMUM * 4]);
-        assert_eq!(waits[9], RECONNECT_MAXIMUM);
+        let mut expected = BackOff::new();
+        assert!((0..10).all(|_| refused(&mut link) == expected.wait()));
         link.welcomed();
-        assert_eq!(refused(&mut link), RECONNECT_MINIMUM);
+        assert_eq!(refused(&mut link), BackOff::new().wait());
     }
 }

@@ -14,12 +14,6 @@ pub const WAITING_OUTPUT_BYTES: usize = 64 * 1024;
 /// Bytes read from a rank's pipe or PMI connection at a time.
 pub const READ_BYTES: usize = 16 * 1024;
 
-/// Wait before the first try to reach an absent agent again; doubled at every failure.
-pub const RECONNECT_MINIMUM: Duration = Duration::from_millis(10);
-
-/// Longest wait between two tries. A socket that appears in its directory is tried at once.
-pub const RECONNECT_MAXIMUM: Duration = Duration::from_secs(1);
-
 /// How long the ends of ranks wait for an agent that notes them. Past it the supervisor exits all the same
 /// and its own exit status is all that is left of them.
 pub const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
@@ -36,6 +30,5 @@ pub const LAST_READ_BYTES: usize = 1024 * 1024;
 pub const STUB_ORDERS_BYTES: u64 = 64 * 1024;
 
 const _: () = assert!(PIECE_BYTES <= WAITING_OUTPUT_BYTES);
-const _: () = assert!(RECONNECT_MINIMUM.as_nanos() < RECONNECT_MAXIMUM.as_nanos());
 // A prefix of the longest name leaves most of a piece to the line.
 const _: () = assert!(crate::supervisor_protocol::limits::NAME_BYTES * 4 < PIECE_BYTES);

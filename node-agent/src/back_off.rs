@@ -1,4 +1,4 @@
-//! Waits of growing length between tries of what the system refuses.
+//! Waits of growing length between tries of what the system refuses, or of a peer that is not there.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BackOff(Duration);
+pub(crate) struct BackOff(Duration);
 
 impl BackOff {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(WAIT_MIN)
     }
 
     /// How long to wait now.
-    pub(super) fn wait(&mut self) -> Duration {
+    pub(crate) fn wait(&mut self) -> Duration {
         let wait = self.0;
         self.0 = (wait * 2).min(WAIT_MAX);
         wait
     }
 
     /// It was not refused: the next refusal is a first one.
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.0 = WAIT_MIN;
     }
 }
