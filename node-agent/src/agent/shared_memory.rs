@@ -248,7 +248,9 @@ mod tests {
         let path = folder.path().canonicalize().unwrap();
         (folder, move |name: &str| {
             let file = path.join(name);
-            fs::copy("/bin/cat", &file).unwrap();
+            // By another process: a child that another test forks meanwhile would hold the copy open for writing, and what is
+            // open for writing is not executed.
+            assert!(Command::new("cp").arg("/bin/cat").arg(&file).status().unwrap().success());
             file
         })
     }
