@@ -22,7 +22,7 @@ pub(super) const PAUSES_MAX: u32 = 4;
 pub(in crate::agent) struct Barriers {
     first_pause: Duration,
     /// The barrier in which each gang's local ranks wait, until it is complete.
-    entered: BTreeMap<GangRun, (BarrierBlock, Repetition)>,
+    entered: Entered<GangRun, BarrierBlock>,
     /// At the root: each gang's newest barrier.
     collections: BTreeMap<GangRun, Collection>,
     /// The barriers of groups.
@@ -100,6 +100,27 @@ pub(super) struct Repetition {
     pause: Duration,
 }
 
+/// Blocks of barriers in which local ranks wait, and when each is put again.
+pub(super) type Entered<Key, Block> = BTreeMap<Key, (Block, Repetition)>;
+
+/// Every block, each as if it was put for the first time now.
+pub(super) fn all_again<Key, Block: Clone>(entered: &mut Entered<Key, Block>, now: Instant, first_pause: Duration) -> Vec<Block> {
+    let again = |(block, repetition): &mut (Block, Repetition)| {
+        *repetition = Repetition::new(now, first_pause);
+        block.clone()
+    };
+    entered.values_mut().map(again).collect()
+}
+
+/// The blocks that are to be put again now, each then after a longer pause.
+pub(super) fn due_again<Key, Block: Clone>(entered: &mut Entered<Key, Block>, now: Instant, longest: Duration) -> Vec<Block> {
+    let again = |(block, repetition): &mut (Block, Repetition)| {
+        *repetition = repetition.next(now, longest);
+        block.clone()
+    };
+    entered.values_mut().filter(|(_, repetition)| repetition.due <= now).map(again).collect()
+}
+
 impl Barriers {
     /// No barrier. What is lost or refused is repeated first after this pause.
     pub(in crate::agent) const fn new(first_pause: Duration) -> Self {
@@ -156,23 +177,12 @@ impl Barriers {
 
     /// Every block whose barrier is not complete; what was sent of them before does not count.
     pub(super) fn all_entered(&mut self, now: Instant) -> Vec<BarrierBlock> {
-        let first_pause = self.first_pause;
-        let again = |(block, repetition): &mut (BarrierBlock, Repetition)| {
-            *repetition = Repetition::new(now, first_pause);
-            block.clone()
-        };
-        self.entered.values_mut().map(again).collect()
+        all_again(&mut self.entered, now, self.first_pause)
     }
 
     /// Blocks that are to be put again now.
     pub(super) fn due_blocks(&mut self, now: Instant) -> Vec<BarrierBlock> {
-        let longest = PAUSES_MAX * self.first_pause;
-        let due = self.entered.values_mut().filter(|(_, repetition)| repetition.due <= now);
-        let again = |(block, repetition): &mut (BarrierBlock, Repetition)| {
-            *repetition = repetition.next(now, longest);
-            block.clone()
-        };
-        due.map(again).collect()
+        due_again(&mut self.entered, now, PAUSES_MAX * self.first_pause)
     }
 
     /// At the root: operations that are to be submitted again now.

@@ -16,7 +16,7 @@ use strobe_core::{
     primitives::{AbortReason, Outcome, Payload},
 };
 
-use super::book::{Answer, Job, PAUSES_MAX, Place, Progress, Repetition, Task};
+use super::book::{Answer, Entered, Job, PAUSES_MAX, Place, Progress, Repetition, Task, all_again, due_again};
 use crate::{agent::frames::GroupBlock, pmi::limits::GROUPS, supervisor_protocol::BarrierGroup};
 
 /// Regions of a gang for its groups' barriers, from 1 on. Further barriers wait until a region is free again, which needs
@@ -32,7 +32,7 @@ pub(super) const KEYS_BYTES: usize = strobe_core::limits::PAYLOAD_BYTES_MAX / RE
 pub(in crate::agent) struct Groups {
     first_pause: Duration,
     /// The barriers in which local ranks wait, by ticket.
-    entered: BTreeMap<(GangRun, u64), (GroupBlock, Repetition)>,
+    entered: Entered<(GangRun, u64), GroupBlock>,
     /// What the supervisor has taken from each region of its gang: the number there, and the ticket that was answered.
     taken: BTreeMap<(GangRun, u32), (u64, u64)>,
     /// At the root: blocks by group.
@@ -179,23 +179,12 @@ impl Groups {
 
     /// Every block that has no answer; what was sent of them before does not count.
     pub(super) fn all_entered(&mut self, now: Instant) -> Vec<GroupBlock> {
-        let first_pause = self.first_pause;
-        let again = |(block, repetition): &mut (GroupBlock, Repetition)| {
-            *repetition = Repetition::new(now, first_pause);
-            block.clone()
-        };
-        self.entered.values_mut().map(again).collect()
+        all_again(&mut self.entered, now, self.first_pause)
     }
 
     /// Blocks that are to be put again now.
     pub(super) fn due_blocks(&mut self, now: Instant) -> Vec<GroupBlock> {
-        let longest = PAUSES_MAX * self.first_pause;
-        let due = self.entered.values_mut().filter(|(_, repetition)| repetition.due <= now);
-        let again = |(block, repetition): &mut (GroupBlock, Repetition)| {
-            *repetition = repetition.next(now, longest);
-            block.clone()
-        };
-        due.map(again).collect()
+        due_again(&mut self.entered, now, PAUSES_MAX * self.first_pause)
     }
 
     // === at the root ===
