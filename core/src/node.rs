@@ -9,4 +9,7 @@ pub use member::{
     AdoptedGang, AdoptedLife, Member, MemberConfiguration, MemberEffect, MemberEvent, MemberInput, MemberPhase, MemberPhaseEvent,
     WrongMemberEvent,
 };
-pub use switcher::{SwitchCause, SwitchSample, Switcher, SwitcherConfiguration, SwitcherCounters, SwitcherEffect, SwitcherInput};
+pub use switcher::{
+    AgentEvent, SwitchCause, SwitchSample, Switcher, SwitcherConfiguration, SwitcherCounters, SwitcherEffect, SwitcherInput,
+    WrongAgentEvent,
+};

@@ -8,8 +8,9 @@ use std::{collections::BTreeSet, fmt::Debug, fmt::Write, path::PathBuf};
 use strobe_core::{
     authority::{NodeEvent, NodeState, TermEvent, TermPhase},
     manager::{ManagerPhase, ManagerPhaseEvent},
+    message::AgentState,
     model::{GangEvent, GangState},
-    node::{MemberPhase, MemberPhaseEvent},
+    node::{AgentEvent, MemberPhase, MemberPhaseEvent},
 };
 
 /// One state machine as data.
@@ -72,6 +73,12 @@ fn tables() -> Vec<Table> {
             (&MemberPhase::ALL, &MemberPhaseEvent::ALL),
             |_| false,
             |phase, event| phase.after(event).ok(),
+        ),
+        table(
+            ("agent-state", "Whether an agent follows a strobe"),
+            (&AgentState::ALL, &AgentEvent::ALL),
+            |_| false,
+            |state, event| state.after(event).ok(),
         ),
     ]
 }

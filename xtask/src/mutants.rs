@@ -78,8 +78,8 @@ fn command(workspace: &Workspace, mutants: &Path, module: &str, tests: &str, fou
     }
     command.args(["--test-package", tests]).arg("--jobs").arg(jobs.to_string());
     command.arg("--timeout").arg(MUTANT_SECONDS.to_string()).arg("--output").arg(found);
-    // Nobody debugs a mutant; most of their time is building and linking.
-    command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    // Nobody debugs a mutant. With a little optimisation the core's tests run five times as fast, and it builds in the same time.
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     command
 }
 

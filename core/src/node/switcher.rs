@@ -31,6 +31,7 @@ mod face;
 mod gangs;
 mod holds;
 mod manager_clock;
+mod state;
 mod tables;
 
 use announced::{Announced, AnnouncedEpoch};
@@ -38,6 +39,7 @@ pub use face::{SwitchCause, SwitchSample, SwitcherConfiguration, SwitcherCounter
 use gangs::Gangs;
 use holds::PendingHolds;
 use manager_clock::ManagerClock;
+pub use state::{AgentEvent, WrongAgentEvent};
 use tables::Tables;
 
 use std::time::Duration;
@@ -234,8 +236,9 @@ impl Switcher {
         }
     }
 
-    /// Changes the state. The caller settles, then reports.
-    fn enter(&mut self, state: AgentState) -> Option<SwitcherReport> {
+    /// Changes the state, by its table. The caller settles, then reports.
+    fn enter(&mut self, event: AgentEvent) -> Option<SwitcherReport> {
+        let state = self.state.after(event).unwrap_or_else(|wrong| panic!("node {}: {wrong}", self.node));
         let changed = self.state != state;
         self.state = state;
         changed.then_some(SwitcherReport::State(state))
@@ -243,11 +246,11 @@ impl Switcher {
 
     /// Follows the strobe, once the current row is known: until then everything that is thawed stays thawed.
     fn follow(&mut self, now: Instant) -> Option<SwitcherReport> {
-        if self.state == AgentState::Strobed || self.current_gangs().is_none() {
-            return None;
+        self.current_gangs()?;
+        if self.state != AgentState::Strobed {
+            self.renewed = now;
         }
-        self.renewed = now;
-        self.enter(AgentState::Strobed)
+        self.enter(AgentEvent::Commanded)
     }
 
     /// Executes the newest epoch that is due, if any.
@@ -319,7 +322,7 @@ impl Switcher {
             self.leave_out(now, admission.fence, out);
         } else if self.state == AgentState::Strobed && silent_for >= self.settings.watchdog {
             self.counters.watchdog_expiries += 1;
-            self.run_free(AgentState::FreeRunning, SwitchCause::Watchdog, out);
+            self.run_free(AgentEvent::WatchdogExpired, SwitchCause::Watchdog, out);
         }
     }
 
@@ -330,15 +333,15 @@ impl Switcher {
         self.clock = ManagerClock::none();
         self.take_due_holds(now);
         out.push(SwitcherEffect::Report(SwitcherReport::LeftOut { term: fence.term }));
-        self.run_free(AgentState::Unsealed, SwitchCause::LeftOut, out);
+        self.run_free(AgentEvent::LeftOut, SwitchCause::LeftOut, out);
     }
 
     /// Thaws all but held gangs. The next strobe may enter the epoch that was left.
-    fn run_free(&mut self, state: AgentState, cause: SwitchCause, out: &mut Outbox<SwitcherEffect>) {
+    fn run_free(&mut self, event: AgentEvent, cause: SwitchCause, out: &mut Outbox<SwitcherEffect>) {
         self.announced.clear();
         self.current = None;
         self.progress.floor = self.progress.switched;
-        let report = self.enter(state);
+        let report = self.enter(event);
         self.settle(cause, out);
         out_report(report, out);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Admission, Progress, SwitchCause, Switcher, SwitcherEffect, manager_clock::ManagerClock, out_report};
+use super::{Admission, AgentEvent, Progress, SwitchCause, Switcher, SwitcherEffect, manager_clock::ManagerClock, out_report};
 use crate::{
     machine::Outbox,
     message::{AgentState, Hold, RowTable, SwitcherCommand, SwitcherReport},
@@ -87,10 +87,8 @@ impl Switcher {
         }
         self.clock = ManagerClock::of_term(now, self.is_own(manager));
         self.renewed = now;
-        if self.state == AgentState::Unsealed {
-            let report = self.enter(AgentState::FreeRunning);
-            out_report(report, out);
-        }
+        let report = self.enter(AgentEvent::Admitted);
+        out_report(report, out);
     }
 
     fn is_own(&self, manager: NodeIndex) -> bool {
