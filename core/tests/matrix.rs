@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use strobe_core::{
+    limits::{GANGS_PER_PLAN_MAX, RANKS_PER_GANG_MAX},
     matrix::{Matrix, NoPlacement, NodeCapacity, PlacementRequest},
     model::{CpuIndex, GangId, GangIncarnation, GangRun, NodeIndex, NodeSet, RankIndex, RowIndex, RowSet},
 };
@@ -163,6 +164,39 @@ fn a_stale_change_is_never_committed() {
     matrix.commit(first.expect("there is room"));
     place(&mut matrix, &request(3, 1, 1));
     matrix.commit(second.expect("there was room"));
+}
+
+#[test]
+fn a_matrix_is_empty_until_a_gang_stands_in_it_and_after_the_last() {
+    let mut matrix = matrix(2, 1, 2);
+    assert!(matrix.is_empty());
+    place(&mut matrix, &request(1, 1, 1));
+    assert!(!matrix.is_empty());
+    remove(&mut matrix, 1);
+    assert!(matrix.is_empty());
+}
+
+#[test]
+fn a_gang_has_ranks_with_cpus_and_no_more_than_the_limit() {
+    let empty = matrix(1, 1, 1);
+    let most = PlacementRequest { ranks_per_node: RANKS_PER_GANG_MAX, ..request(1, 1, 1) };
+    let slots = u64::from(RANKS_PER_GANG_MAX);
+    assert_eq!(empty.placing(&most), Err(NoPlacement::NodeSize { large_enough: 0, wanted: 1, slots }), "the shape can be");
+    let over = PlacementRequest { ranks_per_node: RANKS_PER_GANG_MAX + 1, ..request(1, 1, 1) };
+    assert_eq!(empty.placing(&over), Err(NoPlacement::Shape { ranks: slots + 1, cpus_per_rank: 1 }));
+    let without_cpus = PlacementRequest { cpus_per_rank: 0, ..request(1, 1, 1) };
+    assert_eq!(empty.placing(&without_cpus), Err(NoPlacement::Shape { ranks: 1, cpus_per_rank: 0 }));
+}
+
+#[test]
+fn a_plan_holds_no_more_gangs_than_the_limit() {
+    let nodes = u16::try_from(GANGS_PER_PLAN_MAX / 64 + 1).expect("small");
+    let mut matrix = matrix(1, nodes, 64);
+    for gang in 1..=GANGS_PER_PLAN_MAX as u64 {
+        place(&mut matrix, &request(gang, 1, 1));
+    }
+    let one_more = request(GANGS_PER_PLAN_MAX as u64 + 1, 1, 1);
+    assert_eq!(matrix.placing(&one_more), Err(NoPlacement::GangsInPlan { gangs: GANGS_PER_PLAN_MAX }));
 }
 
 // === the oracle ===

@@ -54,6 +54,6 @@ const fn next(state: AgentState, event: AgentEvent) -> Option<AgentState> {
         (S::Unsealed | S::FreeRunning, E::Admitted) | (S::Strobed, E::WatchdogExpired) => Some(S::FreeRunning),
         (S::Strobed, E::Admitted | E::Commanded) | (S::FreeRunning, E::Commanded) => Some(S::Strobed),
         (S::Strobed | S::FreeRunning, E::LeftOut) => Some(S::Unsealed),
-        (S::Unsealed | S::Strobed | S::FreeRunning, _) => None,
+        (S::Unsealed, E::Commanded | E::WatchdogExpired | E::LeftOut) | (S::FreeRunning, E::WatchdogExpired) => None,
     }
 }
