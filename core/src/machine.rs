@@ -53,16 +53,25 @@ impl<Effect> Outbox<Effect> {
     pub fn is_empty(&self) -> bool {
         self.effects.is_empty()
     }
-
-    /// The effects that wait, in order.
-    #[must_use]
-    pub fn as_slice(&self) -> &[Effect] {
-        &self.effects
-    }
 }
 
 impl<Effect> Default for Outbox<Effect> {
     fn default() -> Self {
         Self::with_capacity(16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outbox_is_empty_until_something_is_pushed_and_after_it_was_drained() {
+        let mut out = Outbox::default();
+        assert!(out.is_empty());
+        out.push('a');
+        out.push('b');
+        assert!(!out.is_empty());
+        assert_eq!((out.drain().collect::<String>(), out.is_empty()), ("ab".to_owned(), true));
     }
 }

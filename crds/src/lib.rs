@@ -3,6 +3,8 @@
 //! [`manifest`] reads files of them strictly, [`validate`] turns them into types that need no further checks,
 //! [`render`] writes the CRDs. The same rules hold in a cluster and in local mode: see [`rules`].
 
+#[cfg(feature = "cases")]
+pub mod cases;
 pub mod cpu_list;
 pub mod duration;
 pub mod limits;

@@ -4,101 +4,11 @@
 
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
+use strobe_crds::cases::{break_job, break_partition, good_partitions, job_with, partition_with};
 use strobe_crds::rules::parallel_job::{self, ParallelJobRule};
 use strobe_crds::rules::partition::{self, PartitionRule};
 use strobe_crds::rules::{CelRule, Violation};
 use strobe_crds::{ParallelJob, Partition};
-
-/// An object before a change (if the rule is about changes) and after it.
-struct Case {
-    old: Option<Value>,
-    new: Value,
-}
-
-fn partition_with(spec: &Value) -> Value {
-    json!({ "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": "main" }, "spec": spec })
-}
-
-fn job_with(change: impl Fn(&mut Value)) -> Value {
-    let mut job = json!({
-        "apiVersion": "strobe.dev/v1alpha1", "kind": "ParallelJob", "metadata": { "name": "sor" },
-        "spec": {
-            "partition": "main",
-            "nodes": 2,
-            "template": { "spec": { "containers": [
-                { "name": "ranks", "command": ["/opt/sor"] }, { "name": "logs" },
-            ] } },
-        },
-    });
-    change(&mut job);
-    job
-}
-
-fn created(new: Value) -> Case {
-    Case { old: None, new }
-}
-
-fn changed(change: impl Fn(&mut Value)) -> Case {
-    Case { old: Some(job_with(|_| ())), new: job_with(change) }
-}
-
-fn break_partition(rule: PartitionRule) -> Case {
-    let spec = match rule {
-        PartitionRule::NameFits => {
-            let mut partition = partition_with(&json!({}));
-            partition["metadata"]["name"] = json!("main.row");
-            return created(partition);
-        }
-        PartitionRule::QuantumRange => json!({ "quantum": "10001ms" }),
-        PartitionRule::LeadRange => json!({ "lead": "99us" }),
-        PartitionRule::HeartbeatRange => json!({ "heartbeat": "9ms" }),
-        PartitionRule::SuspicionRange => {
-            json!({ "suspicion": "301s", "watchdog": "10m", "nodeLost": "10m" })
-        }
-        PartitionRule::WatchdogRange => json!({ "watchdog": "61m" }),
-        PartitionRule::ClockToleranceRange => json!({ "clockTolerance": "9.999us" }),
-        PartitionRule::PlacementTimeoutRange => json!({ "placementTimeout": "1h1s" }),
-        PartitionRule::NodeLostRange => json!({ "nodeLost": "24h0.001ms" }),
-        PartitionRule::SuspicionCoversHeartbeats => json!({ "heartbeat": "1501ms" }),
-        PartitionRule::WatchdogAboveSuspicion => json!({ "watchdog": "3s" }),
-        PartitionRule::LeadBelowSuspicion => {
-            json!({ "lead": "100ms", "suspicion": "100ms", "heartbeat": "50ms" })
-        }
-        PartitionRule::ClockToleranceWithinQuantum => json!({ "quantum": "1ms", "clockTolerance": "1001us" }),
-        PartitionRule::NodeLostAboveSuspicion => json!({ "nodeLost": "3s" }),
-        PartitionRule::CpusReadable => json!({ "cpus": "0,3-1" }),
-    };
-    created(partition_with(&spec))
-}
-
-fn break_job(rule: ParallelJobRule) -> Case {
-    match rule {
-        ParallelJobRule::NameFits => created(job_with(|job| job["metadata"]["name"] = json!("1-sor"))),
-        ParallelJobRule::RanksWithinLimit => created(job_with(|job| {
-            job["spec"]["nodes"] = json!(65);
-            job["spec"]["ranksPerNode"] = json!(1024);
-        })),
-        ParallelJobRule::CpusWithinLimit => created(job_with(|job| {
-            job["spec"]["ranksPerNode"] = json!(32);
-            job["spec"]["cpusPerRank"] = json!(33);
-        })),
-        ParallelJobRule::RankContainerExists => created(job_with(|job| job["spec"]["rankContainer"] = json!("rank"))),
-        ParallelJobRule::RankContainerCommand => {
-            created(job_with(|job| job["spec"]["template"]["spec"]["containers"][0]["command"] = json!([])))
-        }
-        ParallelJobRule::RestartHasCause => created(job_with(|job| job["spec"]["restart"] = json!({ "limit": 1, "on": [] }))),
-        ParallelJobRule::PartitionImmutable => changed(|job| job["spec"]["partition"] = json!("other")),
-        ParallelJobRule::RanksPerNodeImmutable => changed(|job| job["spec"]["ranksPerNode"] = json!(2)),
-        ParallelJobRule::CpusPerRankImmutable => changed(|job| job["spec"]["cpusPerRank"] = json!(2)),
-        ParallelJobRule::LaunchImmutable => changed(|job| job["spec"]["launch"] = json!({ "protocol": "env" })),
-        ParallelJobRule::RankContainerImmutable => changed(|job| job["spec"]["rankContainer"] = json!("ranks")),
-        ParallelJobRule::ManagedByImmutable => changed(|job| job["spec"]["managedBy"] = json!("example.com/x")),
-        ParallelJobRule::NodesImmutable => changed(|job| job["spec"]["nodes"] = json!(3)),
-        ParallelJobRule::TemplateImmutable => {
-            changed(|job| job["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["/opt/tsp"]))
-        }
-    }
-}
 
 /// The object as the API server stores it, defaults filled in.
 fn stored<T: serde::Serialize + serde::de::DeserializeOwned>(value: &Value) -> (T, Value) {
@@ -145,14 +55,8 @@ fn each_rule_of_a_job_is_kept_by_both() {
 
 #[test]
 fn what_breaks_no_rule_is_taken_by_both() {
-    for spec in [
-        json!({}),
-        json!({ "quantum": "10s", "suspicion": "30s", "watchdog": "31s" }),
-        json!({ "quantum": "10s", "suspicion": "30s" }),
-        json!({ "quantum": "2ms", "cpus": "0-3,8" }),
-        json!({ "heartbeat": "10ms", "suspicion": "20ms", "watchdog": "30ms", "nodeLost": "30ms" }),
-    ] {
-        let (object, new) = stored::<Partition>(&partition_with(&spec));
+    for partition in good_partitions() {
+        let (object, new) = stored::<Partition>(&partition);
         assert_eq!(names(&partition::violations(&object)), Vec::<&str>::new(), "{new}");
         assert_eq!(evaluate_cel::<Partition>(&new, None), Vec::<String>::new(), "{new}");
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(crate) const PREPARE: Duration = Duration::from_secs(10 * 60);
 /// A build from nothing on two cores, with a wide margin. Past it the stage fails and what needs the build is not run.
 pub(crate) const BUILD: Duration = Duration::from_secs(25 * 60);
+/// The programs of Kubernetes that tests take, from nothing on two cores, with a wide margin. Past it the stage fails.
+pub(crate) const KUBERNETES: Duration = Duration::from_secs(25 * 60);
 /// All of the workspace's tests, their build included. Past it the tests count as failed and are ended with all that they started.
 pub(crate) const TESTS: Duration = Duration::from_secs(30 * 60);
 /// One batch of simulations. Past it the batch counts as failed.
@@ -33,6 +35,13 @@ pub(crate) const KILLED: Duration = Duration::from_secs(10);
 
 /// Lines of a stage's output that may wait to be printed; past it the stage itself waits, so that nothing is lost.
 pub(crate) const WAITING_LINES: usize = 256;
+
+/// Bytes that must be free where the laboratory is built: its outputs take one GB, what only their making needs up to eight.
+pub(crate) const BUILD_BYTES_FREE: u64 = 10 << 30;
+/// Hexadecimal digits of a recipe's digest in an output's name: enough that no two recipes of one program meet.
+pub(crate) const KEY_DIGITS: usize = 12;
+/// Lines of a failed program's output that are shown; the rest is in its log.
+pub(crate) const LOG_LINES_SHOWN: usize = 20;
 
 /// Lines of a function, signature and closing brace included. Past it tidy refuses the function.
 pub(crate) const FUNCTION_LINES: usize = 70;

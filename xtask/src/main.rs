@@ -9,6 +9,7 @@ mod counts;
 mod enclosure;
 mod faults;
 mod interrupts;
+mod lab;
 mod leak;
 mod licences;
 mod limits;
@@ -57,6 +58,8 @@ enum Recipe {
     Bench(bench::Options),
     /// Run the fault tests on real processes many times in a row
     Faults(faults::Options),
+    /// A real Kubernetes on this machine, from packages alone
+    Lab(lab::Options),
     /// Install the programs of others that a test runs as gangs
     ThirdParty(third_party::Options),
     /// Check the rules of the code that no compiler checks
@@ -110,6 +113,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Bench(options) => bench::run(&workspace, options),
         Recipe::Mutants(options) => mutants::run(&workspace, &options).map(|()| ExitCode::SUCCESS),
         Recipe::Faults(options) => faults::run(&workspace, options),
+        Recipe::Lab(options) => lab::run(&options),
         Recipe::ThirdParty(options) => third_party::run(options),
         Recipe::Tidy => tidy::run(&workspace),
         Recipe::Lint => suite::lint(&workspace),

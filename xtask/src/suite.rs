@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::artefacts;
 use crate::changed::{self, Part, Scope};
+use crate::lab;
 use crate::limits;
 use crate::stage::{OnFailure, Stage, Tests, run_all};
 use crate::third_party;
@@ -51,7 +52,11 @@ pub(crate) fn test(workspace: &Workspace, options: TestOptions) -> Result<ExitCo
     let tests: &[&str] = if options.quick { &["--lib", "--bins"] } else { &[] };
     let seeds = if options.quick { limits::QUICK_SEEDS } else { limits::SIMULATION_SEEDS };
     let third_party = if options.no_install { recipes.third_party(&["--no-install"]) } else { recipes.third_party(&[]) };
-    let stages = vec![prepare, third_party, recipes.build(), recipes.tests(tests), recipes.examples(), recipes.simulation(seeds)];
+    let mut stages = vec![prepare, third_party];
+    if !options.quick {
+        stages.push(recipes.kubernetes());
+    }
+    stages.extend([recipes.build(), recipes.tests(tests), recipes.examples(), recipes.simulation(seeds)]);
     run_all(stages, Tests::Expected)
 }
 
@@ -94,6 +99,7 @@ impl<'a> Recipes<'a> {
             self.prepare(&[]),
             self.third_party(&[]),
             self.format(),
+            self.kubernetes(),
             self.build(),
             self.tests(&[]),
             self.tidy(),
@@ -111,6 +117,9 @@ impl<'a> Recipes<'a> {
             return stages;
         }
         stages.extend([self.prepare(&[]), self.third_party(&[]), self.build()]);
+        if part.packages.contains("strobe-e2e") {
+            stages.push(self.kubernetes());
+        }
         if part.examples {
             stages.push(self.examples());
         }
@@ -136,6 +145,11 @@ impl<'a> Recipes<'a> {
         stage("third-party", limits::PREPARE, vec![command])
     }
 
+    /// What the tests of the API server take. Without it they say what they leave out.
+    fn kubernetes(&self) -> Stage {
+        stage("kubernetes", limits::KUBERNETES, vec![self.xtask(&["lab", "build", "--api-server"])])
+    }
+
     fn build(&self) -> Stage {
         Stage { name: "build", limit: limits::BUILD, commands: vec![self.xtask(&["build"])], failure: OnFailure::Stop }
     }
@@ -148,6 +162,9 @@ impl<'a> Recipes<'a> {
         // Without a cache folder the tests say what they leave out.
         if let Ok(folder) = third_party::folder() {
             command.env(third_party::MPI4PY, folder);
+        }
+        if let Ok(folders) = lab::api_server_folders() {
+            command.env(lab::KUBERNETES, folders);
         }
         if self.complete {
             command.env("STROBE_NO_SKIP", "1");

@@ -1,0 +1,28 @@
+//! Where the programs of Kubernetes are: built and named to the tests by `cargo xtask test`.
+
+use std::env;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Names the folders with the programs, separated as in PATH.
+pub const KUBERNETES: &str = "STROBE_KUBERNETES";
+
+/// Set where a test that leaves something out fails.
+const NO_SKIP: &str = "STROBE_NO_SKIP";
+
+/// The path of a program, from the folders that [`KUBERNETES`] names.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let folders = env::var_os(KUBERNETES)?;
+    env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Says, past the test harness's capture, that a test leaves out what needs programs that were not found.
+///
+/// # Panics
+/// Where nothing may be left out.
+pub fn skipped(test: &str) {
+    assert!(env::var_os(NO_SKIP).is_none(), "{test}: no Kubernetes programs, and {NO_SKIP} is set");
+    let line = format!("SKIPPED: {test}: {KUBERNETES} names no programs; `cargo xtask test` builds them\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
+}

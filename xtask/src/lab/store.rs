@@ -1,0 +1,159 @@
+//! What the laboratory is made of, kept in the user's cache folder: each output under a name that says of what it was made, complete or
+//! not there at all.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::limits::{BUILD_BYTES_FREE, KEY_DIGITS};
+use crate::tool::cache_folder;
+
+/// Where outputs are made before they are complete, and what only their making needs.
+const MAKING: &str = "making";
+
+/// The folder of outputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// Another recipe of this user waits while it lives.
+pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+// === impl Store ===
+
+impl Store {
+    /// The store of this user, made if need be.
+    ///
+    /// # Errors
+    /// No cache folder, or it cannot be written to.
+    pub(crate) fn open() -> Result<Self> {
+        Self::at(cache_folder()?.join("lab"))
+    }
+
+    fn at(root: PathBuf) -> Result<Self> {
+        let making = root.join(MAKING);
+        fs::create_dir_all(&making).with_context(|| format!("make {}", making.display()))?;
+        Ok(Self { root })
+    }
+
+    /// Keeps other recipes of this user out of the store while it is changed; waits while one of them does so.
+    ///
+    /// # Errors
+    /// The lock file cannot be written.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let path = self.root.join("lock");
+        let file = File::create(&path).with_context(|| format!("write {}", path.display()))?;
+        if file.try_lock().is_err() {
+            eprintln!("waiting for another recipe that changes {}", self.root.display());
+            file.lock().with_context(|| format!("lock {}", path.display()))?;
+        }
+        Ok(Lock(file))
+    }
+
+    /// Where the output of this name and recipe is, or will be.
+    pub(crate) fn place(&self, name: &str, recipe: &str) -> PathBuf {
+        let key: String = Sha256::digest(recipe).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.root.join(format!("{name}-{}", &key[..KEY_DIGITS]))
+    }
+
+    /// The output of this name and recipe: the kept one, or made now in an empty folder that takes its place when it is complete.
+    ///
+    /// # Errors
+    /// Those of `make`; no space.
+    pub(crate) fn output(&self, _lock: &Lock, name: &str, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let place = self.place(name, recipe);
+        if place.is_dir() {
+            return Ok(place);
+        }
+        self.check_space()?;
+        let making = self.making(name);
+        remove(&making)?;
+        fs::create_dir_all(&making).with_context(|| format!("make {}", making.display()))?;
+        make(&making)?;
+        fs::rename(&making, &place).with_context(|| format!("move {} to {}", making.display(), place.display()))?;
+        Ok(place)
+    }
+
+    /// A folder for what is kept until all is made, and no longer.
+    pub(crate) fn making(&self, name: &str) -> PathBuf {
+        self.root.join(MAKING).join(name)
+    }
+
+    /// Removes what only the making of outputs needed.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub(crate) fn clear_making(&self, _lock: &Lock) -> Result<()> {
+        remove(&self.root.join(MAKING))
+    }
+
+    fn check_space(&self) -> Result<()> {
+        let found = rustix::fs::statvfs(&self.root).with_context(|| format!("ask for the space at {}", self.root.display()))?;
+        let free = found.f_bavail * found.f_frsize;
+        ensure!(
+            free >= BUILD_BYTES_FREE,
+            "{} has {} MiB free and a build needs {} MiB: make space, or choose another place with XDG_CACHE_HOME",
+            self.root.display(),
+            free >> 20,
+            BUILD_BYTES_FREE >> 20
+        );
+        Ok(())
+    }
+}
+
+/// Removes a folder that may not be there.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("remove {}", folder.display())),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().join("lab")).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn an_output_is_made_once_and_again_for_another_recipe() {
+        let (_folder, store) = store();
+        let lock = store.lock().unwrap();
+        let made = |recipe: &str| {
+            let mut made = false;
+            let place = store.output(&lock, "thing-1", recipe, |folder| {
+                made = true;
+                fs::write(folder.join("file"), recipe).context("write")
+            });
+            assert_eq!(fs::read_to_string(place.unwrap().join("file")).unwrap(), recipe);
+            made
+        };
+        assert_eq!([made("as before"), made("as before"), made("otherwise"), made("as before")], [true, false, true, false]);
+    }
+
+    #[test]
+    fn what_was_half_made_is_made_anew() {
+        let (_folder, store) = store();
+        let lock = store.lock().unwrap();
+        let failed = store.output(&lock, "thing-1", "recipe", |folder| {
+            fs::write(folder.join("half"), "").context("write")?;
+            bail!("no power")
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no power");
+        let place = store.output(&lock, "thing-1", "recipe", |folder| fs::write(folder.join("whole"), "").context("write")).unwrap();
+        let names: Vec<_> = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["whole"]);
+    }
+}
