@@ -2,16 +2,34 @@
 //! docs/adr/0011-laboratory.md; how it is used, in CONTRIBUTING.
 
 mod build;
+mod cluster;
+mod engine;
+mod files;
 mod go;
+mod images;
+mod node_image;
 mod programs;
+mod state;
 mod step;
 mod store;
 
-use std::process::ExitCode;
+use std::fs::File;
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
+use self::build::Programs;
+use self::cluster::Cluster;
+use self::engine::Engine;
+use self::state::State;
+use self::step::{Step, step};
+use self::store::Store;
+use crate::limits::LABORATORY_CPUS;
+use crate::prepare;
+use crate::process;
+use crate::workspace::Workspace;
 pub(crate) use build::api_server_folders;
 
 /// Tells the tests where the programs of Kubernetes are.
@@ -25,16 +43,143 @@ pub(crate) struct Options {
 
 #[derive(Subcommand, Debug)]
 enum Recipe {
+    /// Make a cluster of one control plane and three workers, or find it as it is
+    Up(UpOptions),
+    /// Remove the cluster and leave the machine as it was; what was built is kept
+    Down,
+    /// Say what of it runs
+    Status,
+    /// Print the file for kubectl: `export KUBECONFIG=$(cargo xtask lab kubeconfig)`
+    Kubeconfig,
     /// Build what the laboratory is made of, and keep it in the cache
     Build(build::Options),
+}
+
+#[derive(Args, Debug)]
+struct UpOptions {
+    #[command(flatten)]
+    build: build::ClusterOptions,
+    /// CPUs of a worker (0-1,4), once for each worker from the first on [default: CPU 0, then CPU 1]
+    #[arg(long)]
+    worker_cpus: Vec<String>,
+    /// Take a node's image from a registry, and the machine's own Docker: kindest/node:VERSION
+    #[arg(long)]
+    image: Option<String>,
 }
 
 /// Runs one of the laboratory's recipes.
 ///
 /// # Errors
 /// Those of the recipe.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     match &options.recipe {
-        Recipe::Build(options) => build::run(options).map(|()| ExitCode::SUCCESS),
+        Recipe::Up(options) => up(workspace, options)?,
+        Recipe::Down => down(workspace)?,
+        Recipe::Status => return status(),
+        Recipe::Kubeconfig => println!("{}", kubeconfig()?.display()),
+        Recipe::Build(options) => build::run(workspace, options)?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up(workspace: &Workspace, options: &UpOptions) -> Result<()> {
+    if let Some(image) = &options.image {
+        return up_ordinary(workspace, options, image);
+    }
+    engine::check_root()?;
+    prepare::laboratory(options.build.no_install)?;
+    let store = Store::open()?;
+    let lock = store.lock()?;
+    let programs = build::all(workspace, &store, &lock, options.build.kubernetes)?;
+    let image = node_image::make(&store, &lock, &programs, &workspace.root.join("e2e/lab/node"))?;
+    store.clear_making(&lock)?;
+    let state = State::open(&store)?;
+    let engine = Engine::new(&store, &state);
+    step("start the container engine", |_| engine.start(&programs))?;
+    let name = node_image::name(&image)?;
+    step("load the nodes' image", |step| load(step, &engine, &image, &name, &state))?;
+    let cluster = Cluster { programs: &programs, state: &state, engine: Some(&engine) };
+    cluster.make(&name, &worker_cpus(&options.worker_cpus))?;
+    show(&cluster)
+}
+
+/// Where images come from a registry, the machine has a Docker that can be used as it is.
+fn up_ordinary(workspace: &Workspace, options: &UpOptions, image: &str) -> Result<()> {
+    ensure!(cluster::ordinary_docker(), "--image takes the machine's own Docker, and `docker info` does not answer");
+    let store = Store::open()?;
+    let lock = store.lock()?;
+    let programs = build::all(workspace, &store, &lock, options.build.kubernetes)?;
+    store.clear_making(&lock)?;
+    let state = State::open(&store)?;
+    let cluster = Cluster { programs: &programs, state: &state, engine: None };
+    cluster.make(image, &worker_cpus(&options.worker_cpus))?;
+    show(&cluster)
+}
+
+/// One CPU for each of the first workers, where none were named: a machine with two shall have two workers that do not share one.
+fn worker_cpus(named: &[String]) -> Vec<String> {
+    if named.is_empty() { LABORATORY_CPUS.map(str::to_owned).into() } else { named.to_vec() }
+}
+
+/// Gives the image to the engine, if it has not kept it from another time.
+fn load(step: &mut Step, engine: &Engine<'_>, image: &Path, name: &str, state: &State) -> Result<()> {
+    let mut ask = engine.docker();
+    ask.args(["image", "inspect", name]).stdout(Stdio::null()).stderr(Stdio::null());
+    if ask.status().context("run docker")?.success() {
+        return Ok(());
+    }
+    let mut import = engine.docker();
+    let entrypoint = r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#;
+    import.args(["import", "--change", "ENV container=docker", "--change", entrypoint, "-", name]);
+    let mut decompress = std::process::Command::new("zstd");
+    decompress.args(["--quiet", "--decompress", "--stdout"]).arg(image).stdout(Stdio::piped());
+    let mut decompress = decompress.spawn().context("start zstd")?;
+    let archive = decompress.stdout.take().context("zstd's output is a pipe")?;
+    step.run_with(import, Stdio::from(archive), &state.file("load.log"))?;
+    ensure!(decompress.wait().context("wait for zstd")?.success(), "zstd could not read {}", image.display());
+    Ok(())
+}
+
+fn show(cluster: &Cluster<'_>) -> Result<()> {
+    process::run({
+        let mut command = cluster.kubectl();
+        command.args(["get", "nodes", "--output=wide"]);
+        command
+    })?;
+    println!("export KUBECONFIG={}", cluster.kubeconfig().display());
+    println!("export PATH={}:$PATH", cluster.programs.path("kubectl").parent().unwrap_or(Path::new("/")).display());
+    Ok(())
+}
+
+fn down(workspace: &Workspace) -> Result<()> {
+    let store = Store::open()?;
+    let _lock = store.lock()?;
+    let state = State::open(&store)?;
+    let engine = Engine::new(&store, &state);
+    if engine.is_running() {
+        // The engine's data shall not grow by a cluster that is gone. Its programs are there: the cluster was made by them.
+        let programs = Programs::kept(workspace, &store)?;
+        Cluster { programs: &programs, state: &state, engine: Some(&engine) }.delete()?;
+    }
+    step("end the container engine", |_| engine.stop())?;
+    state.forget()
+}
+
+fn status() -> Result<ExitCode> {
+    let store = Store::open()?;
+    let state = State::open(&store)?;
+    let Some(process) = state.process() else {
+        println!("the laboratory is down");
+        return Ok(ExitCode::FAILURE);
+    };
+    println!("the container engine runs as process {}", process.number);
+    let mut kubectl = std::process::Command::new("kubectl");
+    kubectl.env("KUBECONFIG", state.file("kubeconfig")).args(["get", "nodes,pods", "--all-namespaces", "--output=wide"]);
+    process::pass_through(kubectl)
+}
+
+fn kubeconfig() -> Result<std::path::PathBuf> {
+    let file = State::open(&Store::open()?)?.file("kubeconfig");
+    ensure!(File::open(&file).is_ok(), "the laboratory is down: `cargo xtask lab up` makes it");
+    Ok(file)
 }

@@ -38,6 +38,16 @@ pub(crate) const WAITING_LINES: usize = 256;
 
 /// Bytes that must be free where the laboratory is built: its outputs take one GB, what only their making needs up to eight.
 pub(crate) const BUILD_BYTES_FREE: u64 = 10 << 30;
+/// Bytes of memory that must be available for a cluster: it takes one and a half GB before the first pod of a test.
+pub(crate) const CLUSTER_BYTES_FREE: u64 = 3 << 30;
+/// How long nodes and system pods may take to be ready; they take twenty seconds on two idle cores. Past it `lab up` fails.
+pub(crate) const CLUSTER_READY_SECONDS: u32 = 300;
+/// How long the container engine may take until it answers. Past it `lab up` fails.
+pub(crate) const ENGINE_READY: Duration = Duration::from_secs(60);
+/// How long the processes of a killed engine may take to be gone. Past it `lab down` fails, and can be tried again.
+pub(crate) const ENGINE_STOPPED: Duration = Duration::from_secs(30);
+/// The CPUs of the first workers where none are named. A machine with fewer has to name them.
+pub(crate) const LABORATORY_CPUS: [&str; 2] = ["0", "1"];
 /// Hexadecimal digits of a recipe's digest in an output's name: enough that no two recipes of one program meet.
 pub(crate) const KEY_DIGITS: usize = 12;
 /// Lines of a failed program's output that are shown; the rest is in its log.

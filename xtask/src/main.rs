@@ -14,6 +14,7 @@ mod leak;
 mod licences;
 mod limits;
 mod mutants;
+mod oci;
 mod prepare;
 mod process;
 mod stage;
@@ -113,7 +114,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Bench(options) => bench::run(&workspace, options),
         Recipe::Mutants(options) => mutants::run(&workspace, &options).map(|()| ExitCode::SUCCESS),
         Recipe::Faults(options) => faults::run(&workspace, options),
-        Recipe::Lab(options) => lab::run(&options),
+        Recipe::Lab(options) => lab::run(&workspace, &options),
         Recipe::ThirdParty(options) => third_party::run(options),
         Recipe::Tidy => tidy::run(&workspace),
         Recipe::Lint => suite::lint(&workspace),

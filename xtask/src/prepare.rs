@@ -3,7 +3,7 @@
 mod freezer;
 mod packages;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -76,23 +76,73 @@ const THIRD_PARTY: [Need; 2] = [
     },
 ];
 
+/// For a Kubernetes that is built and run on this machine. Tried with Debian's packages alone.
+const LABORATORY: [Need; 5] = [
+    Need {
+        name: "Docker's engine",
+        why: "the laboratory's nodes are containers",
+        found: || on_path("dockerd"),
+        packages: Names { apt: "docker.io", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "iptables",
+        why: "Docker and Kubernetes make their networks with it",
+        found: || on_path("iptables"),
+        packages: Names { apt: "iptables", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "debootstrap and zstd",
+        why: "the nodes' root is a Debian, made and kept as one file",
+        found: || on_path("debootstrap") && on_path("zstd"),
+        packages: Names { apt: "debootstrap zstd", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "a static busybox",
+        why: "the images of Kubernetes have its shell",
+        found: || Path::new(BUSYBOX).is_file(),
+        packages: Names { apt: "busybox-static", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "libseccomp's headers",
+        why: "runc is built with it",
+        found: || Path::new("/usr/include/seccomp.h").is_file(),
+        packages: Names { apt: "libseccomp-dev pkg-config", dnf: "", zypper: "", pacman: "" },
+    },
+];
+
+/// Where Debian puts the static busybox.
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
+
 /// Checks what is needed, says what is missing, and installs it unless told not to.
 ///
 /// # Errors
 /// Something is missing and was not, or could not be, installed; the commands that would do it were printed.
 pub(crate) fn run(options: Options) -> Result<Found> {
-    let missing = missing(options);
-    if !missing.is_empty() {
-        let names = report_missing(&missing);
-        packages::install(Manager::of_this_machine(), &names, options.no_install)?;
-        if let Some(need) = missing.iter().find(|need| !(need.found)()) {
-            bail!("{} is still missing after the packages were installed", need.name);
-        }
-    }
+    provide(&missing(options), options.no_install)?;
     let mpicc = find_mpicc().context("MPICH is there, but none of its compiler drivers")?;
     println!("MPICH: {}", mpicc.display());
     println!("freezer: {}", freezer::find());
     Ok(Found { mpicc })
+}
+
+/// Checks what the laboratory needs, says what is missing, and installs it unless told not to.
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) fn laboratory(no_install: bool) -> Result<()> {
+    let missing: Vec<_> = LABORATORY.iter().filter(|need| !(need.found)()).collect();
+    provide(&missing, no_install)
+}
+
+fn provide(missing: &[&'static Need], no_install: bool) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    packages::install(Manager::of_this_machine(), &report_missing(missing), no_install)?;
+    match missing.iter().find(|need| !(need.found)()) {
+        Some(need) => bail!("{} is still missing after the packages were installed", need.name),
+        None => Ok(()),
+    }
 }
 
 /// MPICH's compiler driver, if it is installed.

@@ -7,19 +7,39 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::go::Build;
-use super::programs::{API_SERVER_PROGRAMS, CLUSTER_PROGRAMS, COMPANIONS, ETCD, KUBERNETES, KUBERNETES_OLDER, kubernetes};
+use super::programs::{API_SERVER_PROGRAMS, CLUSTER_PROGRAMS, COMPANIONS, ETCD, KUBERNETES, KUBERNETES_OLDER, OWN, kubernetes};
 use super::step::step;
 use super::store::{Lock, Store};
+use crate::prepare;
 use crate::process::output_of;
+use crate::workspace::Workspace;
+
+/// The laboratory's programs.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    /// Of Kubernetes.
+    pub(super) version: &'static str,
+    folders: Vec<PathBuf>,
+}
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// The Kubernetes: a version or a minor version of those that are known
-    #[arg(long, default_value = KUBERNETES, value_parser = parse_kubernetes)]
-    kubernetes: &'static str,
+    #[command(flatten)]
+    cluster: ClusterOptions,
     /// Only what the tests of the API server take
     #[arg(long)]
     api_server: bool,
+}
+
+/// What is built for a cluster.
+#[derive(Args, Debug)]
+pub(super) struct ClusterOptions {
+    /// The Kubernetes: a version or a minor version of those that are known
+    #[arg(long, default_value = KUBERNETES, value_parser = parse_kubernetes)]
+    pub(super) kubernetes: &'static str,
+    /// Fail, with the commands printed, instead of installing what is missing
+    #[arg(long)]
+    pub(super) no_install: bool,
 }
 
 fn parse_kubernetes(text: &str) -> Result<&'static str, String> {
@@ -30,18 +50,40 @@ fn parse_kubernetes(text: &str) -> Result<&'static str, String> {
 ///
 /// # Errors
 /// See [`program`].
-pub(super) fn run(options: &Options) -> Result<()> {
+pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if !options.api_server {
+        prepare::laboratory(options.cluster.no_install)?;
+    }
     let store = Store::open()?;
     let lock = store.lock()?;
-    for (name, build) in api_server_builds(options.kubernetes) {
-        program(&store, &lock, name, &build)?;
-    }
-    if !options.api_server {
-        for (name, build) in cluster_builds(options.kubernetes) {
+    if options.api_server {
+        for (name, build) in api_server_builds(options.cluster.kubernetes) {
             program(&store, &lock, name, &build)?;
         }
+    } else {
+        all(workspace, &store, &lock, options.cluster.kubernetes)?;
     }
     store.clear_making(&lock)
+}
+
+/// Builds, or finds, every program; gives the folders that hold them.
+///
+/// # Errors
+/// See [`program`].
+pub(super) fn all(workspace: &Workspace, store: &Store, lock: &Lock, version: &'static str) -> Result<Programs> {
+    let builds = builds(workspace, version)?;
+    let folders = builds.iter().map(|(name, build)| program(store, lock, name, build)).collect::<Result<_>>()?;
+    Ok(Programs { version, folders })
+}
+
+fn builds(workspace: &Workspace, version: &'static str) -> Result<Vec<(&'static str, Build)>> {
+    let mut builds: Vec<_> = api_server_builds(version).into();
+    builds.push(("kubernetes-node", Build::of_kubernetes(version, &CLUSTER_PROGRAMS)));
+    builds.extend(COMPANIONS.iter().map(|module| (module.name, Build::of(module))));
+    for (folder, programs) in OWN {
+        builds.push((folder, Build::of_own(&workspace.root.join("e2e/lab").join(folder), programs)?));
+    }
+    Ok(builds)
 }
 
 /// Where the programs are that the tests of the API server take, built or not: folders as in PATH.
@@ -56,12 +98,6 @@ pub(crate) fn api_server_folders() -> Result<OsString> {
 
 fn api_server_builds(version: &'static str) -> [(&'static str, Build); 2] {
     [("kubernetes-api", Build::of_kubernetes(version, &API_SERVER_PROGRAMS)), (ETCD.name, Build::of(&ETCD))]
-}
-
-fn cluster_builds(version: &'static str) -> Vec<(&'static str, Build)> {
-    let mut builds = vec![("kubernetes-node", Build::of_kubernetes(version, &CLUSTER_PROGRAMS))];
-    builds.extend(COMPANIONS.iter().map(|module| (module.name, Build::of(module))));
-    builds
 }
 
 fn named(name: &str, build: &Build) -> String {
@@ -79,4 +115,31 @@ fn program(store: &Store, lock: &Lock, name: &str, build: &Build) -> Result<Path
             .context("go is missing: the laboratory is built from source with the distribution's or go.dev's Go")?;
         step(&format!("build {name}"), |step| build.into(store, step, folder))
     })
+}
+
+// === impl Programs ===
+
+impl Programs {
+    /// Those of the Kubernetes that is tried with, where they were built before.
+    ///
+    /// # Errors
+    /// The files of ours cannot be read.
+    pub(super) fn kept(workspace: &Workspace, store: &Store) -> Result<Self> {
+        let place = |(name, build): (&str, Build)| store.place(&named(name, &build), &build.recipe());
+        Ok(Self { version: KUBERNETES, folders: builds(workspace, KUBERNETES)?.into_iter().map(place).collect() })
+    }
+
+    /// The path of a program.
+    ///
+    /// # Panics
+    /// None of the modules has it: a defect of the caller.
+    pub(super) fn path(&self, program: &str) -> PathBuf {
+        let found = self.folders.iter().map(|folder| folder.join(program)).find(|path| path.is_file());
+        found.unwrap_or_else(|| panic!("the laboratory has no program {program}"))
+    }
+
+    /// What decides about all of them.
+    pub(super) fn recipe(&self) -> String {
+        format!("{:?}", self.folders.iter().map(|folder| folder.file_name()).collect::<Vec<_>>())
+    }
 }

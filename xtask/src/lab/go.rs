@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::files;
 use super::programs::{KUBERNETES_MODULE, Module, minor};
 use super::step::Step;
 use super::store::Store;
@@ -20,13 +21,25 @@ const LANGUAGE: &str = "1.26.0";
 /// What is built from one module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Build {
-    path: &'static str,
-    version: String,
+    source: Source,
     /// Packages and the names of their programs.
     programs: Vec<(String, &'static str)>,
     tags: &'static str,
     linker_flags: String,
     cgo: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Published {
+        path: &'static str,
+        version: String,
+    },
+    /// A module of ours, with the digest of its files.
+    Own {
+        folder: PathBuf,
+        digest: String,
+    },
 }
 
 /// The part of `go mod download -json` that is used.
@@ -44,8 +57,7 @@ impl Build {
         let package = |folder: &str| if folder == "." { module.path.to_owned() } else { format!("{}/{folder}", module.path) };
         let variables = module.version_variables.iter().map(|variable| format!(" -X {variable}={}", module.version));
         Self {
-            path: module.path,
-            version: module.version.to_owned(),
+            source: Source::Published { path: module.path, version: module.version.to_owned() },
             programs: module.programs.iter().map(|(folder, name)| (package(folder), *name)).collect(),
             tags: module.tags,
             linker_flags: variables.collect(),
@@ -62,17 +74,36 @@ impl Build {
         }
         let package = |name: &&'static str| (format!("{KUBERNETES_MODULE}/cmd/{name}"), *name);
         let programs = programs.iter().map(package).collect();
-        Self { path: KUBERNETES_MODULE, version: version.to_owned(), programs, tags: "", linker_flags, cgo: false }
+        let source = Source::Published { path: KUBERNETES_MODULE, version: version.to_owned() };
+        Self { source, programs, tags: "", linker_flags, cgo: false }
     }
 
-    /// The module's version.
+    /// Programs of a module of ours: their folders in it, and their names.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(super) fn of_own(folder: &Path, programs: &[(&str, &'static str)]) -> Result<Self> {
+        let source = Source::Own { folder: folder.to_path_buf(), digest: files::digest(folder)? };
+        let programs = programs.iter().map(|(package, name)| (format!("./{package}"), *name)).collect();
+        Ok(Self { source, programs, tags: "", linker_flags: String::new(), cgo: false })
+    }
+
+    /// The module's version; one of ours has none but its content.
     pub(super) fn version(&self) -> &str {
-        &self.version
+        match &self.source {
+            Source::Published { version, .. } => version,
+            Source::Own { .. } => "own",
+        }
     }
 
     /// All that decides what comes out.
     pub(super) fn recipe(&self) -> String {
-        format!("{self:?} {LANGUAGE}")
+        let source = match &self.source {
+            Source::Published { path, version } => format!("{path}@{version}"),
+            // Where the checkout lies decides nothing.
+            Source::Own { digest, .. } => digest.clone(),
+        };
+        format!("{source} {:?} {} {} {} {LANGUAGE}", self.programs, self.tags, self.linker_flags, self.cgo)
     }
 
     /// Builds into a folder.
@@ -83,9 +114,14 @@ impl Build {
         let source = folder.join("source");
         let log = folder.join("log");
         fs::create_dir_all(&source).with_context(|| format!("make {}", source.display()))?;
-        let requirement = self.requirement(store, &source)?;
-        let manifest = source.join("go.mod");
-        fs::write(&manifest, requirement).with_context(|| format!("write {}", manifest.display()))?;
+        match &self.source {
+            Source::Published { path, version } => {
+                let manifest = source.join("go.mod");
+                let text = requirement(path, version, store, &source)?;
+                fs::write(&manifest, text).with_context(|| format!("write {}", manifest.display()))?;
+            }
+            Source::Own { folder, .. } => files::copy(folder, &source)?,
+        }
         for (package, program) in &self.programs {
             let mut command = go(store, &source, self.cgo);
             command.args(["build", "-v", "-trimpath", "-tags", self.tags, "-ldflags"]).arg(format!("-s -w{}", self.linker_flags));
@@ -94,20 +130,19 @@ impl Build {
         }
         fs::remove_dir_all(&source).with_context(|| format!("remove {}", source.display()))
     }
+}
 
-    /// The module that builds: it requires the one and, for Kubernetes, the published versions of the modules that its source keeps beside
-    /// itself.
-    fn requirement(&self, store: &Store, source: &Path) -> Result<String> {
-        let (path, version) = (self.path, &self.version);
-        let mut text = format!("module strobe.dev/lab\n\ngo {LANGUAGE}\n\nrequire {path} v{version}\n");
-        if path == KUBERNETES_MODULE {
-            let published = version.strip_prefix("1.").context("a version of Kubernetes begins with 1.")?;
-            for staged in staged_modules(&module_file(store, source, &format!("{path}@v{version}"))?) {
-                writeln!(text, "replace {staged} => {staged} v0.{published}").expect("a string takes everything");
-            }
+/// The module that builds: it requires the one and, for Kubernetes, the published versions of the modules that its source keeps beside
+/// itself.
+fn requirement(path: &str, version: &str, store: &Store, source: &Path) -> Result<String> {
+    let mut text = format!("module strobe.dev/lab\n\ngo {LANGUAGE}\n\nrequire {path} v{version}\n");
+    if path == KUBERNETES_MODULE {
+        let published = version.strip_prefix("1.").context("a version of Kubernetes begins with 1.")?;
+        for staged in staged_modules(&module_file(store, source, &format!("{path}@v{version}"))?) {
+            writeln!(text, "replace {staged} => {staged} v0.{published}").expect("a string takes everything");
         }
-        Ok(text)
     }
+    Ok(text)
 }
 
 /// The `go.mod` of a module.

@@ -92,6 +92,12 @@ pub(super) const COMPANIONS: [Module; 5] = [
     },
 ];
 
+/// Programs of ours, from `e2e/lab`: folder, and the programs in it.
+pub(super) const OWN: [(&str, &[(&str, &str)]); 2] = [
+    ("programs", &[("cmd/container-runtime", "container-runtime"), ("cmd/network-agent", "network-agent"), ("cmd/pause", "pause")]),
+    ("coredns", &[(".", "coredns")]),
+];
+
 /// The Kubernetes that an option names: a version, or a minor version of those that are known.
 pub(super) fn kubernetes(named: &str) -> Option<&'static str> {
     let known = [KUBERNETES].into_iter().chain(KUBERNETES_OLDER);

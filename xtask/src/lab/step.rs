@@ -42,12 +42,20 @@ impl Step {
     ///
     /// # Errors
     /// It cannot be started, or fails: then with the last lines of its output and the log's name.
-    pub(crate) fn run(&mut self, mut command: Command, log: &Path) -> Result<()> {
+    pub(crate) fn run(&mut self, command: Command, log: &Path) -> Result<()> {
+        self.run_with(command, Stdio::null(), log)
+    }
+
+    /// [`Self::run`], for a program that reads.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`].
+    pub(crate) fn run_with(&mut self, mut command: Command, input: Stdio, log: &Path) -> Result<()> {
         let shown = process::shown(&command);
         let mut log_file = File::options().create(true).append(true).open(log).with_context(|| format!("write {}", log.display()))?;
         writeln!(log_file, "$ {shown}").with_context(|| format!("write {}", log.display()))?;
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
-        command.stdin(Stdio::null()).stdout(writer.try_clone().context("copy a pipe")?).stderr(writer);
+        command.stdin(input).stdout(writer.try_clone().context("copy a pipe")?).stderr(writer);
         let mut child = command.spawn().with_context(|| format!("start {shown}"))?;
         // The command holds the pipe's other end: without this the output would never end.
         drop(command);

@@ -77,6 +77,16 @@ impl Store {
         Ok(place)
     }
 
+    /// The folder of what runs.
+    pub(crate) fn running(&self) -> PathBuf {
+        self.root.join("running")
+    }
+
+    /// The container engine's images and containers: made from outputs, and made anew when they are gone.
+    pub(crate) fn engine_data(&self) -> PathBuf {
+        self.root.join("engine")
+    }
+
     /// A folder for what is kept until all is made, and no longer.
     pub(crate) fn making(&self, name: &str) -> PathBuf {
         self.root.join(MAKING).join(name)

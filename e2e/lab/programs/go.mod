@@ -1,0 +1,3 @@
+module strobe.dev/lab/programs
+
+go 1.26.0

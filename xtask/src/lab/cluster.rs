@@ -1,0 +1,191 @@
+//! The cluster: one control plane and three workers, by kind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use super::build::Programs;
+use super::engine::{Engine, LABORATORY};
+use super::programs::{KUBERNETES, minor};
+use super::state::State;
+use super::step::{Step, step};
+use crate::limits::{CLUSTER_BYTES_FREE, CLUSTER_READY_SECONDS};
+use crate::process::output_of;
+
+/// Of the cluster, and the first word of its nodes' names.
+const NAME: &str = "strobe";
+
+const WORKERS: usize = 3;
+
+/// Where the API server listens, in the laboratory's own network.
+const PORT: u16 = 6443;
+
+/// Of the control plane, against 1024 of each worker: ranks that fill every CPU must not stop it.
+const CONTROL_PLANE_SHARES: u32 = 16 * 1024;
+
+/// A cluster, there or not.
+pub(super) struct Cluster<'a> {
+    pub(super) programs: &'a Programs,
+    pub(super) state: &'a State,
+    /// None where it runs in the machine's own Docker.
+    pub(super) engine: Option<&'a Engine<'a>>,
+}
+
+// === impl Cluster ===
+
+impl Cluster<'_> {
+    /// Makes the cluster from an image, unless a complete one of that image is there. `cpus` are lists of CPUs, as systemd has them, for the first workers' own services: kubelet and containerd. (Their cgroup could not
+    /// be narrowed: kubelet gives its pods' cgroup all CPUs of the machine, and where that is refused it does not start.)
+    ///
+    /// # Errors
+    /// Too little memory, or kind fails; with the end of what it says.
+    pub(super) fn make(&self, image: &str, cpus: &[String]) -> Result<()> {
+        if self.is_complete(image)? {
+            return Ok(());
+        }
+        check_memory()?;
+        let log = self.state.file("kind.log");
+        step("remove what is left of another cluster", |step| step.run(self.kind(&["delete", "cluster", "--name", NAME]), &log))?;
+        let configuration = self.state.file("kind.json");
+        fs::write(&configuration, self.configuration(cpus)?.to_string()).context("write kind's configuration")?;
+        let configuration = format!("--config={}", configuration.display());
+        let create = self.kind(&["create", "cluster", "--name", NAME, "--image", image, &configuration]);
+        step("make the cluster", |step| step.run(create, &log))?;
+        if self.engine.is_some() {
+            step("give the control plane its share", |step| self.raise_control_plane(step, &log))?;
+        }
+        step("wait until all is ready", |step| self.wait(step, &log))?;
+        fs::write(self.complete(), image).context("note that the cluster is complete")
+    }
+
+    /// Removes the cluster.
+    ///
+    /// # Errors
+    /// kind fails.
+    pub(super) fn delete(&self) -> Result<()> {
+        let log = self.state.file("kind.log");
+        step("remove the cluster", |step| step.run(self.kind(&["delete", "cluster", "--name", NAME]), &log))
+    }
+
+    /// `kubectl` with all rights in the cluster.
+    pub(super) fn kubectl(&self) -> Command {
+        let mut command = Command::new(self.programs.path("kubectl"));
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// The file for clients.
+    pub(super) fn kubeconfig(&self) -> PathBuf {
+        self.state.file("kubeconfig")
+    }
+
+    /// The file that says of which image a complete cluster was made.
+    fn complete(&self) -> PathBuf {
+        self.state.file("complete")
+    }
+
+    fn is_complete(&self, image: &str) -> Result<bool> {
+        let made_of = fs::read_to_string(self.complete()).unwrap_or_default();
+        if made_of == image && self.kubectl().args(["get", "nodes"]).output().context("run kubectl")?.status.success() {
+            return Ok(true);
+        }
+        ensure!(made_of.is_empty() || made_of == image, "a cluster of another image ({made_of}) is up: `cargo xtask lab down` removes it");
+        Ok(false)
+    }
+
+    fn kind(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.path("kind"));
+        command.args(arguments).arg("--kubeconfig").arg(self.kubeconfig());
+        if let Some(engine) = self.engine {
+            command.env("DOCKER_HOST", engine.host());
+        }
+        command
+    }
+
+    /// JSON is YAML, too.
+    fn configuration(&self, cpus: &[String]) -> Result<serde_json::Value> {
+        ensure!(cpus.len() <= WORKERS, "{} lists of CPUs for {WORKERS} workers", cpus.len());
+        let mut nodes = vec![json!({ "role": "control-plane" })];
+        for worker in 0..WORKERS {
+            let mounts: Vec<_> = cpus.get(worker).map(|list| self.affinity(worker, list)).transpose()?.into_iter().collect();
+            nodes.push(json!({ "role": "worker", "extraMounts": mounts }));
+        }
+        let mut configuration = json!({ "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "name": NAME, "nodes": nodes });
+        configuration["networking"] = json!({ "ipFamily": "ipv4" });
+        if self.engine.is_some() {
+            configuration["networking"] = json!({ "ipFamily": "ipv4", "apiServerAddress": LABORATORY, "apiServerPort": PORT });
+        }
+        // Groups of pods are tried where they are served; asking an older server for them stops it.
+        if minor(self.programs.version) == minor(KUBERNETES) {
+            configuration["featureGates"] = json!({ "GenericWorkload": true, "GangScheduling": true });
+            configuration["runtimeConfig"] = json!({ "scheduling.k8s.io/v1alpha2": "true" });
+        }
+        Ok(configuration)
+    }
+
+    /// A mount that tells a worker's systemd its CPUs.
+    fn affinity(&self, worker: usize, list: &str) -> Result<serde_json::Value> {
+        let file = self.state.file(&format!("worker-{worker}.conf"));
+        fs::write(&file, format!("[Manager]\nCPUAffinity={list}\n")).with_context(|| format!("write {}", file.display()))?;
+        Ok(json!({ "hostPath": file, "containerPath": "/etc/systemd/system.conf.d/10-cpus.conf", "readOnly": true }))
+    }
+
+    fn raise_control_plane(&self, step: &mut Step, log: &Path) -> Result<()> {
+        let engine = self.engine.context("an engine of our own")?;
+        let mut command = engine.docker();
+        command.args(["update", "--cpu-shares", &CONTROL_PLANE_SHARES.to_string(), &format!("{NAME}-control-plane")]);
+        step.run(command, log)
+    }
+
+    /// Waits for every node by its name: one that never came would not be missed among all that did.
+    fn wait(&self, step: &mut Step, log: &Path) -> Result<()> {
+        let timeout = format!("--timeout={CLUSTER_READY_SECONDS}s");
+        let mut nodes = self.kubectl();
+        nodes.args(["wait", "--for=create", "--for=condition=Ready", &timeout, "nodes"]).args(node_names());
+        step.run(nodes, log)?;
+        let mut pods = self.kubectl();
+        pods.args(["wait", "--for=condition=Ready", "--all", &timeout, "pods", "--namespace=kube-system"]);
+        step.run(pods, log)
+    }
+}
+
+/// As kind names them.
+fn node_names() -> impl Iterator<Item = String> {
+    let worker = |number| if number == 1 { format!("{NAME}-worker") } else { format!("{NAME}-worker{number}") };
+    std::iter::once(format!("{NAME}-control-plane")).chain((1..=WORKERS).map(worker))
+}
+
+fn check_memory() -> Result<()> {
+    let free = memory_available(&fs::read_to_string("/proc/meminfo").context("read the machine's memory")?);
+    let free = free.context("/proc/meminfo has no MemAvailable")?;
+    ensure!(
+        free >= CLUSTER_BYTES_FREE,
+        "{} MiB of memory are available and a cluster needs {} MiB: end something else first",
+        free >> 20,
+        CLUSTER_BYTES_FREE >> 20
+    );
+    Ok(())
+}
+
+fn memory_available(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok().map(|kibibytes: u64| kibibytes << 10)
+}
+
+/// Whether the machine's own Docker answers.
+pub(super) fn ordinary_docker() -> bool {
+    output_of("docker", &["info"]).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        assert_eq!(memory_available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
+    }
+}

@@ -1,0 +1,218 @@
+//! The container engine that the nodes run in: a Docker of the laboratory's own, in namespaces of its own. Its bridges, rules and settings
+//! are those of its network namespace, its mounts those of its mount namespace, its processes those of its process namespace: they end
+//! with its first process, however that ends, and the machine's own are never touched.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::build::Programs;
+use super::state::State;
+use super::store::Store;
+use crate::limits::{ENGINE_READY, ENGINE_STOPPED};
+use crate::process::{self, output_of, shown};
+
+/// The network namespace, the pair of interfaces that leads into it, and the parent of all cgroups.
+const NAME: &str = "strobe-lab";
+
+/// The machine's end of the pair, and the laboratory's: in a network that is reserved for such tests (RFC 2544). Only the machine itself
+/// is answered there.
+pub(super) const MACHINE: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
+pub(super) const LABORATORY: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
+
+/// How often the engine is asked whether it answers.
+const ASKED: Duration = Duration::from_millis(100);
+
+/// An engine, running or not.
+pub(super) struct Engine<'a> {
+    state: &'a State,
+    /// Its images and containers.
+    data: PathBuf,
+}
+
+// === impl Engine ===
+
+impl<'a> Engine<'a> {
+    /// The engine of this laboratory.
+    pub(super) fn new(store: &Store, state: &'a State) -> Self {
+        Self { state, data: store.engine_data() }
+    }
+
+    /// Whether its process runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.state.process().is_some()
+    }
+
+    /// Starts it; a second time it is left as it is.
+    ///
+    /// # Errors
+    /// A namespace cannot be made, or the engine does not answer in time; with the end of its log.
+    pub(super) fn start(&self, programs: &Programs) -> Result<()> {
+        if self.is_running() {
+            return Ok(());
+        }
+        self.stop().context("clear what an earlier laboratory has left")?;
+        self.state.remember_machine()?;
+        self.make_network()?;
+        let runtime = self.state.file("container-runtime");
+        fs::copy(programs.path("container-runtime"), &runtime).with_context(|| format!("copy {}", runtime.display()))?;
+        let log = fs::File::create(self.state.file("engine.log")).context("write the engine's log")?;
+        let errors = log.try_clone().context("copy the log's descriptor")?;
+        let mut command = self.command(&runtime);
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        let child = command.spawn().with_context(|| format!("start {}", shown(&command)))?;
+        self.state.keep_process(child.id())?;
+        self.wait_until_it_answers()
+    }
+
+    /// Ends it and all that it runs, and removes what is left of it. The images stay.
+    ///
+    /// # Errors
+    /// Something cannot be ended or removed.
+    pub(super) fn stop(&self) -> Result<()> {
+        if let Some(process) = self.state.process() {
+            let number = rustix::process::Pid::from_raw(i32::try_from(process.number).context("a process number")?).context("not 0")?;
+            let descriptor = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()).context("hold the engine")?;
+            rustix::process::pidfd_send_signal(&descriptor, rustix::process::Signal::KILL).context("end the engine")?;
+        }
+        remove_cgroups()?;
+        remove_network()?;
+        self.state.restore_machine()
+    }
+
+    /// `docker`, speaking to this engine.
+    pub(super) fn docker(&self) -> Command {
+        let mut command = Command::new("docker");
+        command.env("DOCKER_HOST", self.host());
+        command
+    }
+
+    /// Where it listens.
+    pub(super) fn host(&self) -> String {
+        format!("unix://{}", self.state.file("docker.sock").display())
+    }
+
+    /// `unshare` waits for the engine, which is the first process of its namespace: with either of the two all end.
+    fn command(&self, runtime: &Path) -> Command {
+        let mut command = Command::new("setsid");
+        command.args(["nsenter", &format!("--net=/run/netns/{NAME}")]);
+        command.args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "dockerd"]);
+        command.arg(format!("--host={}", self.host()));
+        command.arg(format!("--data-root={}", self.data.display()));
+        command.arg(format!("--exec-root={}", self.state.file("engine").display()));
+        command.arg(format!("--pidfile={}", self.state.file("dockerd.pid").display()));
+        command.arg(format!("--add-runtime={NAME}={}", runtime.display()));
+        command.args([&format!("--default-runtime={NAME}"), &format!("--cgroup-parent=/{NAME}")]);
+        command.args(["--storage-driver=overlay2", "--exec-opt=native.cgroupdriver=cgroupfs", "--default-cgroupns-mode=private"]);
+        command.arg("--bridge=none");
+        command
+    }
+
+    fn wait_until_it_answers(&self) -> Result<()> {
+        let until = Instant::now() + ENGINE_READY;
+        loop {
+            let answer = self.docker().arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            if answer.context("run docker")?.success() {
+                return Ok(());
+            }
+            ensure!(self.is_running(), "the container engine ended; the end of its log:\n{}", self.end_of_log());
+            ensure!(Instant::now() < until, "the container engine does not answer; the end of its log:\n{}", self.end_of_log());
+            std::thread::sleep(ASKED);
+        }
+    }
+
+    fn end_of_log(&self) -> String {
+        let text = fs::read_to_string(self.state.file("engine.log")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(crate::limits::LOG_LINES_SHOWN)..].join("\n")
+    }
+
+    /// A network namespace with one way in.
+    fn make_network(&self) -> Result<()> {
+        let inside = ["netns", "exec", NAME];
+        let address = |address: Ipv4Addr| format!("{address}/30");
+        ip(&["netns", "add", NAME])?;
+        ip(&["link", "add", NAME, "type", "veth", "peer", "name", "machine", "netns", NAME])?;
+        ip(&["address", "add", &address(MACHINE), "dev", NAME])?;
+        ip(&["link", "set", NAME, "up"])?;
+        ip(&[&inside[..], &["ip", "address", "add", &address(LABORATORY), "dev", "machine"]].concat())?;
+        ip(&[&inside[..], &["ip", "link", "set", "machine", "up"]].concat())?;
+        ip(&[&inside[..], &["ip", "link", "set", "lo", "up"]].concat())?;
+        // What the machine would forward from outside has another source, and gets no answer.
+        let machine = MACHINE.to_string();
+        let refuse = ["iptables", "-t", "mangle", "-A", "PREROUTING", "-i", "machine", "!", "-s", &machine, "-j", "DROP"];
+        ip(&[&inside[..], &refuse].concat())
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).stdin(Stdio::null()).output().context("run ip")?;
+    if !output.status.success() {
+        bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+fn remove_network() -> Result<()> {
+    if output_of("ip", &["link", "show", "dev", NAME]).is_some() {
+        ip(&["link", "delete", NAME])?;
+    }
+    if Path::new("/run/netns").join(NAME).exists() {
+        ip(&["netns", "delete", NAME])?;
+    }
+    Ok(())
+}
+
+/// Removes the engine's cgroups in every hierarchy. Killed processes may take a moment to leave them.
+fn remove_cgroups() -> Result<()> {
+    let until = Instant::now() + ENGINE_STOPPED;
+    for top in cgroup_tops()? {
+        while let Err(error) = remove_tree(&top) {
+            if Instant::now() > until {
+                return Err(error);
+            }
+            std::thread::sleep(ASKED);
+        }
+    }
+    Ok(())
+}
+
+/// The engine's parent cgroup in each mounted hierarchy, where it is.
+fn cgroup_tops() -> Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
+    let points = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (_, point, kind) = (fields.next()?, fields.next()?, fields.next()?);
+        kind.starts_with("cgroup").then(|| Path::new(point).join(NAME))
+    });
+    Ok(points.filter(|top| top.is_dir()).collect())
+}
+
+/// Removes a cgroup after those in it.
+fn remove_tree(cgroup: &Path) -> Result<()> {
+    let entries = fs::read_dir(cgroup).with_context(|| format!("read {}", cgroup.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read {}", cgroup.display()))?;
+        if entry.file_type().context("look at a cgroup")?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(cgroup).with_context(|| format!("remove {}", cgroup.display()))
+}
+
+/// Whether this user may run an engine at all.
+///
+/// # Errors
+/// It is not root.
+pub(super) fn check_root() -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "only root can run the laboratory: its nodes are privileged containers; try `sudo --preserve-env=HOME cargo xtask lab up`"
+    );
+    ensure!(process::on_path("nsenter") && process::on_path("unshare"), "util-linux (nsenter, unshare) is missing");
+    Ok(())
+}
