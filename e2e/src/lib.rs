@@ -1,4 +1,6 @@
-//! What the tests against a real Kubernetes start: an API server alone, with its store (`api_server`).
+//! What the tests against a real Kubernetes use: an API server alone, with its store (`api_server`), or the cluster of
+//! `cargo xtask lab` (`laboratory`).
 
 pub mod api_server;
+pub mod laboratory;
 pub mod programs;

@@ -14,7 +14,7 @@ mod step;
 mod store;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +32,9 @@ use crate::process;
 use crate::workspace::Workspace;
 pub(crate) use build::api_server_folders;
 
+/// Tells the tests of a cluster its file for kubectl.
+const LABORATORY: &str = "STROBE_LABORATORY";
+
 /// Tells the tests where the programs of Kubernetes are.
 pub(crate) const KUBERNETES: &str = "STROBE_KUBERNETES";
 
@@ -47,6 +50,10 @@ enum Recipe {
     Up(UpOptions),
     /// Remove the cluster and leave the machine as it was; what was built is kept
     Down,
+    /// Make the cluster, run the tests that need it, and remove it unless it was there before
+    Test(TestOptions),
+    /// Give images to every node, from archives as `cargo xtask images` makes them
+    Load(LoadOptions),
     /// Say what of it runs
     Status,
     /// Print the file for kubectl: `export KUBECONFIG=$(cargo xtask lab kubeconfig)`
@@ -67,6 +74,22 @@ struct UpOptions {
     image: Option<String>,
 }
 
+#[derive(Args, Debug)]
+struct TestOptions {
+    #[command(flatten)]
+    up: UpOptions,
+    /// More arguments for `cargo test`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct LoadOptions {
+    /// Archives of images
+    #[arg(required = true)]
+    archives: Vec<PathBuf>,
+}
+
 /// Runs one of the laboratory's recipes.
 ///
 /// # Errors
@@ -75,6 +98,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     match &options.recipe {
         Recipe::Up(options) => up(workspace, options)?,
         Recipe::Down => down(workspace)?,
+        Recipe::Test(options) => return test(workspace, options),
+        Recipe::Load(options) => load_archives(workspace, options)?,
         Recipe::Status => return status(),
         Recipe::Kubeconfig => println!("{}", kubeconfig()?.display()),
         Recipe::Build(options) => build::run(workspace, options)?,
@@ -128,6 +153,7 @@ fn load(step: &mut Step, engine: &Engine<'_>, image: &Path, name: &str, state: &
     if ask.status().context("run docker")?.success() {
         return Ok(());
     }
+    remove_images(engine)?;
     let mut import = engine.docker();
     let entrypoint = r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#;
     import.args(["import", "--change", "ENV container=docker", "--change", entrypoint, "-", name]);
@@ -137,6 +163,14 @@ fn load(step: &mut Step, engine: &Engine<'_>, image: &Path, name: &str, state: &
     let archive = decompress.stdout.take().context("zstd's output is a pipe")?;
     step.run_with(import, Stdio::from(archive), &state.file("load.log"))?;
     ensure!(decompress.wait().context("wait for zstd")?.success(), "zstd could not read {}", image.display());
+    Ok(())
+}
+
+/// Removes the images of earlier recipes; one that a container uses stays.
+fn remove_images(engine: &Engine<'_>) -> Result<()> {
+    let mut prune = engine.docker();
+    prune.args(["image", "prune", "--all", "--force"]).stdout(Stdio::null());
+    ensure!(prune.status().context("run docker")?.success(), "docker image prune failed");
     Ok(())
 }
 
@@ -165,6 +199,30 @@ fn down(workspace: &Workspace) -> Result<()> {
     state.forget()
 }
 
+fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
+    let was_up = State::open(&Store::open()?)?.process().is_some();
+    up(workspace, &options.up)?;
+    let mut command = workspace.cargo();
+    command.args(["test", "--locked", "--package", "strobe-e2e", "--features", "laboratory", "--test", "laboratory"]);
+    command.args(&options.arguments).env(LABORATORY, kubeconfig()?).env(KUBERNETES, api_server_folders()?);
+    let code = process::pass_through(command);
+    if !was_up {
+        down(workspace)?;
+    }
+    code
+}
+
+fn load_archives(workspace: &Workspace, options: &LoadOptions) -> Result<()> {
+    let store = Store::open()?;
+    let _lock = store.lock()?;
+    let state = State::open(&store)?;
+    let engine = Engine::new(&store, &state);
+    let engine = engine.is_running().then_some(&engine);
+    let programs = Programs::kept(workspace, &store)?;
+    let cluster = Cluster { programs: &programs, state: &state, engine };
+    options.archives.iter().try_for_each(|archive| cluster.load(archive))
+}
+
 fn status() -> Result<ExitCode> {
     let store = Store::open()?;
     let state = State::open(&store)?;
@@ -178,7 +236,7 @@ fn status() -> Result<ExitCode> {
     process::pass_through(kubectl)
 }
 
-fn kubeconfig() -> Result<std::path::PathBuf> {
+fn kubeconfig() -> Result<PathBuf> {
     let file = State::open(&Store::open()?)?.file("kubeconfig");
     ensure!(File::open(&file).is_ok(), "the laboratory is down: `cargo xtask lab up` makes it");
     Ok(file)

@@ -8,6 +8,8 @@ pub(crate) const PREPARE: Duration = Duration::from_secs(10 * 60);
 pub(crate) const BUILD: Duration = Duration::from_secs(25 * 60);
 /// The programs of Kubernetes that tests take, from nothing on two cores, with a wide margin. Past it the stage fails.
 pub(crate) const KUBERNETES: Duration = Duration::from_secs(25 * 60);
+/// The laboratory with its tests, all of its programs built from nothing on two cores. Past it the stage fails; what was built is kept.
+pub(crate) const LABORATORY: Duration = Duration::from_secs(40 * 60);
 /// All of the workspace's tests, their build included. Past it the tests count as failed and are ended with all that they started.
 pub(crate) const TESTS: Duration = Duration::from_secs(30 * 60);
 /// One batch of simulations. Past it the batch counts as failed.

@@ -102,6 +102,7 @@ impl<'a> Recipes<'a> {
             self.kubernetes(),
             self.build(),
             self.tests(&[]),
+            self.laboratory(),
             self.tidy(),
             self.examples(),
             self.simulation(limits::SIMULATION_SEEDS),
@@ -148,6 +149,11 @@ impl<'a> Recipes<'a> {
     /// What the tests of the API server take. Without it they say what they leave out.
     fn kubernetes(&self) -> Stage {
         stage("kubernetes", limits::KUBERNETES, vec![self.xtask(&["lab", "build", "--api-server"])])
+    }
+
+    /// A cluster, the tests that need one, and nothing left of it.
+    fn laboratory(&self) -> Stage {
+        stage("laboratory", limits::LABORATORY, vec![self.xtask(&["lab", "test"])])
     }
 
     fn build(&self) -> Stage {

@@ -61,6 +61,19 @@ impl Cluster<'_> {
         fs::write(self.complete(), image).context("note that the cluster is complete")
     }
 
+    /// Gives the images of an archive to every node.
+    ///
+    /// # Errors
+    /// The archive is none, or kind fails.
+    pub(super) fn load(&self, archive: &Path) -> Result<()> {
+        let mut command = Command::new(self.programs.path("kind"));
+        command.args(["load", "image-archive", "--name", NAME]).arg(archive);
+        if let Some(engine) = self.engine {
+            command.env("DOCKER_HOST", engine.host());
+        }
+        step(&format!("load {}", archive.display()), |step| step.run(command, &self.state.file("kind.log")))
+    }
+
     /// Removes the cluster.
     ///
     /// # Errors

@@ -20,13 +20,19 @@ const IPTABLES: [&str; 6] = ["iptables", "iptables-save", "iptables-restore", "i
 const EXTENSIONS: &str = "usr/lib/x86_64-linux-gnu/xtables";
 
 /// The commands of a shell in an image.
-const SHELL: [&str; 8] = ["sh", "cat", "ls", "sleep", "env", "id", "hostname", "wget"];
+const SHELL: [&str; 12] = ["sh", "cat", "ls", "sleep", "env", "id", "hostname", "nc", "nslookup", "mount", "ps", "kill"];
 
 /// What every container finds.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The network agent's image, as its DaemonSet names it.
 const NETWORK_AGENT: &str = "localhost/strobe-lab/network-agent:1";
+
+/// An image with nothing but a shell, for tests.
+const SHELL_IMAGE: &str = "localhost/strobe-lab/shell:1";
+
+/// Another number wherever the same programs make other images.
+const COMPOSITION: u32 = 2;
 
 /// The images that kubeadm takes, under the names it takes them by.
 pub(super) struct References(Vec<String>);
@@ -45,9 +51,15 @@ pub(super) fn write(programs: &Programs, references: &References, root: &Path, a
         let lower: &[&str] = if name == "kube-proxy" { &["base", "network-tools"] } else { &["base"] };
         images.image(image(reference, lower, name));
     }
+    images.image(Image { layers: vec!["base".to_owned()], entrypoint: Vec::new(), ..image(SHELL_IMAGE, &[], "base") });
     images.layer("network-agent", program(programs, "network-agent"));
     images.image(image(NETWORK_AGENT, &["base", "network-tools"], "network-agent"));
     images.write(archive).map(|_| ())
+}
+
+/// What decides about the images besides programs and root.
+pub(super) fn recipe() -> String {
+    format!("{COMPOSITION} {NETWORK_TOOLS:?} {IPTABLES:?} {SHELL:?} {SHELL_IMAGE} {NETWORK_AGENT} {PATH}")
 }
 
 fn base() -> Layer {

@@ -47,7 +47,8 @@ const FILE: &str = "image.tar.zst";
 /// # Errors
 /// No root, no mirror of Debian, or what a step says.
 pub(super) fn make(store: &Store, lock: &Lock, programs: &Programs, node_files: &Path) -> Result<PathBuf> {
-    let recipe = format!("{DEBIAN} {PACKAGES:?} {} {} {SETTLE} {PRELOAD}", programs.recipe(), files::digest(node_files)?);
+    let made_of = [programs.recipe(), files::digest(node_files)?, images::recipe()];
+    let recipe = format!("{DEBIAN} {PACKAGES:?} {SETTLE} {PRELOAD} {made_of:?}");
     let place = store.output(lock, &format!("node-image-{}", programs.version), &recipe, |folder| {
         let root = folder.join("root");
         let log = folder.join("log");

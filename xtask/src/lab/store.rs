@@ -74,7 +74,21 @@ impl Store {
         fs::create_dir_all(&making).with_context(|| format!("make {}", making.display()))?;
         make(&making)?;
         fs::rename(&making, &place).with_context(|| format!("move {} to {}", making.display(), place.display()))?;
+        self.remove_others(name, &place)?;
         Ok(place)
+    }
+
+    /// Removes the outputs of this name by other recipes, or the store would grow with every change.
+    fn remove_others(&self, name: &str, place: &Path) -> Result<()> {
+        for entry in fs::read_dir(&self.root).with_context(|| format!("read {}", self.root.display()))? {
+            let path = entry.with_context(|| format!("read {}", self.root.display()))?.path();
+            let key = path.file_name().and_then(|file| file.to_str()?.strip_prefix(name)?.strip_prefix('-'));
+            let is_key = |key: &str| key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if key.is_some_and(is_key) && path != place {
+                remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// The folder of what runs.
@@ -138,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_is_made_once_and_again_for_another_recipe() {
+    fn an_output_is_made_once_and_again_for_another_recipe_which_replaces_it() {
         let (_folder, store) = store();
         let lock = store.lock().unwrap();
         let made = |recipe: &str| {
@@ -150,7 +164,9 @@ mod tests {
             assert_eq!(fs::read_to_string(place.unwrap().join("file")).unwrap(), recipe);
             made
         };
-        assert_eq!([made("as before"), made("as before"), made("otherwise"), made("as before")], [true, false, true, false]);
+        assert_eq!([made("as before"), made("as before"), made("otherwise"), made("as before")], [true, false, true, true]);
+        let other = store.output(&lock, "thing-1-part", "recipe", |_| Ok(())).unwrap();
+        assert!(made("once more") && other.is_dir(), "the output of another name stays");
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! The cluster that `cargo xtask lab test` makes, as its tests use it. Each test has a namespace of its own, which goes with it.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::programs;
+
+/// Names the cluster's file for clients.
+pub const LABORATORY: &str = "STROBE_LABORATORY";
+
+/// The image with nothing but a shell, which every node has.
+pub const SHELL_IMAGE: &str = "localhost/strobe-lab/shell:1";
+
+/// The workers, of which the first two have a CPU each for their own services.
+pub const WORKERS: [&str; 3] = ["strobe-worker", "strobe-worker2", "strobe-worker3"];
+
+/// How long kubectl waits for what a test expects; a loaded machine of two cores takes seconds.
+const WAIT: &str = "--timeout=120s";
+
+/// A namespace of the cluster. It is deleted when this value goes.
+pub struct Namespace {
+    name: String,
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// Makes a namespace with this name.
+    ///
+    /// # Errors
+    /// No cluster is named, or it does not answer.
+    pub fn make(name: &str) -> Result<Self> {
+        let kubeconfig = env::var_os(LABORATORY).with_context(|| format!("{LABORATORY} names no cluster: run `cargo xtask lab test`"))?;
+        let kubectl = programs::find("kubectl").context("no kubectl: run `cargo xtask lab test`")?;
+        let namespace = Self { name: name.to_owned(), kubectl, kubeconfig: kubeconfig.into() };
+        // What an interrupted run has left.
+        namespace.run(&["delete", "namespace", name, "--ignore-not-found", WAIT])?;
+        namespace.run(&["create", "namespace", name])?;
+        Ok(namespace)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A client with all rights.
+    ///
+    /// # Errors
+    /// The file for clients cannot be read.
+    pub async fn client(&self) -> Result<kube::Client> {
+        let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).context("read the file for clients")?;
+        let options = kube::config::KubeConfigOptions::default();
+        let configuration = kube::Config::from_custom_kubeconfig(file, &options).await.context("read it")?;
+        kube::Client::try_from(configuration).context("make a client")
+    }
+
+    /// `kubectl` with all rights, in this namespace.
+    #[must_use]
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.env("KUBECONFIG", &self.kubeconfig).args(["--namespace", &self.name]).stdin(Stdio::null());
+        command
+    }
+
+    /// What kubectl prints when it succeeds.
+    ///
+    /// # Errors
+    /// It fails; with what it complains of.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubectl().args(arguments).output().context("run kubectl")?;
+        if !output.status.success() {
+            bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Applies objects; those without a namespace come into this one.
+    ///
+    /// # Errors
+    /// The API server refuses one; with its message.
+    pub fn apply(&self, object: &Value) -> Result<()> {
+        use std::io::Write as _;
+        let mut command = self.kubectl();
+        command.args(["apply", "--filename=-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("start kubectl")?;
+        let mut input = child.stdin.take().context("kubectl's input is a pipe")?;
+        input.write_all(object.to_string().as_bytes()).context("give kubectl an object")?;
+        drop(input);
+        let output = child.wait_with_output().context("wait for kubectl")?;
+        ensure!(output.status.success(), "kubectl apply: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
+    }
+
+    /// Waits for a condition, as `kubectl wait --for` has it, of something.
+    ///
+    /// # Errors
+    /// It is not met in time; with what kubectl describes.
+    pub fn wait(&self, condition: &str, what: &str) -> Result<()> {
+        let condition = format!("--for={condition}");
+        if let Err(error) = self.run(&["wait", &condition, WAIT, what]) {
+            let described = self.run(&["describe", what]).unwrap_or_default();
+            return Err(error.context(described));
+        }
+        Ok(())
+    }
+
+    /// Runs a command in a pod; gives what it prints.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn exec(&self, pod: &str, command: &[&str]) -> Result<String> {
+        self.run(&[&["exec", pod, "--"], command].concat())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if let Err(error) = self.run(&["delete", "namespace", &self.name, "--wait=false"]) {
+            eprintln!("namespace {} is left: {error:#}", self.name);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What a real cluster does: the laboratory itself, then each question that the design of the integration rests on (docs/spikes).
+
+mod smoke;
