@@ -148,7 +148,11 @@ impl<'a> Recipes<'a> {
 
     /// What the tests of the API server take. Without it they say what they leave out.
     fn kubernetes(&self) -> Stage {
-        stage("kubernetes", limits::KUBERNETES, vec![self.xtask(&["lab", "build", "--api-server"])])
+        let mut command = self.xtask(&["lab", "build", "--api-server"]);
+        if !self.complete {
+            command.arg("--optional");
+        }
+        stage("kubernetes", limits::KUBERNETES, vec![command])
     }
 
     /// A cluster, the tests that need one, and nothing left of it.

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::go::Build;
+use super::go::{self, Build};
 use super::programs::{API_SERVER_PROGRAMS, CLUSTER_PROGRAMS, COMPANIONS, ETCD, KUBERNETES, KUBERNETES_OLDER, OWN, kubernetes};
 use super::step::step;
 use super::store::{Lock, Store};
 use crate::prepare;
-use crate::process::output_of;
 use crate::workspace::Workspace;
 
 /// The laboratory's programs.
@@ -29,6 +28,9 @@ pub(super) struct Options {
     /// Only what the tests of the API server take
     #[arg(long)]
     api_server: bool,
+    /// Where Go is missing or too old, say so and build nothing
+    #[arg(long)]
+    optional: bool,
 }
 
 /// What is built for a cluster.
@@ -51,6 +53,12 @@ fn parse_kubernetes(text: &str) -> Result<&'static str, String> {
 /// # Errors
 /// See [`program`].
 pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if options.optional
+        && let Err(error) = go::check()
+    {
+        println!("SKIPPED: {error:#}");
+        return Ok(());
+    }
     if !options.api_server {
         prepare::laboratory(options.cluster.no_install)?;
     }
@@ -111,8 +119,7 @@ fn named(name: &str, build: &Build) -> String {
 fn program(store: &Store, lock: &Lock, name: &str, build: &Build) -> Result<PathBuf> {
     let name = named(name, build);
     store.output(lock, &name, &build.recipe(), |folder: &Path| {
-        output_of("go", &["version"])
-            .context("go is missing: the laboratory is built from source with the distribution's or go.dev's Go")?;
+        go::check()?;
         step(&format!("build {name}"), |step| build.into(store, step, folder))
     })
 }

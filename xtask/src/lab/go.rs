@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::files;
 use super::programs::{KUBERNETES_MODULE, Module, minor};
 use super::step::Step;
 use super::store::Store;
+use crate::process::output_of;
 
 /// The version of the language that the modules ask for. An older toolchain refuses them and says so.
 const LANGUAGE: &str = "1.26.0";
@@ -47,6 +48,20 @@ enum Source {
 #[serde(rename_all = "PascalCase")]
 struct Download {
     go_mod: PathBuf,
+}
+
+/// Whether programs can be built at all.
+///
+/// # Errors
+/// Go is missing, or older than the modules ask for.
+pub(super) fn check() -> Result<()> {
+    let version = output_of("go", &["env", "GOVERSION"]).unwrap_or_default();
+    let version = version.trim();
+    let numbers = |text: &str| text.split('.').map(|number| number.parse().ok()).take(2).collect::<Option<Vec<u32>>>();
+    let is_enough = version.strip_prefix("go").and_then(numbers) >= numbers(LANGUAGE);
+    let found = if version.is_empty() { "it is missing" } else { version };
+    ensure!(is_enough, "Kubernetes is built from its source, which takes Go {LANGUAGE} or newer (go.dev has it); here {found}");
+    Ok(())
 }
 
 // === impl Build ===
