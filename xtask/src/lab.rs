@@ -100,7 +100,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         Recipe::Down => down(workspace)?,
         Recipe::Test(options) => return test(workspace, options),
         Recipe::Load(options) => load_archives(workspace, options)?,
-        Recipe::Status => return status(),
+        Recipe::Status => return status(workspace),
         Recipe::Kubeconfig => println!("{}", kubeconfig()?.display()),
         Recipe::Build(options) => build::run(workspace, options)?,
     }
@@ -223,7 +223,7 @@ fn load_archives(workspace: &Workspace, options: &LoadOptions) -> Result<()> {
     options.archives.iter().try_for_each(|archive| cluster.load(archive))
 }
 
-fn status() -> Result<ExitCode> {
+fn status(workspace: &Workspace) -> Result<ExitCode> {
     let store = Store::open()?;
     let state = State::open(&store)?;
     let Some(process) = state.process() else {
@@ -231,8 +231,9 @@ fn status() -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     println!("the container engine runs as process {}", process.number);
-    let mut kubectl = std::process::Command::new("kubectl");
-    kubectl.env("KUBECONFIG", state.file("kubeconfig")).args(["get", "nodes,pods", "--all-namespaces", "--output=wide"]);
+    let programs = Programs::kept(workspace, &store)?;
+    let mut kubectl = Cluster { programs: &programs, state: &state, engine: None }.kubectl();
+    kubectl.args(["get", "nodes,pods", "--all-namespaces", "--output=wide"]);
     process::pass_through(kubectl)
 }
 

@@ -55,6 +55,7 @@ impl<'a> Engine<'a> {
         if self.is_running() {
             return Ok(());
         }
+        check_alone()?;
         self.stop().context("clear what an earlier laboratory has left")?;
         self.state.remember_machine()?;
         self.make_network()?;
@@ -154,6 +155,18 @@ fn ip(arguments: &[&str]) -> Result<()> {
     if !output.status.success() {
         bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
+    Ok(())
+}
+
+/// What an ended laboratory has left may be removed; one that runs, for another user or another cache folder, may not.
+fn check_alone() -> Result<()> {
+    let Some(processes) = output_of("ip", &["netns", "pids", NAME]) else { return Ok(()) };
+    let running: Vec<_> = processes.split_whitespace().collect();
+    ensure!(
+        running.is_empty(),
+        "another laboratory runs on this machine, started with another cache folder (process {}): `cargo xtask lab down` there ends it",
+        running[0]
+    );
     Ok(())
 }
 
