@@ -2,6 +2,7 @@
 //! docs/adr/0011-laboratory.md; how it is used, in CONTRIBUTING.
 
 mod build;
+mod check;
 mod cluster;
 mod engine;
 mod files;
@@ -58,6 +59,8 @@ enum Recipe {
     Status,
     /// Print the file for kubectl: `export KUBECONFIG=$(cargo xtask lab kubeconfig)`
     Kubeconfig,
+    /// Format, vet and tests of the laboratory's own programs
+    Check,
     /// Build what the laboratory is made of, and keep it in the cache
     Build(build::Options),
 }
@@ -102,6 +105,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         Recipe::Load(options) => load_archives(workspace, options)?,
         Recipe::Status => return status(workspace),
         Recipe::Kubeconfig => println!("{}", kubeconfig()?.display()),
+        Recipe::Check => check::run(workspace)?,
         Recipe::Build(options) => build::run(workspace, options)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -102,6 +102,7 @@ impl<'a> Recipes<'a> {
             self.kubernetes(),
             self.build(),
             self.tests(&[]),
+            self.laboratory_programs(),
             self.laboratory(),
             self.tidy(),
             self.examples(),
@@ -153,6 +154,10 @@ impl<'a> Recipes<'a> {
             command.arg("--optional");
         }
         stage("kubernetes", limits::KUBERNETES, vec![command])
+    }
+
+    fn laboratory_programs(&self) -> Stage {
+        stage("lab programs", limits::CHECK, vec![self.xtask(&["lab", "check"])])
     }
 
     /// A cluster, the tests that need one, and nothing left of it.
