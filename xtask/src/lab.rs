@@ -119,11 +119,12 @@ fn up(workspace: &Workspace, options: &UpOptions) -> Result<()> {
     prepare::laboratory(options.build.no_install)?;
     let store = Store::open()?;
     let lock = store.lock()?;
+    let state = State::open(&store)?;
+    let engine = Engine::new(&store, &state);
+    engine.check_alone()?;
     let programs = build::all(workspace, &store, &lock, options.build.kubernetes)?;
     let image = node_image::make(&store, &lock, &programs, &workspace.root.join("e2e/lab/node"))?;
     store.clear_making(&lock)?;
-    let state = State::open(&store)?;
-    let engine = Engine::new(&store, &state);
     step("start the container engine", |_| engine.start(&programs))?;
     let name = node_image::name(&image)?;
     step("load the nodes' image", |step| load(step, &engine, &image, &name, &state))?;
@@ -194,6 +195,7 @@ fn down(workspace: &Workspace) -> Result<()> {
     let _lock = store.lock()?;
     let state = State::open(&store)?;
     let engine = Engine::new(&store, &state);
+    engine.check_alone()?;
     if engine.is_running() {
         // The engine's data shall not grow by a cluster that is gone. Its programs are there: the cluster was made by them.
         let programs = Programs::kept(workspace, &store)?;

@@ -47,6 +47,24 @@ impl<'a> Engine<'a> {
         self.state.process().is_some()
     }
 
+    /// What an ended laboratory has left may be removed; one that runs, for another user or another cache folder, may not.
+    ///
+    /// # Errors
+    /// Another one runs.
+    pub(super) fn check_alone(&self) -> Result<()> {
+        if self.is_running() {
+            return Ok(());
+        }
+        let Some(processes) = output_of("ip", &["netns", "pids", NAME]) else { return Ok(()) };
+        let running: Vec<_> = processes.split_whitespace().collect();
+        ensure!(
+            running.is_empty(),
+            "another laboratory runs on this machine, started with another cache folder (process {}): `cargo xtask lab down` there ends it",
+            running[0]
+        );
+        Ok(())
+    }
+
     /// Starts it; a second time it is left as it is.
     ///
     /// # Errors
@@ -55,7 +73,6 @@ impl<'a> Engine<'a> {
         if self.is_running() {
             return Ok(());
         }
-        check_alone()?;
         self.stop().context("clear what an earlier laboratory has left")?;
         self.state.remember_machine()?;
         self.make_network()?;
@@ -155,18 +172,6 @@ fn ip(arguments: &[&str]) -> Result<()> {
     if !output.status.success() {
         bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(())
-}
-
-/// What an ended laboratory has left may be removed; one that runs, for another user or another cache folder, may not.
-fn check_alone() -> Result<()> {
-    let Some(processes) = output_of("ip", &["netns", "pids", NAME]) else { return Ok(()) };
-    let running: Vec<_> = processes.split_whitespace().collect();
-    ensure!(
-        running.is_empty(),
-        "another laboratory runs on this machine, started with another cache folder (process {}): `cargo xtask lab down` there ends it",
-        running[0]
-    );
     Ok(())
 }
 
