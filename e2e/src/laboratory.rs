@@ -112,6 +112,26 @@ impl Namespace {
         Ok(())
     }
 
+    /// The message of the first event that a field selector names, whether it has come already or comes now.
+    ///
+    /// # Errors
+    /// None comes in time.
+    pub fn first_event(&self, selector: &str) -> Result<String> {
+        use std::io::BufRead as _;
+        let selector = format!("--field-selector={selector}");
+        let message = r#"--output=jsonpath={.message}{"\n"}"#;
+        let mut command = self.kubectl();
+        command.args(["get", "events", "--watch", &selector, message, "--request-timeout=120s"]).stdout(Stdio::piped());
+        let mut child = command.spawn().context("run kubectl")?;
+        let mut line = String::new();
+        let read = child.stdout.take().context("kubectl's output is a pipe")?;
+        let read = std::io::BufReader::new(read).read_line(&mut line).context("read what kubectl prints");
+        child.kill().context("end kubectl")?;
+        child.wait().context("wait for kubectl")?;
+        ensure!(read? > 0, "no event with {selector} came");
+        Ok(line)
+    }
+
     /// Runs a command in a pod; gives what it prints.
     ///
     /// # Errors

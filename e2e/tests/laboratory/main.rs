@@ -1,3 +1,4 @@
 //! What a real cluster does: the laboratory itself, then each question that the design of the integration rests on (docs/spikes).
 
+mod csi;
 mod smoke;
