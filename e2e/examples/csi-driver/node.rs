@@ -1,6 +1,7 @@
 //! The services Identity and Node, as far as a volume needs them that lives as long as its pod.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tonic::{Request, Response, Status, async_trait};
@@ -14,6 +15,9 @@ use crate::protocol::csi::{
     NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, ProbeRequest, ProbeResponse,
 };
 use crate::volumes::Volumes;
+
+/// The attribute of a volume that is published only so many seconds after kubelet has asked.
+const HOLD: &str = "holdSeconds";
 
 /// Both services of one plugin.
 #[derive(Clone)]
@@ -52,6 +56,10 @@ impl Identity for NodeService {
 impl Node for NodeService {
     async fn node_publish_volume(&self, request: Request<NodePublishVolumeRequest>) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
+        if let Some(seconds) = request.volume_context.get(HOLD).and_then(|seconds| seconds.parse().ok()) {
+            calls::note("Hold", &json!({ "volume": request.volume_id }));
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
         let result = self.volumes.publish(&request).map_err(|error| format!("{error:#}"));
         let (target, context) = (&request.target_path, &request.volume_context);
         let details = json!({ "volume": request.volume_id, "target": target, "readonly": request.readonly, "context": context });

@@ -28,6 +28,9 @@ const BOUND_SOCKET: &str = "bound.sock";
 /// The attribute of a volume that asks for it.
 const BIND_SOCKET: &str = "bindSocket";
 
+/// The attribute of a volume that may be writable, for the test that shows why others may not.
+const WRITABLE: &str = "acceptWritable";
+
 /// What kubelet said about the volume.
 const PUBLICATION: &str = "publication.json";
 
@@ -71,6 +74,8 @@ impl Volumes {
     /// It cannot be made or mounted.
     pub(crate) fn publish(&self, request: &NodePublishVolumeRequest) -> Result<()> {
         let (folder, target) = (self.folder(&request.volume_id)?, Path::new(&request.target_path));
+        // The container's runtime mounts by what the pod asks for, whatever mount it finds here.
+        ensure!(request.readonly || request.volume_context.contains_key(WRITABLE), "the volume must be declared with readOnly: true");
         if is_same(&folder, target) {
             return Ok(());
         }

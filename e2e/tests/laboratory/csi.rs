@@ -28,6 +28,13 @@ fn options(line: &str) -> Vec<&str> {
     line.split(' ').nth(5).unwrap().split(',').collect()
 }
 
+/// The options of a pod's own mount of its volume.
+fn inside(pods: &Namespace, pod: &str) -> String {
+    let mounts = pods.exec(pod, &["cat", "/proc/self/mountinfo"]).unwrap();
+    let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/strobe")).unwrap();
+    options(line).join(",")
+}
+
 /// A restricted pod that runs, and its UID.
 fn running(plugin: &Plugin, name: &str, attributes: &Value) -> String {
     plugin.pods().apply(&plugin.pod(name, attributes)).unwrap();
@@ -67,7 +74,7 @@ fn a_restricted_pod_has_a_directory_and_a_socket_of_its_own() {
 }
 
 #[test]
-fn a_volume_is_read_only_everywhere_and_gone_with_its_pod() {
+fn a_volume_is_read_only_and_gone_with_its_pod() {
     let plugin = Plugin::install("mount").unwrap();
     plugin.start().unwrap();
     let pods = plugin.pods();
@@ -75,13 +82,10 @@ fn a_volume_is_read_only_everywhere_and_gone_with_its_pod() {
 
     let mounts = plugin.mounts(&uid).unwrap();
     assert_eq!(mounts.len(), 1, "{mounts:?}");
-    let inside = pods.exec("mounted", &["cat", "/proc/self/mountinfo"]).unwrap();
-    let inside = inside.lines().find(|line| line.split(' ').nth(4) == Some("/strobe")).unwrap();
-    for mount in [mounts[0].as_str(), inside] {
-        for option in ["ro", "nosuid", "nodev"] {
-            assert!(options(mount).contains(&option), "{option}: {mount}");
-        }
+    for option in ["ro", "nosuid", "nodev"] {
+        assert!(options(&mounts[0]).contains(&option), "{option}: {mounts:?}");
     }
+    assert!(inside(pods, "mounted").starts_with("ro,"));
 
     pods.run(&["delete", "pod", "mounted"]).unwrap();
     assert_eq!(plugin.mounts(&uid).unwrap(), [""; 0], "a pod is gone only when its volume is");
@@ -91,6 +95,26 @@ fn a_volume_is_read_only_everywhere_and_gone_with_its_pod() {
     assert_eq!((published.len(), unpublished.len()), (1, 1));
     assert_eq!(published[0]["request"]["volume"], unpublished[0]["request"]["volume"]);
     assert_eq!(published[0]["request"]["readonly"], true);
+}
+
+#[test]
+fn a_volume_that_a_pod_does_not_declare_read_only_would_be_writable_and_is_refused() {
+    let plugin = Plugin::install("writable").unwrap();
+    plugin.start().unwrap();
+    let pods = plugin.pods();
+    let mut pod = plugin.pod("accepted", &json!({ "acceptWritable": "yes" }));
+    pod["spec"]["volumes"][0]["csi"]["readOnly"] = json!(false);
+    pods.apply(&pod).unwrap();
+    pods.wait("condition=Ready", "pod/accepted").unwrap();
+    let uid = field(pods, "accepted", ".metadata.uid");
+    assert!(options(&plugin.mounts(&uid).unwrap()[0]).contains(&"ro"), "the plugin has mounted it read-only");
+    assert!(inside(pods, "accepted").starts_with("rw,"), "the container's runtime has not");
+
+    let mut pod = plugin.pod("refused", &json!({}));
+    pod["spec"]["volumes"][0]["csi"]["readOnly"] = json!(false);
+    pods.apply(&pod).unwrap();
+    let message = pods.first_event("involvedObject.name=refused,reason=FailedMount").unwrap();
+    assert!(message.contains("must be declared with readOnly: true"), "{message}");
 }
 
 #[test]
@@ -125,6 +149,17 @@ fn a_pod_waits_for_a_late_plugin_and_then_starts_by_itself() {
     println!("ready {:.1} s after the plugin", later.as_secs_f64());
     assert_eq!(field(pods, "early", ".status.containerStatuses[0].restartCount"), "0");
     ask(pods, "early", "agent.sock").unwrap();
+}
+
+#[test]
+fn kubelet_waits_for_a_plugin_that_takes_its_time() {
+    let plugin = Plugin::install("hold").unwrap();
+    plugin.start().unwrap();
+    let pods = plugin.pods();
+    running(&plugin, "held", &json!({ "holdSeconds": "20" }));
+    assert_eq!(plugin.calls("Hold").unwrap().len(), 1, "it has asked once");
+    let failures = ["get", "events", "--field-selector=involvedObject.name=held,reason=FailedMount", "--output=name"];
+    assert_eq!(pods.run(&failures).unwrap(), "");
 }
 
 #[test]
@@ -168,7 +203,7 @@ fn a_pod_that_ends_while_the_plugin_is_away_is_gone_when_it_is_back() {
     pods.wait("jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=137", "pod/ending").unwrap();
     let error = pods.run(&["wait", "--for=delete", STAYS, "pod/ending"]).unwrap_err().to_string();
     assert!(error.contains("timed out"), "{error}");
-    assert_eq!(plugin.mounts(&uid).unwrap().len(), 1);
+    assert_eq!(plugin.mounts(&uid).unwrap().len(), 1, "what no plugin unmounts");
 
     plugin.start().unwrap();
     pods.wait("delete", "pod/ending").unwrap();

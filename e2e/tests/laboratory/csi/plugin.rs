@@ -88,7 +88,8 @@ impl Plugin {
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
             "spec": {
                 "nodeSelector": { "kubernetes.io/hostname": NODE },
-                "terminationGracePeriodSeconds": 0,
+                // Of 0 seconds, the API server forgets the pod at once, and waits for no volume.
+                "terminationGracePeriodSeconds": 1,
                 "automountServiceAccountToken": false,
                 "volumes": [{ "name": "strobe", "csi": source }],
                 "containers": [{
