@@ -48,6 +48,18 @@ pub(crate) fn build(workspace: &Workspace, profile: Profile, mpicc: Option<&Path
     Ok(Artefacts { kubectl_strobe, strobe_agent, strobe_init, examples })
 }
 
+/// Builds what the agent's image takes: agent and static supervisor.
+///
+/// # Errors
+/// Whatever does not compile, and files that cannot be copied.
+pub(crate) fn build_agent(workspace: &Workspace, profile: Profile) -> Result<(PathBuf, PathBuf)> {
+    let folder = workspace.target().join(profile.folder());
+    let mut command = workspace.cargo();
+    command.args(["build", "--locked", "--package", "strobe-node-agent", "--bin", "strobe-agent"]).args(profile.flag());
+    process::run(command)?;
+    Ok((folder.join("strobe-agent"), build_static_supervisor(workspace, profile, &folder)?))
+}
+
 /// The command that checks the examples against their sequential runs.
 pub(crate) fn check_examples(workspace: &Workspace, mpicc: &Path) -> std::process::Command {
     let mut command = make_examples(workspace, mpicc);
@@ -110,7 +122,11 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
     fs::rename(&fresh, to).with_context(|| format!("rename {} to {}", fresh.display(), to.display()))
 }
 
-fn build_examples(workspace: &Workspace, mpicc: &Path) -> Result<PathBuf> {
+/// Builds the examples; gives their folder.
+///
+/// # Errors
+/// One does not compile.
+pub(crate) fn build_examples(workspace: &Workspace, mpicc: &Path) -> Result<PathBuf> {
     process::run(make_examples(workspace, mpicc))?;
     Ok(examples_folder(workspace))
 }

@@ -102,7 +102,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         Recipe::Up(options) => up(workspace, options)?,
         Recipe::Down => down(workspace)?,
         Recipe::Test(options) => return test(workspace, options),
-        Recipe::Load(options) => load_archives(workspace, options)?,
+        Recipe::Load(options) => load(workspace, &options.archives)?,
         Recipe::Status => return status(workspace),
         Recipe::Kubeconfig => println!("{}", kubeconfig()?.display()),
         Recipe::Check => check::run(workspace)?,
@@ -127,7 +127,7 @@ fn up(workspace: &Workspace, options: &UpOptions) -> Result<()> {
     store.clear_making(&lock)?;
     step("start the container engine", |_| engine.start(&programs))?;
     let name = node_image::name(&image)?;
-    step("load the nodes' image", |step| load(step, &engine, &image, &name, &state))?;
+    step("load the nodes' image", |step| import(step, &engine, &image, &name, &state))?;
     let cluster = Cluster { programs: &programs, state: &state, engine: Some(&engine) };
     cluster.make(&name, &worker_cpus(&options.worker_cpus))?;
     show(&cluster)
@@ -152,7 +152,7 @@ fn worker_cpus(named: &[String]) -> Vec<String> {
 }
 
 /// Gives the image to the engine, if it has not kept it from another time.
-fn load(step: &mut Step, engine: &Engine<'_>, image: &Path, name: &str, state: &State) -> Result<()> {
+fn import(step: &mut Step, engine: &Engine<'_>, image: &Path, name: &str, state: &State) -> Result<()> {
     let mut ask = engine.docker();
     ask.args(["image", "inspect", name]).stdout(Stdio::null()).stderr(Stdio::null());
     if ask.status().context("run docker")?.success() {
@@ -218,7 +218,12 @@ fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     code
 }
 
-fn load_archives(workspace: &Workspace, options: &LoadOptions) -> Result<()> {
+/// Gives images to every node of the cluster.
+///
+/// # Errors
+/// The cluster is down, or kind fails.
+pub(crate) fn load(workspace: &Workspace, archives: &[PathBuf]) -> Result<()> {
+    kubeconfig()?;
     let store = Store::open()?;
     let _lock = store.lock()?;
     let state = State::open(&store)?;
@@ -226,7 +231,7 @@ fn load_archives(workspace: &Workspace, options: &LoadOptions) -> Result<()> {
     let engine = engine.is_running().then_some(&engine);
     let programs = Programs::kept(workspace, &store)?;
     let cluster = Cluster { programs: &programs, state: &state, engine };
-    options.archives.iter().try_for_each(|archive| cluster.load(archive))
+    archives.iter().try_for_each(|archive| cluster.load(archive))
 }
 
 fn status(workspace: &Workspace) -> Result<ExitCode> {

@@ -8,9 +8,11 @@ mod changed;
 mod counts;
 mod enclosure;
 mod faults;
+mod images;
 mod interrupts;
 mod lab;
 mod leak;
+mod libraries;
 mod licences;
 mod limits;
 mod mutants;
@@ -59,6 +61,8 @@ enum Recipe {
     Bench(bench::Options),
     /// Run the fault tests on real processes many times in a row
     Faults(faults::Options),
+    /// Make images of agent and examples without a registry, in target/images
+    Images(images::Options),
     /// A real Kubernetes on this machine, from packages alone
     Lab(lab::Options),
     /// Install the programs of others that a test runs as gangs
@@ -114,6 +118,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Bench(options) => bench::run(&workspace, options),
         Recipe::Mutants(options) => mutants::run(&workspace, &options).map(|()| ExitCode::SUCCESS),
         Recipe::Faults(options) => faults::run(&workspace, options),
+        Recipe::Images(options) => images::run(&workspace, &options),
         Recipe::Lab(options) => lab::run(&workspace, &options),
         Recipe::ThirdParty(options) => third_party::run(options),
         Recipe::Tidy => tidy::run(&workspace),

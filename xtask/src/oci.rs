@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use layer::Layer;
 
+/// Where a container's programs are looked for.
+pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Several images that may share layers.
 #[derive(Default)]
 pub(crate) struct Archive {

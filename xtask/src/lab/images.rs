@@ -1,13 +1,13 @@
 //! The images of Kubernetes itself and of the nodes' network, for the nodes to have from the beginning.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::build::Programs;
-use crate::oci::{Archive, Image, Layer};
+use crate::libraries::Root;
+use crate::oci::{Archive, Image, Layer, PATH};
 use crate::prepare::BUSYBOX;
 
 /// Of a node's root: what kube-proxy and the network agent call.
@@ -21,9 +21,6 @@ const EXTENSIONS: &str = "usr/lib/x86_64-linux-gnu/xtables";
 
 /// The commands of a shell in an image.
 const SHELL: [&str; 12] = ["sh", "cat", "ls", "sleep", "env", "id", "hostname", "nc", "nslookup", "mount", "ps", "kill"];
-
-/// What every container finds.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The network agent's image, as its DaemonSet names it.
 const NETWORK_AGENT: &str = "localhost/strobe-lab/network-agent:1";
@@ -91,22 +88,15 @@ fn image(reference: &str, lower: &[&str], program: &str) -> Image {
 }
 
 /// Tools of the node's root, with the libraries that they load.
-fn network_tools(root: &Path) -> Result<Layer> {
+fn network_tools(folder: &Path) -> Result<Layer> {
+    let tools = NETWORK_TOOLS.map(|tool| format!("/{tool}"));
+    let extensions: Vec<String> = extensions(folder)?.iter().map(|extension| format!("/{EXTENSIONS}/{extension}")).collect();
+    let root = Root::within(folder);
+    let libraries = root.libraries_of(tools.iter().chain(&extensions).map(String::as_str))?;
     let mut layer = Layer::default();
-    let extensions = extensions(root)?;
-    let mut libraries = BTreeSet::new();
-    for tool in NETWORK_TOOLS {
-        layer.file(tool, &root.join(tool), 0o755);
-        libraries.extend(libraries_of(root, tool)?);
-    }
+    root.add(&mut layer, tools.iter().chain(&libraries).map(String::as_str))?;
     for extension in &extensions {
-        let path = format!("{EXTENSIONS}/{extension}");
-        layer.file(&path, &root.join(&path), 0o644);
-        libraries.extend(libraries_of(root, &path)?);
-    }
-    for library in libraries {
-        let path = library.trim_start_matches('/');
-        layer.file(path, &within(root, path)?, 0o755);
+        layer.file(extension, &folder.join(extension.trim_start_matches('/')), 0o644);
     }
     for name in IPTABLES {
         layer.link(&format!("usr/sbin/{name}"), "xtables-nft-multi");
@@ -119,30 +109,6 @@ fn extensions(root: &Path) -> Result<Vec<String>> {
     let entries = folder.read_dir().with_context(|| format!("read {}", folder.display()))?;
     let names = entries.map(|entry| Ok(entry.context("read a folder")?.file_name().to_string_lossy().into_owned()));
     names.collect()
-}
-
-/// The files that the dynamic linker would load, as paths in the root.
-fn libraries_of(root: &Path, program: &str) -> Result<Vec<String>> {
-    let output = Command::new("chroot").arg(root).args(["ldd", &format!("/{program}")]).output().context("run ldd")?;
-    if !output.status.success() {
-        bail!("ldd /{program}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(parse_libraries(&String::from_utf8_lossy(&output.stdout)))
-}
-
-fn parse_libraries(said: &str) -> Vec<String> {
-    said.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect()
-}
-
-/// The file that a path in the root leads to, whose links are the root's and not this machine's.
-fn within(root: &Path, path: &str) -> Result<PathBuf> {
-    let output = Command::new("chroot").arg(root).args(["readlink", "--canonicalize-existing", &format!("/{path}")]).output();
-    let output = output.context("run readlink")?;
-    let found = String::from_utf8_lossy(&output.stdout);
-    match found.trim().strip_prefix('/') {
-        Some(found) => Ok(root.join(found)),
-        None => bail!("{path} is not in {}", root.display()),
-    }
 }
 
 /// The image's name without registry and tag.
@@ -188,11 +154,5 @@ mod tests {
         for (reference, name) in [("example.org/a/coredns:v1", "coredns"), ("example.org:5000/etcd:3", "etcd"), ("pause", "pause")] {
             assert_eq!(name_of(reference), name);
         }
-    }
-
-    #[test]
-    fn libraries_are_paths_and_not_names_or_addresses() {
-        let said = "\tlinux-vdso.so.1 (0x7ff)\n\tlibmnl.so.0 => /lib/x/libmnl.so.0 (0x7f)\n\t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
-        assert_eq!(parse_libraries(said), ["/lib/x/libmnl.so.0", "/lib64/ld-linux-x86-64.so.2"]);
     }
 }
