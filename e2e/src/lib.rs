@@ -2,5 +2,6 @@
 //! `cargo xtask lab` (`laboratory`).
 
 pub mod api_server;
+pub mod ask;
 pub mod laboratory;
 pub mod programs;

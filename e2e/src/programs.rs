@@ -17,12 +17,20 @@ pub fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// Says, past the test harness's capture, that a test leaves out what needs programs that were not found.
+/// Says that a test leaves out what needs programs that were not found.
 ///
 /// # Panics
 /// Where nothing may be left out.
 pub fn skipped(test: &str) {
-    assert!(env::var_os(NO_SKIP).is_none(), "{test}: no Kubernetes programs, and {NO_SKIP} is set");
-    let line = format!("SKIPPED: {test}: {KUBERNETES} names no programs; `cargo xtask test` builds them\n");
+    left_out(test, &format!("{KUBERNETES} names no programs; `cargo xtask test` builds them"));
+}
+
+/// Says, past the test harness's capture, that a test leaves something out, and why.
+///
+/// # Panics
+/// Where nothing may be left out.
+pub fn left_out(test: &str, why: &str) {
+    assert!(env::var_os(NO_SKIP).is_none(), "{test}: {why}, and {NO_SKIP} is set");
+    let line = format!("SKIPPED: {test}: {why}\n");
     std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
 }
