@@ -11,8 +11,8 @@ mod images;
 mod node_image;
 mod programs;
 mod state;
-mod step;
-mod store;
+pub(crate) mod step;
+pub(crate) mod store;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

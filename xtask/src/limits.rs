@@ -1,5 +1,6 @@
 //! Every limit of the recipes, with what happens at it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Installing packages. Past it the stage fails; a mirror that hangs must not hold a machine.
@@ -64,3 +65,46 @@ pub(crate) const FILE_LINES: usize = 500;
 pub(crate) const SIMULATION_SEEDS: u32 = 1000;
 /// Seeds of the simulation in daily work.
 pub(crate) const QUICK_SEEDS: u32 = 50;
+
+/// One program of the emulated machine's build, from nothing on two busy cores, with a wide margin. Past it the build fails: a mirror that
+/// hangs must not hold a machine.
+pub(crate) const RDMA_VM_BUILD_STEP: Duration = Duration::from_secs(15 * 60);
+/// Size of the machine's disk. What is not written takes no space; past it the machine's programs are told that the disk is full.
+pub(crate) const RDMA_VM_DISK_GIB: u32 = 16;
+/// Bytes that must be free before the machine starts: what it writes lies there.
+pub(crate) const RDMA_VM_DISK_BYTES_FREE: u64 = 2 << 30;
+/// Memory of the machine unless told otherwise: three nodes and perftest take a tenth of it.
+pub(crate) const RDMA_VM_MEMORY_MIB: u32 = 2048;
+/// CPUs of the machine unless told otherwise: each takes one of ours.
+pub(crate) const RDMA_VM_CPUS: u32 = 2;
+/// Least and most memory that may be asked for. With less the machine does not boot; more is a slip of the pen.
+pub(crate) const RDMA_VM_MEMORY_RANGE_MIB: RangeInclusive<i64> = 512..=1 << 20;
+/// CPUs that may be asked for.
+pub(crate) const RDMA_VM_CPUS_RANGE: RangeInclusive<i64> = 1..=64;
+/// Memory that the emulator may fill with translated code. Past it the oldest is translated again.
+pub(crate) const RDMA_VM_TRANSLATION_MIB: u32 = 512;
+/// Memory that must be there beside the machine's own: translated code and the emulator itself.
+pub(crate) const RDMA_VM_OVERHEAD_MIB: u32 = RDMA_VM_TRANSLATION_MIB + 256;
+/// From the emulator's start until the machine can be reached: half a minute to one and a half on two busy cores. Past it the machine is
+/// ended.
+pub(crate) const RDMA_VM_BOOT: Duration = Duration::from_secs(10 * 60);
+/// Start of the emulator, the restoring of a snapshot with it. Past it there is no machine.
+pub(crate) const EMULATOR_START: Duration = Duration::from_secs(5 * 60);
+/// From telling the emulator to end until it is killed, and from then until it counts as unkillable.
+pub(crate) const EMULATOR_END: Duration = Duration::from_secs(10);
+/// An answer of the emulator to what takes no time. Past it the emulator counts as stuck.
+pub(crate) const MONITOR_ANSWER: Duration = Duration::from_secs(30);
+/// First exchange of keys with the machine: one to three seconds on busy cores. Past it the machine counts as not reachable.
+pub(crate) const SSH_OPEN: Duration = Duration::from_secs(3 * 60);
+/// From asking the machine to power off until the emulator is ended.
+pub(crate) const RDMA_VM_POWER_OFF: Duration = Duration::from_secs(2 * 60);
+/// Saving or deleting a snapshot. Past it the snapshot counts as not saved.
+pub(crate) const SNAPSHOT_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// Bytes that must be free for a snapshot beside the machine's memory: the devices' state, and tables of the disk.
+pub(crate) const SNAPSHOT_BYTES_BESIDE_MEMORY: u64 = 512 << 20;
+/// One command that a recipe runs in the machine for itself: seconds. Past it the recipe fails.
+pub(crate) const RDMA_VM_COMMAND: Duration = Duration::from_secs(5 * 60);
+/// Bytes of a unix socket's name, the closing zero not among them; the kernel takes no more.
+pub(crate) const SOCKET_NAME_BYTES: usize = 107;
+/// Bytes that ssh appends to the name of its socket while it makes it.
+pub(crate) const SSH_SOCKET_SUFFIX_BYTES: usize = 17;

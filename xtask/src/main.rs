@@ -19,6 +19,7 @@ mod mutants;
 mod oci;
 mod prepare;
 mod process;
+mod rdma_vm;
 mod stage;
 mod suite;
 mod third_party;
@@ -65,6 +66,8 @@ enum Recipe {
     Images(images::Options),
     /// A real Kubernetes on this machine, from packages alone
     Lab(lab::Options),
+    /// An emulated machine with soft-RoCE, for what is tried over RDMA
+    RdmaVm(rdma_vm::Options),
     /// Install the programs of others that a test runs as gangs
     ThirdParty(third_party::Options),
     /// Check the rules of the code that no compiler checks
@@ -120,6 +123,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Faults(options) => faults::run(&workspace, options),
         Recipe::Images(options) => images::run(&workspace, &options),
         Recipe::Lab(options) => lab::run(&workspace, &options),
+        Recipe::RdmaVm(options) => rdma_vm::run(&workspace, options),
         Recipe::ThirdParty(options) => third_party::run(options),
         Recipe::Tidy => tidy::run(&workspace),
         Recipe::Lint => suite::lint(&workspace),

@@ -1,0 +1,86 @@
+//! `cargo xtask rdma-vm`: an emulated machine whose kernel has soft-RoCE, one device a network namespace, for what is tried over RDMA
+//! where there is no such hardware. How it is used and what it proves is in docs/rdma-vm.md.
+
+mod emulator;
+mod files;
+mod image;
+mod machine;
+mod monitor;
+mod room;
+mod shell;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    recipe: Recipe,
+}
+
+#[derive(Subcommand, Debug)]
+enum Recipe {
+    /// Make the machine's kernel and disk, and keep them in the cache
+    Build(image::Options),
+    /// Start the machine, from its snapshot where one is saved; one that is up stays as it is
+    Up(machine::UpOptions),
+    /// Run a command in the machine, with this recipe's input, output and exit status; a shell without one
+    Run(RunOptions),
+    /// Copy files and folders into the machine
+    Put(PutOptions),
+    /// The state of the running machine, memory included, from which it is started from then on
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// End the machine; only a snapshot is kept of it
+    Down,
+}
+
+#[derive(Args, Debug)]
+struct RunOptions {
+    /// The program and its arguments, as they are: for a shell's syntax, `sh -c '…'`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct PutOptions {
+    /// Files and folders here
+    #[arg(required = true)]
+    sources: Vec<PathBuf>,
+    /// A folder in the machine, or for one file also its new name
+    destination: String,
+}
+
+#[derive(Subcommand, Debug)]
+enum Snapshot {
+    /// Save it, in the place of an earlier one
+    Save,
+    /// Forget it
+    Delete,
+}
+
+/// Runs one of the machine's recipes.
+///
+/// # Errors
+/// Those of the recipe. What a command in the machine ended with is in the exit code.
+pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<ExitCode> {
+    match options.recipe {
+        Recipe::Build(options) => build(workspace, &options),
+        Recipe::Up(options) => machine::up(workspace, &options).map(|()| ExitCode::SUCCESS),
+        Recipe::Run(options) => shell::Shell::of_this_user()?.pass_through(&options.command),
+        Recipe::Put(options) => shell::Shell::of_this_user()?.put(&options.sources, &options.destination),
+        Recipe::Snapshot(Snapshot::Save) => machine::save().map(|()| ExitCode::SUCCESS),
+        Recipe::Snapshot(Snapshot::Delete) => machine::delete_snapshot().map(|()| ExitCode::SUCCESS),
+        Recipe::Down => machine::down().map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn build(workspace: &Workspace, options: &image::Options) -> Result<ExitCode> {
+    println!("the image: {}", image::build(workspace, options)?);
+    Ok(ExitCode::SUCCESS)
+}
