@@ -73,7 +73,7 @@ pub(crate) async fn serve(name: &str) -> Result<()> {
 /// The folder is missing, or the path too long for a socket.
 pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(|| format!("remove {}", path.display())),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(|| format!("remove {}", path.display())),
         _ => UnixListener::bind(path).with_context(|| format!("listen at {}", path.display())),
     }
 }
