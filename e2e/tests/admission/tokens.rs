@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use strobe_e2e::ask::{Answer, Ask};
 
-use super::{Namespace, pod};
+use super::{Namespace, let_make_pods, pod};
 
 const AUDIENCE: &str = "strobe.dev/agent";
 const SHORTEST_SECONDS: u32 = 600;
@@ -136,6 +136,21 @@ async fn a_token_is_asked_for_by_those_with_the_right_and_for_the_pods_own_accou
     let status = request(&namespace, Some(&others), SHORTEST_SECONDS).refused(&namespace.client).await.unwrap();
     let why = "cannot bind token for serviceaccount \"agent\" to pod running with different serviceaccount name.";
     assert!(status.message.ends_with(why), "{}", status.message);
+}
+
+/// Only who may make pods there guards the agents' namespace: neither account nor owner does.
+#[tokio::test]
+async fn who_may_make_pods_in_the_namespace_may_make_an_agent_on_any_node() {
+    let Some(namespace) = with_account("tokens-owner").await else { return };
+    let (_, node) = agent(&namespace, "agent-a", "tokens-owner-node").await;
+    let_make_pods(&namespace, "somebody").await;
+    let mut claiming = agents_pod("claiming", &node);
+    claiming["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid": "00000000-0000-4000-8000-000000000000",
+        "controller": true, "blockOwnerDeletion": true,
+    }]);
+    let made = namespace.dry_pod(&claiming).by("somebody", &[]).until(&namespace.client, Answer::is_ok).await.unwrap().unwrap();
+    assert_eq!(made["metadata"]["ownerReferences"], claiming["metadata"]["ownerReferences"]);
 }
 
 #[tokio::test]

@@ -104,10 +104,6 @@ impl Gang {
         }
     }
 
-    async fn pod(&self, name: &str) -> Value {
-        Ask::read(&self.path(&format!("pods/{name}"))).accepted(&self.client).await.unwrap()
-    }
-
     /// Waits until the scheduler has spoken of a pod.
     async fn until(&self, name: &str, wanted: impl Fn(&str, &str, &str) -> bool) -> Value {
         let is_wanted =
@@ -202,7 +198,8 @@ async fn another_controllers_gate_holds_a_pod_whose_own_gate_is_open() {
     // The scheduler has seen both by the time that it binds the second.
     assert_eq!(gang.node_of("free").await, WORKERS[1]);
     gang.assert_gated("held").await;
-    assert_eq!(gang.pod("held").await["spec"]["schedulingGates"], json!([{ "name": OTHER }]));
+    let held = Ask::read(&gang.path("pods/held")).accepted(&gang.client).await.unwrap();
+    assert_eq!(held["spec"]["schedulingGates"], json!([{ "name": OTHER }]));
     gang.open(OTHER, &["held"]).await;
     assert_eq!(gang.node_of("held").await, WORKERS[1]);
 }
@@ -234,9 +231,13 @@ async fn assert_refused(gang: &Gang, pod: Value, why: &str) {
     let message = gang.refusal(&name, why).await;
     let start = format!("0/4 nodes are available: {why}, 3 {OTHER_NODES}. ");
     assert!(message.starts_with(&start), "{message}");
-    let of_pod = format!("involvedObject.name={name},reason=FailedScheduling");
-    let said = gang.namespace.run(&["get", "events", "--field-selector", &of_pod, "--output=jsonpath={.items[*].message}"]).unwrap();
-    assert!(said.is_empty() || said.contains(&start), "an event comes later than the condition, if at all, and says the same: {said}");
+    // An event says the same, later.
+    let is_said = |answer: &Answer| {
+        let events = answer.as_ref().unwrap()["items"].as_array().unwrap();
+        let says_it = |event: &&Value| event["reason"] == "FailedScheduling" && event["message"] == message;
+        events.iter().filter(says_it).any(|event| event["involvedObject"]["name"] == name)
+    };
+    Ask::read(&gang.path("events")).until(&gang.client, is_said).await.unwrap().unwrap();
 }
 
 /// A cordon around the control plane, for as long as a test needs it.
