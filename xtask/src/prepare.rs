@@ -113,6 +113,28 @@ const LABORATORY: [Need; 5] = [
 /// Where Debian puts the static busybox.
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
+/// For the emulated machine with soft-RoCE. Tried with Debian's packages alone.
+const RDMA_MACHINE: [Need; 3] = [
+    Need {
+        name: "QEMU",
+        why: "it is the emulator",
+        found: || on_path("qemu-system-x86_64") && on_path("qemu-img"),
+        packages: Names { apt: "qemu-system-x86 qemu-utils", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "mmdebstrap, mkfs.ext4, cpio and xz",
+        why: "the machine's disk is a Debian, made from packages",
+        found: || ["mmdebstrap", "mkfs.ext4", "cpio", "xz"].into_iter().all(on_path),
+        packages: Names { apt: "mmdebstrap debian-archive-keyring e2fsprogs cpio xz-utils", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "ssh and ip",
+        why: "the machine is reached by them",
+        found: || ["ssh", "scp", "ssh-keygen", "ip"].into_iter().all(on_path),
+        packages: Names { apt: "openssh-client iproute2", dnf: "", zypper: "", pacman: "" },
+    },
+];
+
 /// Checks what is needed, says what is missing, and installs it unless told not to.
 ///
 /// # Errors
@@ -131,6 +153,15 @@ pub(crate) fn run(options: Options) -> Result<Found> {
 /// Those of [`run`].
 pub(crate) fn laboratory(no_install: bool) -> Result<()> {
     let missing: Vec<_> = LABORATORY.iter().filter(|need| !(need.found)()).collect();
+    provide(&missing, no_install)
+}
+
+/// Checks what the emulated machine needs, says what is missing, and installs it unless told not to.
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) fn rdma_machine(no_install: bool) -> Result<()> {
+    let missing: Vec<_> = RDMA_MACHINE.iter().filter(|need| !(need.found)()).collect();
     provide(&missing, no_install)
 }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::lab::step::{Step, step};
 use crate::lab::store::{Store, remove};
 use crate::limits::RDMA_VM_DISK_GIB;
+use crate::prepare;
 use crate::workspace::Workspace;
 use contained::contained;
 pub(super) use root::HOST;
@@ -47,6 +48,9 @@ pub(super) struct Options {
     /// Where Debian's packages come from; without it what this machine's own apt names
     #[arg(long)]
     pub(super) mirror: Option<String>,
+    /// Print the commands that would install what is missing here, and fail, instead of running them
+    #[arg(long)]
+    pub(super) no_install: bool,
 }
 
 /// What was built.
@@ -72,13 +76,14 @@ struct Making<'a> {
 /// Builds the image, unless it is there.
 ///
 /// # Errors
-/// Not root, no mirror, no space, or packages that do not come.
+/// Not root, something that is missing and not installed, no mirror, no space, or packages that do not come.
 pub(super) fn build(workspace: &Workspace, options: &Options) -> Result<Image> {
     let root = rustix::process::geteuid().is_root();
     ensure!(
         root,
         "only root may make and start the machine, for its disk has files of others and it gets a network namespace: run this as root"
     );
+    prepare::rdma_machine(options.no_install)?;
     let source = workspace.root.join("e2e/rdma-vm");
     let recipe = recipe(&source, options.containers)?;
     let store = Store::open()?;

@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_not_asked_for_is_as_before() {
         let image = || Image::for_test("/image");
-        let options = image::Options { containers: false, mirror: None };
+        let options = image::Options { containers: false, mirror: None, no_install: false };
         let options = UpOptions { image: options, memory: None, cpus: Some(4) };
         let before = Shape { image: Image::for_test("/older"), memory_mib: 1024, cpus: 1 };
         assert_eq!(options.shape(image(), &before), Shape { image: image(), memory_mib: 1024, cpus: 4 });
