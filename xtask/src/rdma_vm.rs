@@ -1,11 +1,14 @@
 //! `cargo xtask rdma-vm`: an emulated machine whose kernel has soft-RoCE, one device a network namespace, for what is tried over RDMA
 //! where there is no such hardware. How it is used and what it proves is in docs/rdma-vm.md.
 
+mod check;
 mod emulator;
 mod files;
 mod image;
 mod machine;
 mod monitor;
+mod nodes;
+mod perftest;
 mod room;
 mod shell;
 
@@ -29,6 +32,8 @@ enum Recipe {
     Build(image::Options),
     /// Start the machine, from its snapshot where one is saved; one that is up stays as it is
     Up(machine::UpOptions),
+    /// Prove RDMA between three nodes: network namespaces with one device each, and perftest between them
+    Check,
     /// Run a command in the machine, with this recipe's input, output and exit status; a shell without one
     Run(RunOptions),
     /// Copy files and folders into the machine
@@ -72,6 +77,7 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<ExitCode> {
     match options.recipe {
         Recipe::Build(options) => build(workspace, &options),
         Recipe::Up(options) => machine::up(workspace, &options).map(|()| ExitCode::SUCCESS),
+        Recipe::Check => check::run(),
         Recipe::Run(options) => shell::Shell::of_this_user()?.pass_through(&options.command),
         Recipe::Put(options) => shell::Shell::of_this_user()?.put(&options.sources, &options.destination),
         Recipe::Snapshot(Snapshot::Save) => machine::save().map(|()| ExitCode::SUCCESS),
