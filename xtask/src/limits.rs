@@ -104,7 +104,7 @@ pub(crate) const SNAPSHOT_LIMIT: Duration = Duration::from_secs(10 * 60);
 pub(crate) const SNAPSHOT_BYTES_BESIDE_MEMORY: u64 = 512 << 20;
 /// One command that a recipe runs in the machine for itself: seconds. Past it the recipe fails.
 pub(crate) const RDMA_VM_COMMAND: Duration = Duration::from_secs(5 * 60);
-/// One program of perftest between two nodes: up to 20 s were seen on busy cores. Past it the measurement has failed.
+/// One program of perftest between two nodes: half a minute was the most seen on busy cores. Past it the measurement has failed.
 pub(crate) const PERFTEST: Duration = Duration::from_secs(120);
 /// Bytes of a unix socket's name, the closing zero not among them; the kernel takes no more.
 pub(crate) const SOCKET_NAME_BYTES: usize = 107;

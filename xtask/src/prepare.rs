@@ -114,7 +114,7 @@ const LABORATORY: [Need; 5] = [
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
 /// For the emulated machine with soft-RoCE. Tried with Debian's packages alone.
-const RDMA_MACHINE: [Need; 3] = [
+const RDMA_MACHINE: [Need; 6] = [
     Need {
         name: "QEMU",
         why: "it is the emulator",
@@ -122,16 +122,34 @@ const RDMA_MACHINE: [Need; 3] = [
         packages: Names { apt: "qemu-system-x86 qemu-utils", dnf: "", zypper: "", pacman: "" },
     },
     Need {
-        name: "mmdebstrap, mkfs.ext4, cpio and xz",
-        why: "the machine's disk is a Debian, made from packages",
-        found: || ["mmdebstrap", "mkfs.ext4", "cpio", "xz"].into_iter().all(on_path),
-        packages: Names { apt: "mmdebstrap debian-archive-keyring e2fsprogs cpio xz-utils", dnf: "", zypper: "", pacman: "" },
+        name: "mmdebstrap",
+        why: "the machine is a Debian, made from packages",
+        found: || on_path("mmdebstrap"),
+        packages: Names { apt: "mmdebstrap debian-archive-keyring", dnf: "", zypper: "", pacman: "" },
     },
     Need {
-        name: "ssh and ip",
-        why: "the machine is reached by them",
-        found: || ["ssh", "scp", "ssh-keygen", "ip"].into_iter().all(on_path),
-        packages: Names { apt: "openssh-client iproute2", dnf: "", zypper: "", pacman: "" },
+        name: "mkfs.ext4",
+        why: "it makes the machine's disk",
+        found: || on_path("mkfs.ext4"),
+        packages: Names { apt: "e2fsprogs", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "cpio and xz",
+        why: "they pack what the machine starts from",
+        found: || on_path("cpio") && on_path("xz"),
+        packages: Names { apt: "cpio xz-utils", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "ssh",
+        why: "the machine is reached by it",
+        found: || ["ssh", "scp", "ssh-keygen"].into_iter().all(on_path),
+        packages: Names { apt: "openssh-client", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "ip",
+        why: "the emulator gets a network of its own",
+        found: || on_path("ip"),
+        packages: Names { apt: "iproute2", dnf: "", zypper: "", pacman: "" },
     },
 ];
 
