@@ -20,25 +20,25 @@ fn ask(pods: &Namespace, pod: &str, socket: &str) -> anyhow::Result<Value> {
 }
 
 fn field(pods: &Namespace, pod: &str, path: &str) -> String {
-    pods.run(&["get", "pod", pod, &format!("--output=jsonpath={{{path}}}")]).unwrap()
+    pods.run(&["get", "pod", pod, &format!("--output=jsonpath={{{path}}}")]).expect("the pod is there")
 }
 
 /// The options of a mount, as a line of mountinfo has them.
 fn options(line: &str) -> Vec<&str> {
-    line.split(' ').nth(5).unwrap().split(',').collect()
+    line.split(' ').nth(5).expect("a line of mountinfo has options").split(',').collect()
 }
 
 /// The options of a pod's own mount of its volume.
 fn inside(pods: &Namespace, pod: &str) -> String {
-    let mounts = pods.exec(pod, &["cat", "/proc/self/mountinfo"]).unwrap();
-    let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/strobe")).unwrap();
+    let mounts = pods.exec(pod, &["cat", "/proc/self/mountinfo"]).expect("the pod runs");
+    let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/strobe")).expect("its volume is mounted");
     options(line).join(",")
 }
 
 /// A restricted pod that runs, and its UID.
 fn running(plugin: &Plugin, name: &str, attributes: &Value) -> String {
-    plugin.pods().apply(&plugin.pod(name, attributes)).unwrap();
-    plugin.pods().wait("condition=Ready", &format!("pod/{name}")).unwrap();
+    plugin.pods().apply(&plugin.pod(name, attributes)).expect("a restricted pod is admitted");
+    plugin.pods().wait("condition=Ready", &format!("pod/{name}")).expect("it runs");
     field(plugin.pods(), name, ".metadata.uid")
 }
 
