@@ -199,7 +199,10 @@ fn down(workspace: &Workspace) -> Result<()> {
     if engine.is_running() {
         // The engine's data shall not grow by a cluster that is gone. Its programs are there: the cluster was made by them.
         let programs = Programs::kept(workspace, &store)?;
-        Cluster { programs: &programs, state: &state, engine: Some(&engine) }.delete()?;
+        let deleted = Cluster { programs: &programs, state: &state, engine: Some(&engine) }.delete();
+        if let Err(error) = deleted {
+            eprintln!("the next `lab up` removes the cluster: {error:#}");
+        }
     }
     step("end the container engine", |_| engine.stop())?;
     state.forget()

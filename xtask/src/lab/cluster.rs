@@ -142,6 +142,8 @@ impl Cluster<'_> {
     /// A mount that tells a worker's systemd its CPUs.
     fn affinity(&self, worker: usize, list: &str) -> Result<serde_json::Value> {
         let file = self.state.file(&format!("worker-{worker}.conf"));
+        // An engine that begins with nodes of an earlier cluster makes a folder where the file of their mount is gone.
+        let _no_folder = fs::remove_dir(&file);
         fs::write(&file, format!("[Manager]\nCPUAffinity={list}\n")).with_context(|| format!("write {}", file.display()))?;
         Ok(json!({ "hostPath": file, "containerPath": "/etc/systemd/system.conf.d/10-cpus.conf", "readOnly": true }))
     }

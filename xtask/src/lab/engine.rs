@@ -78,6 +78,8 @@ impl<'a> Engine<'a> {
         self.make_network()?;
         let runtime = self.state.file("container-runtime");
         fs::copy(programs.path("container-runtime"), &runtime).with_context(|| format!("copy {}", runtime.display()))?;
+        // One that was killed has left it, and its number, the first of a namespace, is every later engine's too.
+        let _none_left = fs::remove_file(self.state.file("dockerd.pid"));
         let log = fs::File::create(self.state.file("engine.log")).context("write the engine's log")?;
         let errors = log.try_clone().context("copy the log's descriptor")?;
         let mut command = self.command(&runtime);

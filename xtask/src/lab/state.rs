@@ -130,9 +130,10 @@ impl Process {
     }
 }
 
-/// Field 22; the name, field 2, is in parentheses and may hold spaces.
+/// Field 22; the name, field 2, is in parentheses and may hold spaces. None of a process that has ended and waits for its parent (Z).
 fn began(stat: &str) -> Option<u64> {
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    let fields = stat.rsplit_once(") ")?.1;
+    if fields.starts_with('Z') { None } else { fields.split(' ').nth(19)?.parse().ok() }
 }
 
 fn setting(name: &str) -> PathBuf {
@@ -160,6 +161,7 @@ mod tests {
         assert_eq!(Process::of(std::process::id()), Some(this));
         assert!(this.began > 0);
         assert_eq!(began("7 (a) b) c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9"), Some(4242));
+        assert_eq!(began("7 (a) b) c) Z 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9"), None);
     }
 
     #[test]
