@@ -21,10 +21,12 @@ use rustix::{
     io::Errno,
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-        sendmsg, sockopt,
+        sendmsg,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::sys::peer::{Peer, peer_of};
 
 use super::{
     codec,
@@ -66,7 +68,7 @@ pub struct Received<Incoming> {
 /// Who is at the other end, as the kernel noted it when the connection was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerCredentials {
-    /// Process id in the asker's PID namespace.
+    /// Process id in the asker's PID namespace; 0 where it has none there, as the agent in a pod's.
     pub pid: i32,
     /// User id in the asker's user namespace.
     pub uid: u32,
@@ -102,8 +104,8 @@ impl<Outgoing: Serialize, Incoming: DeserializeOwned> Endpoint<Outgoing, Incomin
     /// # Errors
     /// [`ProtocolError::Socket`] if the kernel does not know.
     pub fn peer(&self) -> Result<PeerCredentials, ProtocolError> {
-        let credentials = sockopt::socket_peercred(&self.socket).map_err(ProtocolError::socket("getsockopt"))?;
-        Ok(PeerCredentials { pid: credentials.pid.as_raw_nonzero().get(), uid: credentials.uid.as_raw(), gid: credentials.gid.as_raw() })
+        let Peer { pid, uid, gid } = peer_of(self.socket.as_fd()).map_err(ProtocolError::socket("getsockopt"))?;
+        Ok(PeerCredentials { pid, uid, gid })
     }
 
     /// Puts a message in the queue; nothing is sent before [`Self::flush`].
