@@ -8,7 +8,7 @@
 use std::fs;
 use std::io;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::thread::{gettid, set_current_timer_slack};
@@ -61,12 +61,38 @@ pub enum FifoRefused {
         /// Why it did not.
         source: io::Error,
     },
+    /// The root that this machine sees has no budget either: it is a container itself, and the group is not the real root.
+    #[error("SCHED_FIFO was refused: the cgroup v1 group {} and the root above it have no real-time budget ({} is 0); \
+             give this machine one from outside", group, budget.display())]
+    NoBudgetAtRoot {
+        /// The thread's group in the `cpu` hierarchy, where it is again.
+        group: String,
+        /// The root's budget.
+        budget: PathBuf,
+    },
 }
 
 /// The cgroup v1 `cpu` hierarchy and the calling thread's place in it.
 struct CpuHierarchy {
-    tasks_of_root: PathBuf,
+    mount_point: PathBuf,
     group: String,
+}
+
+// === impl CpuHierarchy ===
+
+impl CpuHierarchy {
+    /// Takes the thread, which is refused at the root too, back to the group whose share and quota bind it; says why it is refused.
+    fn return_refused(self, source: Errno) -> FifoRefused {
+        let own = self.mount_point.join(self.group.trim_start_matches('/')).join("tasks");
+        if let Err(error) = enter(&own) {
+            tracing::warn!(%error, group = self.group, "the thread stays in the root group of the cpu hierarchy");
+        }
+        let budget = self.mount_point.join("cpu.rt_runtime_us");
+        match fs::read_to_string(&budget) {
+            Ok(text) if text.trim() == "0" => FifoRefused::NoBudgetAtRoot { group: self.group, budget },
+            _ => FifoRefused::NotPermitted { source },
+        }
+    }
 }
 
 // === impl FifoPriority ===
@@ -128,15 +154,19 @@ fn try_fifo(priority: FifoPriority) -> Result<bool, FifoRefused> {
 
 fn retry_at_root(priority: FifoPriority) -> Result<bool, FifoRefused> {
     let hierarchy = cpu_hierarchy().filter(|found| found.group != "/");
-    let Some(CpuHierarchy { tasks_of_root, group }) = hierarchy else {
+    let Some(hierarchy) = hierarchy else {
         return Err(FifoRefused::NotPermitted { source: Errno::PERM });
     };
-    fs::write(&tasks_of_root, gettid().as_raw_nonzero().to_string()).map_err(|source| FifoRefused::NoBudget {
-        group,
-        tasks: tasks_of_root,
-        source,
-    })?;
-    set_fifo(priority).map(|()| true).map_err(|source| FifoRefused::NotPermitted { source })
+    let tasks = hierarchy.mount_point.join("tasks");
+    if let Err(source) = enter(&tasks) {
+        return Err(FifoRefused::NoBudget { group: hierarchy.group, tasks, source });
+    }
+    set_fifo(priority).map(|()| true).map_err(|source| hierarchy.return_refused(source))
+}
+
+/// Moves the calling thread into the group of this `tasks` file.
+fn enter(tasks: &Path) -> io::Result<()> {
+    fs::write(tasks, gettid().as_raw_nonzero().to_string())
 }
 
 /// Finds where the v1 `cpu` controller is mounted, if it is, and the calling thread's group in it.
@@ -145,7 +175,7 @@ fn cpu_hierarchy() -> Option<CpuHierarchy> {
     let groups = fs::read_to_string("/proc/thread-self/cgroup").ok()?;
     let mount_point = mounts.lines().find_map(cpu_mount_point)?;
     let group = groups.lines().find_map(cpu_group)?;
-    Some(CpuHierarchy { tasks_of_root: PathBuf::from(mount_point).join("tasks"), group: group.to_owned() })
+    Some(CpuHierarchy { mount_point: PathBuf::from(mount_point), group: group.to_owned() })
 }
 
 /// The mount point of a `mountinfo` line that mounts the root of the v1 `cpu` hierarchy (proc(5)).
