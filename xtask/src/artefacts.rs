@@ -79,17 +79,34 @@ fn build_programs(workspace: &Workspace, profile: Profile) -> Result<()> {
 }
 
 /// Builds strobe-init without any shared library, since it has to start in whatever image a pod names.
+fn build_static_supervisor(workspace: &Workspace, profile: Profile, folder: &Path) -> Result<PathBuf> {
+    build_static(workspace, profile, ["--bin", "strobe-init"], &folder.join("strobe-init"), static_supervisor(workspace, profile))
+}
+
+/// Builds what the laboratory's tests put into pods; gives the folder.
+///
+/// # Errors
+/// Whatever does not compile, and files that cannot be copied.
+pub(crate) fn build_for_pods(workspace: &Workspace) -> Result<PathBuf> {
+    let profile = Profile::Debug;
+    let folder = workspace.target().join(profile.folder());
+    let supervisor = build_static_supervisor(workspace, profile, &folder)?;
+    let agent = supervisor.with_file_name("laboratory-agent");
+    build_static(workspace, profile, ["--example", "laboratory-agent"], &folder.join("examples/laboratory-agent"), agent)?;
+    Ok(supervisor.parent().context("the supervisor is in a folder")?.to_owned())
+}
+
+/// Builds a program of the agent's package that needs no loader, and keeps a copy of it.
 ///
 /// The flag goes to the last rustc alone: crt-static only decides which C library is linked, so no dependency is built twice.
-fn build_static_supervisor(workspace: &Workspace, profile: Profile, folder: &Path) -> Result<PathBuf> {
+fn build_static(workspace: &Workspace, profile: Profile, target: [&str; 2], built: &Path, kept: PathBuf) -> Result<PathBuf> {
     let mut command = workspace.cargo();
-    command.args(["rustc", "--locked", "--package", "strobe-node-agent", "--bin", "strobe-init"]).args(profile.flag());
+    command.args(["rustc", "--locked", "--package", "strobe-node-agent"]).args(target).args(profile.flag());
     command.args(["--", "-C", "target-feature=+crt-static"]);
     process::run(command)?;
-    let (built, kept) = (folder.join("strobe-init"), static_supervisor(workspace, profile));
-    let image = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    let image = fs::read(built).with_context(|| format!("read {}", built.display()))?;
     ensure!(needs_interpreter(&image) == Some(false), "{} is not static: it could not start in every image", built.display());
-    replace(&built, &kept)?;
+    replace(built, &kept)?;
     Ok(kept)
 }
 

@@ -27,6 +27,7 @@ use self::engine::Engine;
 use self::state::State;
 use self::step::{Step, step};
 use self::store::Store;
+use crate::artefacts;
 use crate::limits::LABORATORY_CPUS;
 use crate::prepare;
 use crate::process;
@@ -38,6 +39,9 @@ const LABORATORY: &str = "STROBE_LABORATORY";
 
 /// Tells the tests where the programs of Kubernetes are.
 pub(crate) const KUBERNETES: &str = "STROBE_KUBERNETES";
+
+/// Tells them where the programs are that go into pods.
+const PROGRAMS: &str = "STROBE_LABORATORY_PROGRAMS";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -211,9 +215,10 @@ fn down(workspace: &Workspace) -> Result<()> {
 fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     let was_up = State::open(&Store::open()?)?.process().is_some();
     up(workspace, &options.up)?;
+    let programs = artefacts::build_for_pods(workspace)?;
     let mut command = workspace.cargo();
     command.args(["test", "--locked", "--package", "strobe-e2e", "--features", "laboratory", "--test", "laboratory"]);
-    command.args(&options.arguments).env(LABORATORY, kubeconfig()?).env(KUBERNETES, api_server_folders()?);
+    command.args(&options.arguments).env(LABORATORY, kubeconfig()?).env(KUBERNETES, api_server_folders()?).env(PROGRAMS, programs);
     let code = process::pass_through(command);
     if !was_up {
         down(workspace)?;
