@@ -1,13 +1,21 @@
 //! The cluster that `cargo xtask lab test` makes, as its tests use it. Each test has a namespace of its own, which goes with it.
 
+mod gang;
+mod lock;
+mod node;
+
 use std::env;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::programs;
+pub use gang::{GangPod, Program, RANKS, program};
+use lock::Lock;
+pub use node::NodePod;
 
 /// Names the cluster's file for clients.
 pub const LABORATORY: &str = "STROBE_LABORATORY";
@@ -26,6 +34,7 @@ pub struct Namespace {
     name: String,
     kubectl: PathBuf,
     kubeconfig: PathBuf,
+    _lock: Lock,
 }
 
 // === impl Namespace ===
@@ -36,9 +45,22 @@ impl Namespace {
     /// # Errors
     /// No cluster is named, or it does not answer.
     pub fn make(name: &str) -> Result<Self> {
+        Self::make_under(name, Lock::shared)
+    }
+
+    /// As [`Namespace::make`], for a test that restarts a node's services: it waits for the other tests, and they for it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn make_alone(name: &str) -> Result<Self> {
+        Self::make_under(name, Lock::exclusive)
+    }
+
+    fn make_under(name: &str, lock: impl FnOnce(&Path) -> Result<Lock>) -> Result<Self> {
         let kubeconfig = env::var_os(LABORATORY).with_context(|| format!("{LABORATORY} names no cluster: run `cargo xtask lab test`"))?;
         let kubectl = programs::find("kubectl").context("no kubectl: run `cargo xtask lab test`")?;
-        let namespace = Self { name: name.to_owned(), kubectl, kubeconfig: kubeconfig.into() };
+        let lock = lock(Path::new(&kubeconfig))?;
+        let namespace = Self { name: name.to_owned(), kubectl, kubeconfig: kubeconfig.into(), _lock: lock };
         // What an interrupted run has left.
         namespace.run(&["delete", "namespace", name, "--ignore-not-found", WAIT])?;
         namespace.run(&["create", "namespace", name])?;
@@ -130,6 +152,26 @@ impl Namespace {
         child.wait().context("wait for kubectl")?;
         ensure!(read? > 0, "no event with {selector} came");
         Ok(line)
+    }
+
+    /// Deletes something and waits until it does not exist.
+    ///
+    /// # Errors
+    /// It still does after a while.
+    pub fn delete(&self, what: &str) -> Result<()> {
+        self.run(&["delete", what, "--wait=true", WAIT]).map(drop)
+    }
+
+    /// Gives a file to a command in a pod as its standard input.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn feed(&self, pod: &str, file: &Path, command: &[&str]) -> Result<()> {
+        let input = File::open(file).with_context(|| format!("open {}", file.display()))?;
+        let mut kubectl = self.kubectl();
+        let output = kubectl.args([&["exec", "--stdin", pod, "--"], command].concat()).stdin(input).output().context("run kubectl")?;
+        ensure!(output.status.success(), "feed {}: {}", file.display(), String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
     }
 
     /// Runs a command in a pod; gives what it prints.

@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
 
+mod cpuset;
 mod csi;
+mod freezing;
 mod identity;
 mod placement;
+mod real_time;
 mod smoke;
+mod thaw_descriptor;
