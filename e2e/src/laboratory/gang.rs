@@ -146,7 +146,9 @@ fn pod(socket: &str, node: &str) -> Value {
             "nodeSelector": { "kubernetes.io/hostname": node },
             "terminationGracePeriodSeconds": 0,
             "activeDeadlineSeconds": 1800,
-            "securityContext": { "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": { "type": "RuntimeDefault" } },
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": { "type": "RuntimeDefault" },
+            },
             "containers": [{
                 "name": "rank", "image": SHELL_IMAGE, "imagePullPolicy": "Never", "command": ["sh", "-c", main],
                 "securityContext": {
