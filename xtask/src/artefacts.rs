@@ -42,7 +42,7 @@ pub(crate) struct Artefacts {
 pub(crate) fn build(workspace: &Workspace, profile: Profile, mpicc: Option<&Path>) -> Result<Artefacts> {
     let folder = workspace.target().join(profile.folder());
     build_programs(workspace, profile)?;
-    let strobe_init = build_static_supervisor(workspace, profile, &folder)?;
+    let strobe_init = build_static_supervisor(workspace, profile)?;
     let examples = mpicc.map(|mpicc| build_examples(workspace, mpicc)).transpose()?;
     let [kubectl_strobe, strobe_agent] = ["kubectl-strobe", "strobe-agent"].map(|name| folder.join(name));
     Ok(Artefacts { kubectl_strobe, strobe_agent, strobe_init, examples })
@@ -57,7 +57,7 @@ pub(crate) fn build_agent(workspace: &Workspace, profile: Profile) -> Result<(Pa
     let mut command = workspace.cargo();
     command.args(["build", "--locked", "--package", "strobe-node-agent", "--bin", "strobe-agent"]).args(profile.flag());
     process::run(command)?;
-    Ok((folder.join("strobe-agent"), build_static_supervisor(workspace, profile, &folder)?))
+    Ok((folder.join("strobe-agent"), build_static_supervisor(workspace, profile)?))
 }
 
 /// The command that checks the examples against their sequential runs.
@@ -78,9 +78,17 @@ fn build_programs(workspace: &Workspace, profile: Profile) -> Result<()> {
     process::run(command)
 }
 
-/// Builds strobe-init without any shared library, since it has to start in whatever image a pod names.
-fn build_static_supervisor(workspace: &Workspace, profile: Profile, folder: &Path) -> Result<PathBuf> {
-    build_static(workspace, profile, ["--bin", "strobe-init"], &folder.join("strobe-init"), static_supervisor(workspace, profile))
+/// The supervisor: it has to start in whatever image a pod names.
+fn build_static_supervisor(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
+    build_static(workspace, profile, "--bin", "strobe-init")
+}
+
+/// What starts ranks of MPI programs in pods for a trial, in an image of any library's.
+///
+/// # Errors
+/// It does not compile, or cannot be copied.
+pub(crate) fn build_pmi_over_tcp(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
+    build_static(workspace, profile, "--example", "pmi-over-tcp")
 }
 
 /// Builds what the laboratory's tests put into pods; gives the folder.
@@ -88,31 +96,35 @@ fn build_static_supervisor(workspace: &Workspace, profile: Profile, folder: &Pat
 /// # Errors
 /// Whatever does not compile, and files that cannot be copied.
 pub(crate) fn build_for_pods(workspace: &Workspace) -> Result<PathBuf> {
-    let profile = Profile::Debug;
-    let folder = workspace.target().join(profile.folder());
-    let supervisor = build_static_supervisor(workspace, profile, &folder)?;
-    let agent = supervisor.with_file_name("laboratory-agent");
-    build_static(workspace, profile, ["--example", "laboratory-agent"], &folder.join("examples/laboratory-agent"), agent)?;
+    build_static(workspace, Profile::Debug, "--example", "laboratory-agent")?;
+    let supervisor = build_static_supervisor(workspace, Profile::Debug)?;
     Ok(supervisor.parent().context("the supervisor is in a folder")?.to_owned())
 }
 
-/// Builds a program of the agent's package that needs no loader, and keeps a copy of it.
+/// Builds a program of the agent's package without any shared library.
 ///
 /// The flag goes to the last rustc alone: crt-static only decides which C library is linked, so no dependency is built twice.
-fn build_static(workspace: &Workspace, profile: Profile, target: [&str; 2], built: &Path, kept: PathBuf) -> Result<PathBuf> {
+fn build_static(workspace: &Workspace, profile: Profile, kind: &str, program: &str) -> Result<PathBuf> {
     let mut command = workspace.cargo();
-    command.args(["rustc", "--locked", "--package", "strobe-node-agent"]).args(target).args(profile.flag());
+    command.args(["rustc", "--locked", "--package", "strobe-node-agent", kind, program]).args(profile.flag());
     command.args(["--", "-C", "target-feature=+crt-static"]);
     process::run(command)?;
-    let image = fs::read(built).with_context(|| format!("read {}", built.display()))?;
+    let folder = workspace.target().join(profile.folder());
+    let built = if kind == "--example" { folder.join("examples").join(program) } else { folder.join(program) };
+    let kept = static_program(workspace, profile, program);
+    let image = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     ensure!(needs_interpreter(&image) == Some(false), "{} is not static: it could not start in every image", built.display());
-    replace(built, &kept)?;
+    replace(&built, &kept)?;
     Ok(kept)
 }
 
 /// Where the supervisor is kept that no later build replaces.
 pub(crate) fn static_supervisor(workspace: &Workspace, profile: Profile) -> PathBuf {
-    workspace.target().join("static").join(profile.folder()).join("strobe-init")
+    static_program(workspace, profile, "strobe-init")
+}
+
+fn static_program(workspace: &Workspace, profile: Profile, program: &str) -> PathBuf {
+    workspace.target().join("static").join(profile.folder()).join(program)
 }
 
 /// Whether a program names a dynamic loader (a program header `PT_INTERP`, see elf(5)); nothing when it is no 64-bit little-endian

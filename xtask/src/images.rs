@@ -3,6 +3,8 @@
 
 mod agent;
 mod examples;
+mod mpi;
+mod mpi_trial;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ const PREFIX: &str = "localhost/strobe";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Which images [default: all]
+    /// Which images [default: agent and examples]
     #[arg(value_enum)]
     images: Vec<Name>,
     /// Of unoptimised programs: sooner built, and many times larger
@@ -40,7 +42,12 @@ pub(crate) enum Name {
     Agent,
     /// The MPI programs of examples/, with MPICH
     Examples,
+    /// What a test of the laboratory runs over several MPIs
+    MpiTrial,
 }
+
+/// Those that users need.
+const FOR_USERS: [Name; 2] = [Name::Agent, Name::Examples];
 
 /// What an image is made of besides the layer that all share.
 struct Content {
@@ -54,7 +61,7 @@ struct Content {
 /// Something does not compile or is not installed, or the laboratory is not up.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let profile = if options.debug { Profile::Debug } else { Profile::Release };
-    let names = if options.images.is_empty() { Name::value_variants() } else { &options.images };
+    let names = if options.images.is_empty() { &FOR_USERS[..] } else { &options.images };
     let archives = names.iter().map(|name| make(workspace, *name, profile)).collect::<Result<Vec<_>>>()?;
     if options.load {
         lab::load(workspace, &archives)?;
@@ -63,19 +70,30 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// Gives the laboratory the images that its tests need.
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) fn load_for_tests(workspace: &Workspace) -> Result<()> {
+    lab::load(workspace, &[make(workspace, Name::MpiTrial, Profile::Debug)?])
+}
+
 /// Builds the programs of one image and writes its archive; says its reference and digest.
 fn make(workspace: &Workspace, name: Name, profile: Profile) -> Result<PathBuf> {
     let content = match name {
         Name::Agent => agent::content(&artefacts::build_agent(workspace, profile)?)?,
-        Name::Examples => {
-            let mpicc = prepare::find_mpicc().context("MPICH is missing: run `cargo xtask check-prerequisites`")?;
-            examples::content(&artefacts::build_examples(workspace, &mpicc)?)?
-        }
+        Name::Examples => examples::content(&build_examples(workspace)?)?,
+        Name::MpiTrial => mpi_trial::content(&build_examples(workspace)?, &artefacts::build_pmi_over_tcp(workspace, profile)?)?,
     };
     let archive = folder(workspace)?.join(format!("{}.tar", name.text()));
     let digest = write(&name.reference(), content, &archive)?;
     println!("{} {digest} {}", name.reference(), archive.display());
     Ok(archive)
+}
+
+fn build_examples(workspace: &Workspace) -> Result<PathBuf> {
+    let mpicc = prepare::find_mpicc().context("MPICH is missing: run `cargo xtask check-prerequisites`")?;
+    artefacts::build_examples(workspace, &mpicc)
 }
 
 fn folder(workspace: &Workspace) -> Result<PathBuf> {
@@ -118,6 +136,7 @@ impl Name {
         match self {
             Self::Agent => "agent",
             Self::Examples => "examples",
+            Self::MpiTrial => "mpi-trial",
         }
     }
 

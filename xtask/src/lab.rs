@@ -215,6 +215,7 @@ fn down(workspace: &Workspace) -> Result<()> {
 fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     let was_up = State::open(&Store::open()?)?.process().is_some();
     up(workspace, &options.up)?;
+    crate::images::load_for_tests(workspace)?;
     let programs = artefacts::build_for_pods(workspace)?;
     let mut command = workspace.cargo();
     command.args(["test", "--locked", "--package", "strobe-e2e", "--features", "laboratory", "--test", "laboratory"]);
