@@ -6,6 +6,7 @@ mod cpuset;
 mod csi;
 mod freezing;
 mod identity;
+mod mpi;
 mod placement;
 mod real_time;
 mod smoke;
