@@ -218,7 +218,8 @@ fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     crate::images::load_for_tests(workspace)?;
     let programs = artefacts::build_for_pods(workspace)?;
     let mut command = workspace.cargo();
-    command.args(["test", "--locked", "--package", "strobe-e2e", "--features", "laboratory", "--test", "laboratory"]);
+    // With the features that the whole workspace has together: what the other tests have built is used again.
+    command.args(["test", "--locked", "--workspace", "--features", "strobe-e2e/laboratory", "--test", "laboratory"]);
     command.args(&options.arguments).env(LABORATORY, kubeconfig()?).env(KUBERNETES, api_server_folders()?).env(PROGRAMS, programs);
     let code = process::pass_through(command);
     if !was_up {
