@@ -62,7 +62,7 @@ pub(crate) fn build_agent(workspace: &Workspace, profile: Profile) -> Result<(Pa
 
 /// The command that checks the examples against their sequential runs.
 pub(crate) fn check_examples(workspace: &Workspace, mpicc: &Path) -> std::process::Command {
-    let mut command = make_examples(workspace, mpicc);
+    let mut command = make_examples(workspace, &mpicc.display().to_string(), &examples_folder(workspace));
     command.arg("check");
     command
 }
@@ -156,15 +156,23 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
 /// # Errors
 /// One does not compile.
 pub(crate) fn build_examples(workspace: &Workspace, mpicc: &Path) -> Result<PathBuf> {
-    process::run(make_examples(workspace, mpicc))?;
+    process::run(make_examples(workspace, &mpicc.display().to_string(), &examples_folder(workspace)))?;
     Ok(examples_folder(workspace))
 }
 
-fn make_examples(workspace: &Workspace, mpicc: &Path) -> std::process::Command {
+/// Builds them by another compiler, into a folder of its own.
+///
+/// # Errors
+/// One does not compile.
+pub(crate) fn build_examples_into(workspace: &Workspace, mpicc: &str, folder: &Path) -> Result<()> {
+    process::run(make_examples(workspace, mpicc, folder))
+}
+
+fn make_examples(workspace: &Workspace, mpicc: &str, folder: &Path) -> std::process::Command {
     let mut command = workspace.command("make");
     command.args(["-C", "examples"]);
-    command.arg(format!("OUT={}", examples_folder(workspace).display()));
-    command.arg(format!("MPICC={}", mpicc.display()));
+    command.arg(format!("OUT={}", folder.display()));
+    command.arg(format!("MPICC={mpicc}"));
     command
 }
 

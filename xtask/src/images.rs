@@ -3,8 +3,8 @@
 
 mod agent;
 mod examples;
-mod mpi;
 mod mpi_trial;
+mod mpich;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,6 @@ use clap::{Args, ValueEnum};
 use crate::artefacts::{self, Profile};
 use crate::lab;
 use crate::oci::{Archive, Image, Layer, PATH};
-use crate::prepare;
 use crate::workspace::Workspace;
 
 /// The part of a reference that all of them share. Kubernetes asks no registry for a name of this host.
@@ -40,7 +39,7 @@ pub(crate) struct Options {
 pub(crate) enum Name {
     /// strobe-agent and strobe-init
     Agent,
-    /// The MPI programs of examples/, with MPICH
+    /// The MPI programs of examples/, with PyPI's MPICH
     Examples,
     /// What a test of the laboratory runs over several MPIs
     MpiTrial,
@@ -82,18 +81,13 @@ pub(crate) fn load_for_tests(workspace: &Workspace) -> Result<()> {
 fn make(workspace: &Workspace, name: Name, profile: Profile) -> Result<PathBuf> {
     let content = match name {
         Name::Agent => agent::content(&artefacts::build_agent(workspace, profile)?)?,
-        Name::Examples => examples::content(&build_examples(workspace)?)?,
-        Name::MpiTrial => mpi_trial::content(&build_examples(workspace)?, &artefacts::build_pmi_over_tcp(workspace, profile)?)?,
+        Name::Examples => examples::content(workspace)?,
+        Name::MpiTrial => mpi_trial::content(workspace, profile)?,
     };
     let archive = folder(workspace)?.join(format!("{}.tar", name.text()));
     let digest = write(&name.reference(), content, &archive)?;
     println!("{} {digest} {}", name.reference(), archive.display());
     Ok(archive)
-}
-
-fn build_examples(workspace: &Workspace) -> Result<PathBuf> {
-    let mpicc = prepare::find_mpicc().context("MPICH is missing: run `cargo xtask check-prerequisites`")?;
-    artefacts::build_examples(workspace, &mpicc)
 }
 
 fn folder(workspace: &Workspace) -> Result<PathBuf> {

@@ -36,12 +36,11 @@ pub(crate) struct Options {
 /// No cache folder.
 pub(crate) fn run(options: Options) -> Result<ExitCode> {
     let folder = folder()?;
-    let wanted = PACKAGES.join("\n");
-    if fs::read_to_string(folder.join(COMPLETE)).is_ok_and(|found| found == wanted) {
+    if is_complete(&folder) {
         println!("mpi4py: {}", folder.display());
     } else if options.no_install {
         println!("SKIPPED: mpi4py is not installed, and --no-install was given");
-    } else if let Err(error) = install(&folder, &wanted) {
+    } else if let Err(error) = install(&folder) {
         println!("SKIPPED: mpi4py cannot be installed: {error:#}");
     }
     if !process::on_path("NPmpich2") {
@@ -58,7 +57,27 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(cache_folder()?.join("mpi4py"))
 }
 
-fn install(folder: &Path, wanted: &str) -> Result<()> {
+/// The folder of PyPI's MPICH, which is installed first where it is missing: `lib`, `include`.
+///
+/// # Errors
+/// It cannot be installed.
+pub(crate) fn mpich() -> Result<PathBuf> {
+    let folder = folder()?;
+    if !is_complete(&folder) {
+        install(&folder)?;
+    }
+    Ok(folder)
+}
+
+fn wanted() -> String {
+    PACKAGES.join("\n")
+}
+
+fn is_complete(folder: &Path) -> bool {
+    fs::read_to_string(folder.join(COMPLETE)).is_ok_and(|found| found == wanted())
+}
+
+fn install(folder: &Path) -> Result<()> {
     println!("installing {} into {} (once)", PACKAGES.join(" and "), folder.display());
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
@@ -74,5 +93,5 @@ fn install(folder: &Path, wanted: &str) -> Result<()> {
         bail!("mpi4py was installed and does not begin");
     };
     println!("mpi4py begins, over MPICH {}", version.trim_end());
-    fs::write(folder.join(COMPLETE), wanted).with_context(|| format!("write into {}", folder.display()))
+    fs::write(folder.join(COMPLETE), wanted()).with_context(|| format!("write into {}", folder.display()))
 }

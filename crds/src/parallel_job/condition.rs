@@ -56,7 +56,7 @@ pub enum Reason {
     RuntimeClassRefused,
     /// A container beside the ranks' one never ends and is not a native sidecar.
     ContainerNeverEnds,
-    /// A LimitRange or a webhook adds a CPU limit; the message names it.
+    /// A LimitRange or a webhook adds a CPU limit; the message names the LimitRange where it is one.
     #[serde(rename = "CPULimitInjected")]
     CpuLimitInjected,
     /// The API server refuses the pods; the message holds its text.

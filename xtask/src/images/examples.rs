@@ -1,40 +1,40 @@
-//! The image of the examples: MPI programs with the MPICH of this machine.
+//! The image of the examples: MPI programs with PyPI's MPICH.
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Content, mpi};
+use super::{Content, mpich};
+use crate::artefacts;
 use crate::oci::Layer;
+use crate::third_party;
+use crate::workspace::Workspace;
 
 /// The programs.
-const PROGRAMS: [&str; 4] = ["sor", "quicksort", "tsp", "grain"];
+pub(super) const PROGRAMS: [&str; 4] = ["sor", "quicksort", "tsp", "grain"];
 
-/// Where the programs are in the image.
-const FOLDER: &str = "usr/local/bin";
+/// Where programs are in images.
+pub(super) const FOLDER: &str = "usr/local/bin";
 
-/// The image of the programs that lie in this folder.
+/// Builds the programs, and makes the image of them.
 ///
 /// # Errors
-/// A program or a library is missing.
-pub(super) fn content(built: &Path) -> Result<Content> {
+/// They do not compile, or MPICH cannot be installed.
+pub(super) fn content(workspace: &Workspace) -> Result<Content> {
+    let installed = third_party::mpich()?;
+    let built = workspace.target().join("images/examples");
+    artefacts::build_examples_into(workspace, &mpich::compiler(&installed), &built)?;
     let mut layer = Layer::default();
-    add(&mut layer, built)?;
+    mpich::add(&mut layer, &installed)?;
+    add(&mut layer, &built);
     // The manifests name the programs as local mode finds them: relative to where it was started. Here that is the root.
     layer.link("target/examples", &format!("../{FOLDER}"));
     Ok(Content { layer, entrypoint: Vec::new() })
 }
 
-/// Adds the programs with what they load.
-///
-/// # Errors
-/// Those of [`content`].
-pub(super) fn add(layer: &mut Layer, built: &Path) -> Result<()> {
-    let built = built.to_str().with_context(|| format!("{} is not UTF-8", built.display()))?;
-    let programs = PROGRAMS.map(|name| format!("{built}/{name}"));
-    mpi::add_libraries(layer, programs.iter().map(String::as_str))?;
-    for (name, program) in PROGRAMS.iter().zip(&programs) {
-        layer.file(&format!("{FOLDER}/{name}"), Path::new(program), 0o755);
+/// Adds the programs of this folder.
+pub(super) fn add(layer: &mut Layer, built: &Path) {
+    for name in PROGRAMS {
+        layer.file(&format!("{FOLDER}/{name}"), &built.join(name), 0o755);
     }
-    Ok(())
 }

@@ -1,60 +1,87 @@
-//! What a test of the laboratory runs over several MPIs: the examples and NetPIPE, which were linked with this machine's MPICH, the MPICH of
-//! PyPI, which is another version with other transports and takes the same programs, and what starts the ranks.
+//! What a test of the laboratory runs over several MPIs: the examples and NetPIPE, linked with the MPICH of this machine's distribution; PyPI's
+//! MPICH, which takes the same programs; and what starts the ranks.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Content, examples, mpi};
+use super::{Content, examples, mpich};
+use crate::artefacts::{self, Profile};
 use crate::libraries::Root;
 use crate::oci::Layer;
+use crate::prepare;
 use crate::third_party;
+use crate::workspace::Workspace;
 
 /// NetPIPE for MPICH, as the distribution's package has it.
 const NETPIPE: &str = "/usr/bin/NPmpich2";
 
-/// Where PyPI's MPICH is in the image.
-const PYPI: &str = "opt/mpich-pypi";
+/// The library of UCX that loads others, which lie in a folder of this name beside it. No program names them, so that no linker would.
+const UCX: &str = "/libuct.so.0";
+const UCX_MODULES: &str = "ucx";
 
-/// The image of the examples' programs in the first folder and of this launcher.
+/// Builds the programs, and makes the image of them.
 ///
 /// # Errors
-/// NetPIPE or PyPI's MPICH is not installed, or a library is missing.
-pub(super) fn content(built: &Path, launcher: &Path) -> Result<Content> {
+/// They do not compile, or NetPIPE or an MPICH is not installed.
+pub(super) fn content(workspace: &Workspace, profile: Profile) -> Result<Content> {
     ensure!(Path::new(NETPIPE).is_file(), "{NETPIPE} is missing: run `cargo xtask check-prerequisites --with-third-party`");
+    let mpicc = prepare::find_mpicc().context("MPICH is missing: run `cargo xtask check-prerequisites`")?;
+    let built = artefacts::build_examples(workspace, &mpicc)?;
+    let launcher = artefacts::build_pmi_over_tcp(workspace, profile)?;
     let mut layer = Layer::default();
-    examples::add(&mut layer, built)?;
-    mpi::add_libraries(&mut layer, [NETPIPE])?;
-    layer.file("usr/local/bin/NPmpich2", Path::new(NETPIPE), 0o755);
-    layer.file("usr/local/bin/pmi-over-tcp", launcher, 0o755);
-    add_pypi(&mut layer, &third_party::folder()?.join("lib"))?;
+    let text = built.to_str().with_context(|| format!("{} is not UTF-8", built.display()))?;
+    let programs = examples::PROGRAMS.map(|name| format!("{text}/{name}"));
+    add_libraries(&mut layer, programs.iter().map(String::as_str).chain([NETPIPE]))?;
+    examples::add(&mut layer, &built);
+    layer.file(&format!("{}/NPmpich2", examples::FOLDER), Path::new(NETPIPE), 0o755);
+    layer.file(&format!("{}/pmi-over-tcp", examples::FOLDER), &launcher, 0o755);
+    mpich::add(&mut layer, &third_party::mpich()?)?;
     Ok(Content { layer, entrypoint: Vec::new() })
 }
 
-/// Adds PyPI's MPICH, under the name too by which this machine's programs ask for theirs: the two have one binary interface.
-fn add_pypi(layer: &mut Layer, folder: &Path) -> Result<()> {
-    let library = folder.join("libmpi.so.12");
-    ensure!(library.is_file(), "{} is missing: run `cargo xtask third-party`", library.display());
-    layer.file(&format!("{PYPI}/libmpi.so.12"), &library, 0o755).link(&format!("{PYPI}/libmpich.so.12"), "libmpi.so.12");
-    let library = library.to_str().with_context(|| format!("{} is not UTF-8", library.display()))?;
+/// Adds what MPI programs of this machine load, when they begin and later.
+fn add_libraries<'a>(layer: &mut Layer, programs: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let machine = Root::of_machine();
-    let mut libraries = machine.libraries_of([library])?;
-    libraries.retain(|library| !Path::new(library).starts_with(folder));
-    machine.add(layer, libraries.iter().map(String::as_str))?;
-    for file in files(&folder.join("mpich"))? {
-        let name = file.strip_prefix(folder).context("a file lies in its folder")?.display().to_string();
-        layer.file(&format!("{PYPI}/{name}"), &file, 0o755);
-    }
-    Ok(())
+    let mut libraries = machine.libraries_of(programs)?;
+    let modules = modules(libraries.iter().find(|library| library.ends_with(UCX)))?;
+    libraries.extend(machine.libraries_of(modules.iter().map(String::as_str))?);
+    machine.add(layer, libraries.iter().chain(&modules).map(String::as_str))
 }
 
-/// All files beneath a folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
-        let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
-        if path.is_dir() { found.extend(files(&path)?) } else { found.push(path) }
+/// The modules beside UCX's library. Without the library, an MPICH over libfabric, there are none.
+fn modules(library: Option<&String>) -> Result<Vec<String>> {
+    let Some(beside) = library.and_then(|library| library.strip_suffix(UCX)) else {
+        return Ok(Vec::new());
+    };
+    // What the linker calls /lib is a link to where the packages' files lie.
+    let folder = Path::new(beside).join(UCX_MODULES);
+    let entries = folder.read_dir().with_context(|| format!("read {}", folder.display()))?;
+    let paths = entries.map(|entry| Ok(entry.with_context(|| format!("read {}", folder.display()))?.path().display().to_string()));
+    let mut modules: Vec<String> = paths.collect::<Result<_>>()?;
+    modules.retain(|path| path.contains(".so"));
+    modules.sort();
+    Ok(modules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mpich_without_ucx_has_no_modules_of_it() {
+        assert_eq!(modules(None).unwrap(), Vec::<String>::new());
     }
-    Ok(found)
+
+    #[test]
+    fn modules_lie_beside_the_library_and_are_libraries() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("ucx")).unwrap();
+        for name in ["libuct_ib.so.0", "libuct_ib.a", "libuct_cma.so"] {
+            std::fs::write(folder.path().join("ucx").join(name), "").unwrap();
+        }
+        let library = format!("{}/libuct.so.0", folder.path().display());
+        let names: Vec<_> = modules(Some(&library)).unwrap().iter().map(|path| path.rsplit_once('/').unwrap().1.to_owned()).collect();
+        assert_eq!(names, ["libuct_cma.so", "libuct_ib.so.0"]);
+    }
 }
