@@ -28,7 +28,7 @@ use self::state::State;
 use self::step::{Step, step};
 use self::store::Store;
 use crate::artefacts;
-use crate::limits::LABORATORY_CPUS;
+use crate::limits::{LABORATORY_CPUS, LABORATORY_TESTS};
 use crate::prepare;
 use crate::process;
 use crate::workspace::Workspace;
@@ -221,6 +221,8 @@ fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     // With the features that the whole workspace has together: what the other tests have built is used again.
     command.args(["test", "--locked", "--workspace", "--features", "strobe-e2e/laboratory", "--test", "laboratory"]);
     command.args(&options.arguments).env(LABORATORY, kubeconfig()?).env(KUBERNETES, api_server_folders()?).env(PROGRAMS, programs);
+    // They mostly wait for kubelets.
+    command.env("RUST_TEST_THREADS", LABORATORY_TESTS.to_string());
     let code = process::pass_through(command);
     if !was_up {
         down(workspace)?;

@@ -51,6 +51,8 @@ pub(crate) const ENGINE_READY: Duration = Duration::from_secs(60);
 pub(crate) const ENGINE_STOPPED: Duration = Duration::from_secs(30);
 /// The CPUs of the first workers where none are named. A machine with fewer has to name them.
 pub(crate) const LABORATORY_CPUS: [&str; 2] = ["0", "1"];
+/// Tests of a cluster at a time.
+pub(crate) const LABORATORY_TESTS: u32 = 6;
 /// Hexadecimal digits of a recipe's digest in an output's name: enough that no two recipes of one program meet.
 pub(crate) const KEY_DIGITS: usize = 12;
 /// Lines of a failed program's output that are shown; the rest is in its log.

@@ -205,7 +205,7 @@ impl<'a> Recipes<'a> {
 
     fn clippy(&self) -> Stage {
         let mut command = self.cargo(&["clippy", "--locked", "--all-targets"]);
-        command.args(self.packages()).args(["--", "-D", "warnings"]);
+        command.args(self.packages()).args(self.laboratory_feature()).args(["--", "-D", "warnings"]);
         stage("clippy", limits::LINT, vec![command])
     }
 
@@ -229,6 +229,15 @@ impl<'a> Recipes<'a> {
         let mut command = self.workspace.cargo();
         command.args(arguments);
         command
+    }
+
+    /// What makes clippy see the tests of the cluster too.
+    fn laboratory_feature(&self) -> &[&'static str] {
+        let selected = match &self.scope {
+            Scope::Everything => true,
+            Scope::Part(part) => part.packages.contains("strobe-e2e"),
+        };
+        if selected { &["--features", "strobe-e2e/laboratory"] } else { &[] }
     }
 
     /// Cargo's selection of packages.
