@@ -141,7 +141,7 @@ impl Blob {
 impl Writer {
     /// Writes a blob, once.
     fn blob(&mut self, content: &[u8]) -> Result<Blob> {
-        let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = format!("{:x}", Sha256::digest(content));
         let size = content.len() as u64;
         if self.written.insert(hex.clone(), size).is_none() {
             self.entry(&format!("blobs/sha256/{hex}"), content)?;
@@ -214,7 +214,7 @@ mod tests {
         let blobs: Vec<_> = entries.iter().filter_map(|(name, content)| Some((name.strip_prefix("blobs/sha256/")?, content))).collect();
         assert_eq!(blobs.len(), 4, "two layers, a configuration, a manifest");
         for (name, content) in blobs {
-            assert_eq!(Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>(), name);
+            assert_eq!(format!("{:x}", Sha256::digest(content)), name);
         }
         let index: Value = serde_json::from_slice(&entries["index.json"]).unwrap();
         assert_eq!(index["manifests"][1]["annotations"]["io.containerd.image.name"], "example/two:1");

@@ -18,7 +18,7 @@ pub(super) fn digest(folder: &Path) -> Result<String> {
         digest.update(format!("{} {} {:o}\n", file.display(), content.len(), mode(&path)?));
         digest.update(content);
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", digest.finalize()))
 }
 
 /// Copies all files beneath a folder into another, with their modes.

@@ -55,7 +55,7 @@ impl Store {
 
     /// Where the output of this name and recipe is, or will be.
     pub(crate) fn place(&self, name: &str, recipe: &str) -> PathBuf {
-        let key: String = Sha256::digest(recipe).iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("{:x}", Sha256::digest(recipe));
         self.root.join(format!("{name}-{}", &key[..KEY_DIGITS]))
     }
 
@@ -167,6 +167,12 @@ mod tests {
         assert_eq!([made("as before"), made("as before"), made("otherwise"), made("as before")], [true, false, true, true]);
         let other = store.output(&lock, "thing-1-part", "recipe", |_| Ok(())).unwrap();
         assert!(made("once more") && other.is_dir(), "the output of another name stays");
+    }
+
+    #[test]
+    fn a_name_ends_with_the_beginning_of_the_recipes_digest() {
+        let (folder, store) = store();
+        assert_eq!(store.place("thing-1", "").strip_prefix(folder.path()).unwrap(), Path::new("lab/thing-1-e3b0c44298fc"));
     }
 
     #[test]
