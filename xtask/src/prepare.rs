@@ -170,8 +170,7 @@ pub(crate) fn run(options: Options) -> Result<Found> {
 /// # Errors
 /// Those of [`run`].
 pub(crate) fn laboratory(no_install: bool) -> Result<()> {
-    let missing: Vec<_> = LABORATORY.iter().filter(|need| !(need.found)()).collect();
-    provide(&missing, no_install)
+    provide(&missing_of(&LABORATORY), no_install)
 }
 
 /// Checks what the emulated machine needs, says what is missing, and installs it unless told not to.
@@ -179,8 +178,7 @@ pub(crate) fn laboratory(no_install: bool) -> Result<()> {
 /// # Errors
 /// Those of [`run`].
 pub(crate) fn rdma_machine(no_install: bool) -> Result<()> {
-    let missing: Vec<_> = RDMA_MACHINE.iter().filter(|need| !(need.found)()).collect();
-    provide(&missing, no_install)
+    provide(&missing_of(&RDMA_MACHINE), no_install)
 }
 
 fn provide(missing: &[&'static Need], no_install: bool) -> Result<()> {
@@ -200,9 +198,9 @@ pub(crate) fn find_mpicc() -> Option<PathBuf> {
 }
 
 fn missing(options: Options) -> Vec<&'static Need> {
-    let mut missing: Vec<_> = NEEDS.iter().filter(|need| !(need.found)()).collect();
+    let mut missing = missing_of(&NEEDS);
     let of_others: &[Need] = if options.with_third_party { &THIRD_PARTY } else { &[] };
-    for need in of_others.iter().filter(|need| !(need.found)()) {
+    for need in missing_of(of_others) {
         if Manager::of_this_machine().is_some_and(|manager| manager.has(&need.packages)) {
             missing.push(need);
         } else {
@@ -210,6 +208,10 @@ fn missing(options: Options) -> Vec<&'static Need> {
         }
     }
     missing
+}
+
+fn missing_of(needs: &'static [Need]) -> Vec<&'static Need> {
+    needs.iter().filter(|need| !(need.found)()).collect()
 }
 
 /// Says what is missing and why it is needed; gives the packages' names.
