@@ -76,8 +76,19 @@ const THIRD_PARTY: [Need; 2] = [
     },
 ];
 
+/// Of both the laboratory and the emulated machine.
+const IP: Need = Need {
+    name: "ip",
+    why: "what runs beside this machine gets a network of its own",
+    found: || on_path("ip"),
+    packages: Names { apt: "iproute2", dnf: "", zypper: "", pacman: "" },
+};
+
+/// By which debootstrap checks what a mirror gives. Without them it warns, and takes everything unchecked.
+const ARCHIVE_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// For a Kubernetes that is built and run on this machine. Tried with Debian's packages alone.
-const LABORATORY: [Need; 5] = [
+const LABORATORY: [Need; 7] = [
     Need {
         name: "Docker's engine",
         why: "the laboratory's nodes are containers",
@@ -96,6 +107,13 @@ const LABORATORY: [Need; 5] = [
         found: || on_path("debootstrap") && on_path("zstd"),
         packages: Names { apt: "debootstrap zstd", dnf: "", zypper: "", pacman: "" },
     },
+    Need {
+        name: "the keys of Debian's archive",
+        why: "the packages of the nodes' root are checked by them",
+        found: || Path::new(ARCHIVE_KEYS).is_file(),
+        packages: Names { apt: "debian-archive-keyring", dnf: "", zypper: "", pacman: "" },
+    },
+    IP,
     Need {
         name: "a static busybox",
         why: "the images of Kubernetes have its shell",
@@ -145,12 +163,7 @@ const RDMA_MACHINE: [Need; 6] = [
         found: || ["ssh", "scp", "ssh-keygen"].into_iter().all(on_path),
         packages: Names { apt: "openssh-client", dnf: "", zypper: "", pacman: "" },
     },
-    Need {
-        name: "ip",
-        why: "the emulator gets a network of its own",
-        found: || on_path("ip"),
-        packages: Names { apt: "iproute2", dnf: "", zypper: "", pacman: "" },
-    },
+    IP,
 ];
 
 /// Checks what is needed, says what is missing, and installs it unless told not to.
