@@ -53,9 +53,10 @@ pub(super) fn make(store: &Store, lock: &Lock, programs: &Programs, node_files: 
         let root = folder.join("root");
         let log = folder.join("log");
         step("make a Debian for nodes", |step| debootstrap(step, &root, &log))?;
-        step("install Kubernetes into it", |_| install(programs, node_files, &root))?;
+        let references = References::of(programs)?;
+        step("install Kubernetes into it", |_| install(programs, &references, node_files, &root))?;
         step("settle it", |step| step.run(in_root(&root, SETTLE, &[]), &log))?;
-        step("load the images of Kubernetes", |step| preload(step, programs, folder, &root, &log))?;
+        step("load the images of Kubernetes", |step| preload(step, programs, &references, &root, &log))?;
         step("compress it", |step| compress(step, folder, &root, &log))?;
         fs::remove_dir_all(&root).with_context(|| format!("remove {}", root.display()))
     })?;
@@ -85,7 +86,7 @@ fn mirror() -> Option<String> {
     targets.lines().find_map(|line| line.strip_prefix("Debian ")).map(str::to_owned)
 }
 
-fn install(programs: &Programs, node_files: &Path, root: &Path) -> Result<()> {
+fn install(programs: &Programs, references: &References, node_files: &Path, root: &Path) -> Result<()> {
     files::copy(node_files, root)?;
     for (program, folder) in [
         ("containerd", "usr/local/bin"),
@@ -103,8 +104,7 @@ fn install(programs: &Programs, node_files: &Path, root: &Path) -> Result<()> {
     fs::write(root.join("kind/version"), format!("v{}\n", programs.version)).context("write kind/version")?;
     let configuration = root.join("etc/containerd/config.toml");
     let text = fs::read_to_string(&configuration).context("read containerd's configuration")?;
-    let pause = References::of(programs)?;
-    fs::write(&configuration, text.replace("PAUSE_IMAGE", pause.pause()?)).context("write containerd's configuration")
+    fs::write(&configuration, text.replace("PAUSE_IMAGE", references.pause()?)).context("write containerd's configuration")
 }
 
 /// Begins what a node needs, and nothing that belongs to the machine.
@@ -135,11 +135,11 @@ kill $containerd
 wait $containerd || true
 ";
 
-fn preload(step: &mut Step, programs: &Programs, folder: &Path, root: &Path, log: &Path) -> Result<()> {
+fn preload(step: &mut Step, programs: &Programs, references: &References, root: &Path, log: &Path) -> Result<()> {
     let archive = root.join("mnt/images.tar");
-    images::write(programs, &References::of(programs)?, root, &archive)?;
+    images::write(programs, references, root, &archive)?;
     step.run(in_root(root, PRELOAD, &["run", "tmp"]), log)?;
-    fs::remove_file(&archive).with_context(|| format!("remove {} in {}", archive.display(), folder.display()))
+    fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))
 }
 
 /// A shell in the root, in namespaces of its own, with its own processes and devices, and these folders empty.
