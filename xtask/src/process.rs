@@ -197,13 +197,14 @@ fn signal_group(group: Pid, signal: Signal) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use rustix::event::Timespec;
 
     use super::*;
     use crate::interrupts::tests::by_hand;
 
-    fn shell(script: &str) -> Command {
+    /// A shell that runs a script.
+    pub(crate) fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         command

@@ -154,15 +154,10 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::tests::shell;
 
     fn report(verdict: Verdict, passed: u64, failed: u64) -> Report {
         Report { name: "stage", verdict, elapsed: Duration::ZERO, counts: Counts { passed, failed, skipped: 0 } }
-    }
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
     }
 
     #[test]

@@ -107,12 +107,7 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
+    use crate::process::tests::shell;
 
     #[test]
     fn output_of_both_kinds_is_kept_in_the_log() {
