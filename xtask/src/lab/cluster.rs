@@ -37,8 +37,9 @@ pub(super) struct Cluster<'a> {
 // === impl Cluster ===
 
 impl Cluster<'_> {
-    /// Makes the cluster from an image, unless a complete one of that image is there. `cpus` are lists of CPUs, as systemd has them, for the first workers' own services: kubelet and containerd. (Their cgroup could not
-    /// be narrowed: kubelet gives its pods' cgroup all CPUs of the machine, and where that is refused it does not start.)
+    /// Makes the cluster from an image, unless a complete one of that image is there. `cpus` are lists of CPUs, as systemd has them, for
+    /// the first workers' own services: kubelet and containerd. (Their cgroup could not be narrowed: kubelet gives its pods' cgroup all
+    /// CPUs of the machine, and where that is refused it does not start.)
     ///
     /// # Errors
     /// Too little memory, or kind fails; with the end of what it says.
@@ -48,11 +49,11 @@ impl Cluster<'_> {
         }
         check_memory()?;
         let log = self.state.file("kind.log");
-        step("remove what is left of another cluster", |step| step.run(self.kind(&["delete", "cluster", "--name", NAME]), &log))?;
+        step("remove what is left of another cluster", |step| step.run(self.kind_cluster("delete"), &log))?;
         let configuration = self.state.file("kind.json");
         fs::write(&configuration, self.configuration(cpus)?.to_string()).context("write kind's configuration")?;
-        let configuration = format!("--config={}", configuration.display());
-        let create = self.kind(&["create", "cluster", "--name", NAME, "--image", image, &configuration]);
+        let mut create = self.kind_cluster("create");
+        create.args(["--image", image, "--config"]).arg(&configuration);
         step("make the cluster", |step| step.run(create, &log))?;
         if self.engine.is_some() {
             step("give the control plane its share", |step| self.raise_control_plane(step, &log))?;
@@ -66,11 +67,8 @@ impl Cluster<'_> {
     /// # Errors
     /// The archive is none, or kind fails.
     pub(super) fn load(&self, archive: &Path) -> Result<()> {
-        let mut command = Command::new(self.programs.path("kind"));
+        let mut command = self.kind();
         command.args(["load", "image-archive", "--name", NAME]).arg(archive);
-        if let Some(engine) = self.engine {
-            command.env("DOCKER_HOST", engine.host());
-        }
         step(&format!("load {}", archive.display()), |step| step.run(command, &self.state.file("kind.log")))
     }
 
@@ -80,7 +78,7 @@ impl Cluster<'_> {
     /// kind fails.
     pub(super) fn delete(&self) -> Result<()> {
         let log = self.state.file("kind.log");
-        step("remove the cluster", |step| step.run(self.kind(&["delete", "cluster", "--name", NAME]), &log))
+        step("remove the cluster", |step| step.run(self.kind_cluster("delete"), &log))
     }
 
     /// `kubectl` with all rights in the cluster.
@@ -109,9 +107,15 @@ impl Cluster<'_> {
         Ok(false)
     }
 
-    fn kind(&self, arguments: &[&str]) -> Command {
+    /// kind makes or deletes the cluster, and writes that into the file for clients.
+    fn kind_cluster(&self, verb: &str) -> Command {
+        let mut command = self.kind();
+        command.args([verb, "cluster", "--name", NAME, "--kubeconfig"]).arg(self.kubeconfig());
+        command
+    }
+
+    fn kind(&self) -> Command {
         let mut command = Command::new(self.programs.path("kind"));
-        command.args(arguments).arg("--kubeconfig").arg(self.kubeconfig());
         if let Some(engine) = self.engine {
             command.env("DOCKER_HOST", engine.host());
         }
