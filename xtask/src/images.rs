@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::artefacts::{self, Profile};
+use crate::files;
 use crate::lab;
 use crate::oci::{Archive, Image, Layer, PATH};
 use crate::workspace::Workspace;
@@ -107,10 +108,7 @@ fn write(reference: &str, content: Content, path: &Path) -> Result<String> {
         entrypoint: content.entrypoint,
         environment: vec![PATH.to_owned()],
     });
-    // A reader never finds half an archive.
-    let fresh = path.with_extension("new");
-    let mut digests = archive.write(&fresh)?;
-    fs::rename(&fresh, path).with_context(|| format!("rename {} to {}", fresh.display(), path.display()))?;
+    let mut digests = files::replace(path, |fresh| archive.write(fresh))?;
     digests.pop().context("an archive of one image has one digest")
 }
 

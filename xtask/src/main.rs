@@ -8,6 +8,7 @@ mod changed;
 mod counts;
 mod enclosure;
 mod faults;
+mod files;
 mod images;
 mod interrupts;
 mod lab;

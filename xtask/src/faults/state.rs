@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
+
+use crate::files;
 
 /// The rounds that have passed in a row with one set of programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +35,7 @@ impl State {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
-        let fresh = path.with_extension("new");
-        let text = serde_json::to_vec(self).context("write the state down")?;
-        fs::write(&fresh, text).with_context(|| format!("write {}", fresh.display()))?;
-        fs::rename(&fresh, path).with_context(|| format!("replace {}", path.display()))
+        files::replace_json(path, self)
     }
 
     pub(super) fn is_of(&self, fingerprint: &str) -> bool {

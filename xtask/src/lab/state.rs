@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::store::Store;
+use crate::files::replace_json;
 
 /// Settings of the whole kernel that kubelet and kube-proxy change. Those of a network namespace go with it.
 const SETTINGS: [&str; 7] = [
@@ -75,7 +76,7 @@ impl State {
         let read = |name: &&str| Some(((*name).to_owned(), fs::read_to_string(setting(name)).ok()?.trim().to_owned()));
         let before = Before { settings: SETTINGS.iter().filter_map(read).collect(), had_modules: Path::new(MODULES).exists() };
         fs::create_dir_all(MODULES).with_context(|| format!("make {MODULES}"))?;
-        write_json(&file, &before)
+        replace_json(&file, &before)
     }
 
     /// Leaves the machine as it was.
@@ -103,7 +104,7 @@ impl State {
     /// It has ended already, or the file cannot be written.
     pub(super) fn keep_process(&self, number: u32) -> Result<()> {
         let process = Process::of(number).with_context(|| format!("process {number} has ended"))?;
-        write_json(&self.file("engine.json"), &process)
+        replace_json(&self.file("engine.json"), &process)
     }
 
     /// The kept process, if it still runs.
@@ -138,13 +139,6 @@ fn began(stat: &str) -> Option<u64> {
 
 fn setting(name: &str) -> PathBuf {
     Path::new("/proc/sys").join(name)
-}
-
-/// Writes a value so that it is read whole or not at all.
-fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string(value).context("write as JSON")?;
-    let new = file.with_extension("new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, file)).with_context(|| format!("write {}", file.display()))
 }
 
 fn read_json<T: for<'text> Deserialize<'text>>(file: &Path) -> Option<T> {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::image::Image;
+use crate::files::replace_json;
 use crate::limits::{SOCKET_NAME_BYTES, SSH_SOCKET_SUFFIX_BYTES};
 use crate::tool::cache_folder;
 
@@ -121,7 +122,7 @@ impl Files {
     /// # Errors
     /// It cannot be written.
     pub(super) fn note_running(&self, shape: &Shape) -> Result<()> {
-        write(&self.running_file(), shape)
+        replace_json(&self.running_file(), shape)
     }
 
     /// The shape of the machine whose snapshot is on the disk.
@@ -137,7 +138,7 @@ impl Files {
     /// # Errors
     /// It cannot be written.
     pub(super) fn note_snapshot(&self, shape: &Shape) -> Result<()> {
-        write(&self.snapshot_file(), shape)
+        replace_json(&self.snapshot_file(), shape)
     }
 
     /// Notes that none is, or that it cannot be relied on.
@@ -174,14 +175,6 @@ fn read(file: &Path) -> Result<Option<Shape>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
     }
-}
-
-/// Whole or not at all, also when this recipe is killed.
-fn write(file: &Path, shape: &Shape) -> Result<()> {
-    let text = serde_json::to_vec_pretty(shape).context("a shape is JSON")?;
-    let new = file.with_extension("new");
-    fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
-    fs::rename(&new, file).with_context(|| format!("move {} to {}", new.display(), file.display()))
 }
 
 fn remove(file: &Path) -> Result<()> {
