@@ -1,10 +1,30 @@
-//! Files that are there whole or not at all.
+//! Files as several recipes handle them: what lies beneath a folder, and files that are there whole or not at all.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+
+/// The files beneath a folder, relative to it, in one order everywhere.
+///
+/// # Errors
+/// A folder cannot be read.
+pub(crate) fn beneath(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(below) = folders.pop() {
+        let folder = root.join(&below);
+        for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+            let entry = entry.with_context(|| format!("read {}", folder.display()))?;
+            let kind = entry.file_type().with_context(|| format!("look at {}", entry.path().display()))?;
+            let list = if kind.is_dir() { &mut folders } else { &mut files };
+            list.push(below.join(entry.file_name()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
 
 /// Has a file written beside its place, and moves it there: a reader finds the one of before or this one, also when this recipe is killed.
 /// Gives what `write` gives.
@@ -32,6 +52,17 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+
+    #[test]
+    fn files_are_found_at_every_depth_and_sorted() {
+        let root = tempfile::tempdir().unwrap();
+        for file in ["b", "a/d/e", "a/c"] {
+            let file = root.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        assert_eq!(beneath(root.path()).unwrap(), ["a/c", "a/d/e", "b"].map(PathBuf::from));
+    }
 
     #[test]
     fn a_file_that_was_half_written_takes_no_place() {

@@ -1,10 +1,12 @@
 //! Folders of files of ours that go into what is built: their content as a digest, and a copy of them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
+
+use crate::files::beneath;
 
 /// The digest of all files beneath a folder: their names, modes and contents.
 ///
@@ -12,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// One cannot be read.
 pub(super) fn digest(folder: &Path) -> Result<String> {
     let mut digest = Sha256::new();
-    for file in list(folder)? {
+    for file in beneath(folder)? {
         let path = folder.join(&file);
         let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         digest.update(format!("{} {} {:o}\n", file.display(), content.len(), mode(&path)?));
@@ -26,33 +28,11 @@ pub(super) fn digest(folder: &Path) -> Result<String> {
 /// # Errors
 /// One cannot be read or written.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
-    for file in list(from)? {
+    for file in beneath(from)? {
         let (source, target) = (from.join(&file), to.join(&file));
         let parent = target.parent().expect("a file lies in a folder");
         fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
         fs::copy(&source, &target).with_context(|| format!("copy {} to {}", source.display(), target.display()))?;
-    }
-    Ok(())
-}
-
-/// The files beneath a folder, relative to it, in one order everywhere.
-fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    collect(folder, Path::new(""), &mut found)?;
-    found.sort();
-    Ok(found)
-}
-
-fn collect(root: &Path, beneath: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let folder = root.join(beneath);
-    for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
-        let entry = entry.with_context(|| format!("read {}", folder.display()))?;
-        let path = beneath.join(entry.file_name());
-        if entry.file_type().with_context(|| format!("look at {}", path.display()))?.is_dir() {
-            collect(root, &path, found)?;
-        } else {
-            found.push(path);
-        }
     }
     Ok(())
 }

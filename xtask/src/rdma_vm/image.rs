@@ -16,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::files;
 use crate::lab::step::{Step, step};
 use crate::lab::store::{Store, remove};
 use crate::limits::RDMA_VM_DISK_GIB;
@@ -104,28 +105,11 @@ pub(super) fn build(workspace: &Workspace, options: &Options) -> Result<Image> {
 /// All that decides what comes out, but for the versions of the packages, which are the newest of their day.
 fn recipe(folder: &Path, containers: bool) -> Result<String> {
     let mut recipe = format!("edition {EDITION}, {RDMA_VM_DISK_GIB} GiB, containers {containers}\n");
-    for file in files_below(folder)? {
+    for file in files::beneath(folder)? {
         let content = fs::read_to_string(folder.join(&file)).with_context(|| format!("read {}", file.display()))?;
         write!(recipe, "{}\n{content}\n", file.display()).expect("a string takes everything");
     }
     Ok(recipe)
-}
-
-/// The files below a folder, relative to it and sorted.
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(below) = folders.pop() {
-        let entries = fs::read_dir(folder.join(&below)).with_context(|| format!("read {}", folder.join(&below).display()))?;
-        for entry in entries {
-            let entry = entry.with_context(|| format!("read {}", folder.display()))?;
-            let kind = entry.file_type().with_context(|| format!("look at {}", entry.path().display()))?;
-            let list = if kind.is_dir() { &mut folders } else { &mut files };
-            list.push(below.join(entry.file_name()));
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// The names in a list: one a line, `#` begins a comment.
