@@ -16,6 +16,7 @@ mod leak;
 mod libraries;
 mod licences;
 mod limits;
+mod lock;
 mod mutants;
 mod oci;
 mod prepare;

@@ -9,7 +9,8 @@ use clap::Args;
 use super::go::{self, Build};
 use super::programs::{API_SERVER_PROGRAMS, CLUSTER_PROGRAMS, COMPANIONS, ETCD, KUBERNETES, KUBERNETES_OLDER, OWN, kubernetes};
 use super::step::step;
-use super::store::{Lock, Store};
+use super::store::Store;
+use crate::lock::Lock;
 use crate::prepare;
 use crate::workspace::Workspace;
 

@@ -11,7 +11,8 @@ use super::build::Programs;
 use super::files;
 use super::images::{self, References};
 use super::step::{Step, step};
-use super::store::{Lock, Store};
+use super::store::Store;
+use crate::lock::Lock;
 use crate::process::output_of;
 
 /// Its systemd is the last but two that boots where the first cgroup hierarchy is mounted.

@@ -1,13 +1,14 @@
 //! What the laboratory is made of, kept in the user's cache folder: each output under a name that says of what it was made, complete or
 //! not there at all.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{BUILD_BYTES_FREE, KEY_DIGITS};
+use crate::lock::Lock;
 use crate::tool::cache_folder;
 
 /// Where outputs are made before they are complete, and what only their making needs.
@@ -18,9 +19,6 @@ const MAKING: &str = "making";
 pub(crate) struct Store {
     root: PathBuf,
 }
-
-/// Another recipe of this user waits while it lives.
-pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 // === impl Store ===
 
@@ -44,13 +42,7 @@ impl Store {
     /// # Errors
     /// The lock file cannot be written.
     pub(crate) fn lock(&self) -> Result<Lock> {
-        let path = self.root.join("lock");
-        let file = File::create(&path).with_context(|| format!("write {}", path.display()))?;
-        if file.try_lock().is_err() {
-            eprintln!("waiting for another recipe that changes {}", self.root.display());
-            file.lock().with_context(|| format!("lock {}", path.display()))?;
-        }
-        Ok(Lock(file))
+        Lock::take(&self.root)
     }
 
     /// Where the output of this name and recipe is, or will be.

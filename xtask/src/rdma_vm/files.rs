@@ -1,7 +1,7 @@
 //! The machine's folder: what it writes while it runs, and its snapshot. Only one machine of a user runs at a time.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::image::Image;
 use crate::files::replace_json;
 use crate::limits::{SOCKET_NAME_BYTES, SSH_SOCKET_SUFFIX_BYTES};
+use crate::lock::Lock;
 use crate::tool::cache_folder;
 
 /// What of the machine must be the same where a snapshot of it is restored.
@@ -28,9 +29,6 @@ pub(super) struct Shape {
 pub(super) struct Files {
     folder: PathBuf,
 }
-
-/// Another recipe that changes the machine waits while it lives.
-pub(super) struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 // === impl Shape ===
 
@@ -70,13 +68,7 @@ impl Files {
     /// # Errors
     /// The lock file cannot be written.
     pub(super) fn lock(&self) -> Result<Lock> {
-        let path = self.folder.join("lock");
-        let file = File::create(&path).with_context(|| format!("write {}", path.display()))?;
-        if file.try_lock().is_err() {
-            eprintln!("waiting for another recipe that changes the machine");
-            file.lock().with_context(|| format!("lock {}", path.display()))?;
-        }
-        Ok(Lock(file))
+        Lock::take(&self.folder)
     }
 
     /// The disk: what differs from the image's, and the snapshot.
