@@ -22,6 +22,7 @@ mod oci;
 mod prepare;
 mod process;
 mod rdma_vm;
+mod room;
 mod stage;
 mod suite;
 mod third_party;

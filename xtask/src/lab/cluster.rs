@@ -14,6 +14,7 @@ use super::state::State;
 use super::step::{Step, step};
 use crate::limits::{CLUSTER_BYTES_FREE, CLUSTER_READY_SECONDS};
 use crate::process::output_of;
+use crate::room::memory_available;
 
 /// Of the cluster, and the first word of its nodes' names.
 const NAME: &str = "strobe";
@@ -178,8 +179,7 @@ fn node_names() -> impl Iterator<Item = String> {
 }
 
 fn check_memory() -> Result<()> {
-    let free = memory_available(&fs::read_to_string("/proc/meminfo").context("read the machine's memory")?);
-    let free = free.context("/proc/meminfo has no MemAvailable")?;
+    let free = memory_available()?;
     ensure!(
         free >= CLUSTER_BYTES_FREE,
         "{} MiB of memory are available and a cluster needs {} MiB: end something else first",
@@ -189,22 +189,7 @@ fn check_memory() -> Result<()> {
     Ok(())
 }
 
-fn memory_available(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok().map(|kibibytes: u64| kibibytes << 10)
-}
-
 /// Whether the machine's own Docker answers.
 pub(super) fn ordinary_docker() -> bool {
     output_of("docker", &["info"]).is_some()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_read_in_bytes() {
-        assert_eq!(memory_available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
-    }
 }

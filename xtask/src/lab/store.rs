@@ -4,11 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{BUILD_BYTES_FREE, KEY_DIGITS};
 use crate::lock::Lock;
+use crate::room::check_space;
 use crate::tool::cache_folder;
 
 /// Where outputs are made before they are complete, and what only their making needs.
@@ -60,7 +61,7 @@ impl Store {
         if place.is_dir() {
             return Ok(place);
         }
-        self.check_space()?;
+        check_space(&self.root, BUILD_BYTES_FREE, "a build")?;
         let making = self.making(name);
         remove(&making)?;
         fs::create_dir_all(&making).with_context(|| format!("make {}", making.display()))?;
@@ -104,19 +105,6 @@ impl Store {
     /// It cannot be removed.
     pub(crate) fn clear_making(&self, _lock: &Lock) -> Result<()> {
         remove(&self.root.join(MAKING))
-    }
-
-    fn check_space(&self) -> Result<()> {
-        let found = rustix::fs::statvfs(&self.root).with_context(|| format!("ask for the space at {}", self.root.display()))?;
-        let free = found.f_bavail * found.f_frsize;
-        ensure!(
-            free >= BUILD_BYTES_FREE,
-            "{} has {} MiB free and a build needs {} MiB: make space, or choose another place with XDG_CACHE_HOME",
-            self.root.display(),
-            free >> 20,
-            BUILD_BYTES_FREE >> 20
-        );
-        Ok(())
     }
 }
 

@@ -71,6 +71,11 @@ impl Files {
         Lock::take(&self.folder)
     }
 
+    /// Where all of it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The disk: what differs from the image's, and the snapshot.
     pub(super) fn disk(&self) -> PathBuf {
         self.folder.join("disk.qcow2")

@@ -14,13 +14,14 @@ use super::emulator::{self, SNAPSHOT};
 use super::files::{Files, Shape};
 use super::image::{self, Image};
 use super::monitor::Monitor;
-use super::room::{check_room, check_space};
+use super::room::check_room;
 use super::shell::Shell;
 use crate::lab::step::step;
 use crate::limits::{
     EMULATOR_END, LOG_LINES_SHOWN, RDMA_VM_BOOT, RDMA_VM_CPUS, RDMA_VM_CPUS_RANGE, RDMA_VM_MEMORY_MIB, RDMA_VM_MEMORY_RANGE_MIB,
     RDMA_VM_POWER_OFF, SNAPSHOT_BYTES_BESIDE_MEMORY, SNAPSHOT_LIMIT,
 };
+use crate::room::check_space;
 use crate::workspace::Workspace;
 
 #[derive(Args, Clone, Debug)]
@@ -96,7 +97,7 @@ pub(super) fn save() -> Result<()> {
     let mut monitor = Monitor::connect(&files.monitor())?.context("the machine is not up: `cargo xtask rdma-vm up`")?;
     let shape = files.running()?.context("the machine is only half started: `cargo xtask rdma-vm up`")?;
     let needed = (u64::from(shape.memory_mib) << 20) + SNAPSHOT_BYTES_BESIDE_MEMORY;
-    check_space(&files, needed, "a snapshot with the machine's memory")?;
+    check_space(files.folder(), needed, "a snapshot with the machine's memory")?;
     // Until it is whole, what is on the disk cannot be relied on.
     files.forget_snapshot()?;
     step("save the snapshot", |_| monitor.command(&format!("savevm {SNAPSHOT}"), SNAPSHOT_LIMIT))?;
