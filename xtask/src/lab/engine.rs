@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::build::Programs;
 use super::state::State;
+use super::step::end_of;
 use super::store::Store;
 use crate::limits::{ENGINE_READY, ENGINE_STOPPED};
 use crate::process::{self, output_of, shown};
@@ -146,9 +147,7 @@ impl<'a> Engine<'a> {
     }
 
     fn end_of_log(&self) -> String {
-        let text = fs::read_to_string(self.state.file("engine.log")).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(crate::limits::LOG_LINES_SHOWN)..].join("\n")
+        end_of(&self.state.file("engine.log"))
     }
 
     /// A network namespace with one way in.

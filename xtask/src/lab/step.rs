@@ -1,7 +1,7 @@
 //! The steps of a recipe that takes minutes: each is named when it begins, shows how far it is, and says its time when it ends.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IsTerminal, Write, stderr};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -33,6 +33,13 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce(&mut Step) -> Result<T>) -> 
     let result = work(&mut line);
     line.end(result.is_ok());
     result.with_context(|| format!("{name}, after {:.1} s", line.began.elapsed().as_secs_f64()))
+}
+
+/// The last lines of a log; none of one that cannot be read.
+pub(crate) fn end_of(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
 }
 
 // === impl Step ===
@@ -114,7 +121,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         step("a test's step", |step| step.run(shell("echo one; echo two >&2"), &log)).unwrap();
-        assert_eq!(std::fs::read_to_string(log).unwrap(), "$ sh -c echo one; echo two >&2\none\ntwo\n");
+        assert_eq!(fs::read_to_string(log).unwrap(), "$ sh -c echo one; echo two >&2\none\ntwo\n");
     }
 
     #[test]

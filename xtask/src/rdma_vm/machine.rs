@@ -1,6 +1,5 @@
 //! The machine's life: up, its snapshot, down.
 
-use std::fs::read_to_string;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
@@ -16,10 +15,10 @@ use super::image::{self, Image};
 use super::monitor::Monitor;
 use super::room::check_room;
 use super::shell::Shell;
-use crate::lab::step::step;
+use crate::lab::step::{end_of, step};
 use crate::limits::{
-    EMULATOR_END, LOG_LINES_SHOWN, RDMA_VM_BOOT, RDMA_VM_CPUS, RDMA_VM_CPUS_RANGE, RDMA_VM_MEMORY_MIB, RDMA_VM_MEMORY_RANGE_MIB,
-    RDMA_VM_POWER_OFF, SNAPSHOT_BYTES_BESIDE_MEMORY, SNAPSHOT_LIMIT,
+    EMULATOR_END, RDMA_VM_BOOT, RDMA_VM_CPUS, RDMA_VM_CPUS_RANGE, RDMA_VM_MEMORY_MIB, RDMA_VM_MEMORY_RANGE_MIB, RDMA_VM_POWER_OFF,
+    SNAPSHOT_BYTES_BESIDE_MEMORY, SNAPSHOT_LIMIT,
 };
 use crate::room::check_space;
 use crate::workspace::Workspace;
@@ -143,7 +142,7 @@ fn start(files: &Files, shape: &Shape, restore: bool) -> Result<()> {
     }
     let monitor = Monitor::connect(&files.monitor())?.context("the emulator ended as soon as it had started")?;
     reach(files, shape, restore, &ready, &monitor).or_else(|error| {
-        let console = last_lines(&read_to_string(files.console()).unwrap_or_default());
+        let console = end_of(&files.console());
         end(monitor).context("end a machine that did not come up")?;
         bail!("the machine did not come up: {error:#}; the end of its console, {}:\n{console}", files.console().display())
     })?;
@@ -211,11 +210,6 @@ fn end(mut monitor: Monitor) -> Result<()> {
         ensure!(monitor.has_ended(EMULATOR_END)?, "the emulator (process {}) cannot be killed", monitor.pid().as_raw_nonzero());
     }
     Ok(())
-}
-
-fn last_lines(text: &str) -> String {
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
 }
 
 #[cfg(test)]
