@@ -1,6 +1,6 @@
 //! The machine's life: up, its snapshot, down.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::emulator::{self, SNAPSHOT};
 use super::files::{Files, Shape};
 use super::image::{self, Image};
-use super::monitor::Monitor;
+use super::monitor::{Monitor, is_late};
 use super::room::check_room;
 use super::shell::Shell;
 use crate::lab::step::{end_of, step};
@@ -176,7 +176,7 @@ fn wait_until_ready(ready: &UnixListener, limit: Duration) -> Result<()> {
     match BufReader::new(stream).read_line(&mut line) {
         Ok(0) => bail!("it ended while it booted"),
         Ok(_) => Ok(()),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => bail!("not ready after {} s", limit.as_secs()),
+        Err(error) if is_late(&error) => bail!("not ready after {} s", limit.as_secs()),
         Err(error) => Err(error).context("listen to the machine"),
     }
 }

@@ -141,7 +141,8 @@ impl Monitor {
     }
 }
 
-fn is_late(error: &io::Error) -> bool {
+/// Whether a stream had nothing to read until its time was over.
+pub(super) fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
