@@ -84,7 +84,7 @@ impl Process {
     }
 
     /// A descriptor of this process and no later one of its number; none when it has ended.
-    fn hold(&self) -> Option<OwnedFd> {
+    pub(crate) fn hold(&self) -> Option<OwnedFd> {
         let descriptor = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
         // Looked at again once the descriptor holds it.
         Self::find(self.pid).is_some_and(|process| process.started == self.started).then_some(descriptor)

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use super::build::Programs;
 use super::state::State;
@@ -95,10 +96,8 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// Something cannot be ended or removed.
     pub(super) fn stop(&self) -> Result<()> {
-        if let Some(process) = self.state.process() {
-            let number = rustix::process::Pid::from_raw(i32::try_from(process.number).context("a process number")?).context("not 0")?;
-            let descriptor = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()).context("hold the engine")?;
-            rustix::process::pidfd_send_signal(&descriptor, rustix::process::Signal::KILL).context("end the engine")?;
+        if let Some(process) = self.state.hold_process() {
+            pidfd_send_signal(process, Signal::KILL).context("end the engine")?;
         }
         remove_cgroups()?;
         remove_network()?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Store;
 use crate::files::replace_json;
+use crate::leak;
 
 /// Settings of the whole kernel that kubelet and kube-proxy change. Those of a network namespace go with it.
 const SETTINGS: [&str; 7] = [
@@ -110,7 +112,12 @@ impl State {
     /// The kept process, if it still runs.
     pub(super) fn process(&self) -> Option<Process> {
         let process: Process = read_json(&self.file("engine.json"))?;
-        (Process::of(process.number) == Some(process)).then_some(process)
+        process.found().is_some().then_some(process)
+    }
+
+    /// A descriptor of the kept process and of no later one with its number; none when it has ended.
+    pub(super) fn hold_process(&self) -> Option<OwnedFd> {
+        self.process()?.found()?.hold()
     }
 
     /// Forgets everything: nothing of it runs any more.
@@ -126,15 +133,13 @@ impl State {
 
 impl Process {
     fn of(number: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
-        Some(Self { number, began: began(&stat)? })
+        let found = leak::Process::find(i32::try_from(number).ok()?)?;
+        Some(Self { number, began: found.started })
     }
-}
 
-/// Field 22; the name, field 2, is in parentheses and may hold spaces. None of a process that has ended and waits for its parent (Z).
-fn began(stat: &str) -> Option<u64> {
-    let fields = stat.rsplit_once(") ")?.1;
-    if fields.starts_with('Z') { None } else { fields.split(' ').nth(19)?.parse().ok() }
+    fn found(self) -> Option<leak::Process> {
+        leak::Process::find(i32::try_from(self.number).ok()?).filter(|found| found.started == self.began)
+    }
 }
 
 fn setting(name: &str) -> PathBuf {
@@ -147,15 +152,15 @@ fn read_json<T: for<'text> Deserialize<'text>>(file: &Path) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Signal, pidfd_send_signal};
+
     use super::*;
 
     #[test]
     fn a_process_is_told_from_another_with_its_number() {
         let this = Process::of(std::process::id()).unwrap();
-        assert_eq!(Process::of(std::process::id()), Some(this));
-        assert!(this.began > 0);
-        assert_eq!(began("7 (a) b) c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9"), Some(4242));
-        assert_eq!(began("7 (a) b) c) Z 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9"), None);
+        let earlier = Process { began: this.began - 1, ..this };
+        assert!(this.found().is_some() && earlier.found().is_none());
     }
 
     #[test]
@@ -165,8 +170,8 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         state.keep_process(child.id()).unwrap();
         assert_eq!(state.process().map(|process| process.number), Some(child.id()));
-        child.kill().unwrap();
+        pidfd_send_signal(state.hold_process().unwrap(), Signal::KILL).unwrap();
         child.wait().unwrap();
-        assert_eq!(state.process(), None);
+        assert!(state.process().is_none() && state.hold_process().is_none());
     }
 }
