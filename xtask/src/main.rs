@@ -17,6 +17,7 @@ mod libraries;
 mod licences;
 mod limits;
 mod lock;
+mod mirror;
 mod mutants;
 mod oci;
 mod prepare;

@@ -13,7 +13,7 @@ use super::images::{self, References};
 use super::step::{Step, step};
 use super::store::Store;
 use crate::lock::Lock;
-use crate::process::output_of;
+use crate::mirror;
 
 /// Its systemd is the last but two that boots where the first cgroup hierarchy is mounted.
 const DEBIAN: &str = "bookworm";
@@ -77,14 +77,8 @@ pub(super) fn name(image: &Path) -> Result<String> {
 fn debootstrap(step: &mut Step, root: &Path, log: &Path) -> Result<()> {
     let mut command = Command::new("debootstrap");
     command.args(["--variant=minbase", &format!("--include={}", PACKAGES.join(",")), DEBIAN]).arg(root);
-    command.args(mirror());
+    command.args(mirror::of_this_machine());
     step.run(command, log)
-}
-
-/// The mirror of Debian that this machine's own packages come from; none where it is no Debian.
-fn mirror() -> Option<String> {
-    let targets = output_of("apt-get", &["indextargets", "--format", "$(LABEL) $(SITE)", "Created-By: Packages"])?;
-    targets.lines().find_map(|line| line.strip_prefix("Debian ")).map(str::to_owned)
 }
 
 fn install(programs: &Programs, references: &References, node_files: &Path, root: &Path) -> Result<()> {

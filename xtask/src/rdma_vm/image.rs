@@ -3,7 +3,6 @@
 
 mod contained;
 mod kernel;
-mod mirror;
 mod root;
 
 use std::fmt::{self, Write as _};
@@ -20,6 +19,7 @@ use crate::files;
 use crate::lab::step::{Step, step};
 use crate::lab::store::{Store, remove};
 use crate::limits::RDMA_VM_DISK_GIB;
+use crate::mirror;
 use crate::prepare;
 use crate::workspace::Workspace;
 use contained::contained;
@@ -91,7 +91,8 @@ pub(super) fn build(workspace: &Workspace, options: &Options) -> Result<Image> {
     let name = NAMES[usize::from(options.containers)];
     let place = store.place(name, &recipe);
     if !place.is_dir() {
-        let mirror = options.mirror.clone().map_or_else(mirror::of_this_machine, Ok)?;
+        let mirror = options.mirror.clone().or_else(mirror::of_this_machine);
+        let mirror = mirror.context("this machine's apt names no mirror of Debian: name one with --mirror")?;
         let lock = store.lock()?;
         let root = store.making("rdma-vm-root");
         remove(&root)?;

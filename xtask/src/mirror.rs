@@ -1,18 +1,24 @@
-//! Where this machine's apt gets Debian's packages: another release of it is there, too.
+//! Where this machine's apt gets Debian's packages: other releases of it are there, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use crate::process::output_of;
 
-/// The first mirror of Debian that apt knows.
-///
-/// # Errors
-/// This machine is no Debian, or has its packages from elsewhere.
-pub(super) fn of_this_machine() -> Result<String> {
-    let texts = source_lists(Path::new("/etc/apt")).into_iter().filter_map(|file| fs::read_to_string(file).ok());
-    let found = texts.into_iter().find_map(|text| mirror_in(&text));
-    found.context("this machine's apt names no mirror of Debian: name one with --mirror")
+/// The first mirror of Debian that apt knows; none where this machine is no Debian, or has its packages from elsewhere.
+pub(crate) fn of_this_machine() -> Option<String> {
+    of_package_lists().or_else(of_source_lists)
+}
+
+/// Here a mirror is known as one by what it says of itself, wherever it is.
+fn of_package_lists() -> Option<String> {
+    let targets = output_of("apt-get", &["indextargets", "--format", "$(LABEL)=$(SITE)", "Created-By: Packages"])?;
+    targets.lines().find_map(|line| line.strip_prefix("Debian=")).map(str::to_owned)
+}
+
+/// A new machine has no package lists yet.
+fn of_source_lists() -> Option<String> {
+    source_lists(Path::new("/etc/apt")).into_iter().find_map(|file| mirror_in(&fs::read_to_string(file).ok()?))
 }
 
 fn source_lists(apt: &Path) -> Vec<PathBuf> {
