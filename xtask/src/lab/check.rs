@@ -1,6 +1,5 @@
 //! `cargo xtask lab check`: format, vet and tests of the laboratory's own programs.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -20,12 +19,10 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     let unformatted = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success() && unformatted.is_empty(), "not as gofmt writes them:\n{unformatted}");
     let programs = folder.join("programs");
-    process::run(command(&programs, &["vet", "./..."]))?;
-    process::run(command(&programs, &["test", "./..."]))
-}
-
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new("go");
-    command.current_dir(folder).args(arguments).env("GOTOOLCHAIN", "local").env("GOWORK", "off").env("GOFLAGS", "-buildvcs=false");
-    command
+    for verb in ["vet", "test"] {
+        let mut command = go::command(&programs);
+        command.args([verb, "./..."]).env("GOFLAGS", "-buildvcs=false");
+        process::run(command)?;
+    }
+    Ok(())
 }

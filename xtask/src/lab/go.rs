@@ -180,10 +180,17 @@ fn staged_modules(manifest: &str) -> Vec<&str> {
     staged
 }
 
+/// Go as it is here, in a module that is taken by itself.
+pub(super) fn command(folder: &Path) -> Command {
+    let mut command = Command::new("go");
+    command.current_dir(folder).env("GOTOOLCHAIN", "local").env("GOWORK", "off");
+    command
+}
+
 /// Go, in its own caches: those grow by gigabytes, and go when all is built.
 fn go(store: &Store, folder: &Path, cgo: bool) -> Command {
-    let mut command = Command::new("go");
-    command.current_dir(folder).env("GOTOOLCHAIN", "local").env("GOWORK", "off").env("CGO_ENABLED", if cgo { "1" } else { "0" });
+    let mut command = command(folder);
+    command.env("CGO_ENABLED", if cgo { "1" } else { "0" });
     // Without write permission the module cache could not be removed.
     command.env("GOFLAGS", "-mod=mod -buildvcs=false -modcacherw");
     command.env("GOCACHE", store.making("go-build")).env("GOMODCACHE", store.making("go-modules"));
