@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::OnceCell;
 
-use crate::programs;
+use crate::{client, programs};
 
 /// How long a server may take until it answers; beside a build on two cores it takes ten seconds.
 const READY: Duration = Duration::from_secs(120);
@@ -94,9 +93,7 @@ impl ApiServer {
     /// # Errors
     /// The file for clients is gone.
     pub async fn client(&self) -> Result<kube::Client> {
-        let file = Kubeconfig::read_from(self.kubeconfig()).context("read the file for clients")?;
-        let configuration = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.context("read it")?;
-        kube::Client::try_from(configuration).context("make a client")
+        client::of(&self.kubeconfig()).await
     }
 
     /// `kubectl` with all rights.

@@ -78,10 +78,7 @@ impl Namespace {
     /// # Errors
     /// The file for clients cannot be read.
     pub async fn client(&self) -> Result<kube::Client> {
-        let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).context("read the file for clients")?;
-        let options = kube::config::KubeConfigOptions::default();
-        let configuration = kube::Config::from_custom_kubeconfig(file, &options).await.context("read it")?;
-        kube::Client::try_from(configuration).context("make a client")
+        crate::client::of(&self.kubeconfig).await
     }
 
     /// `kubectl` with all rights, in this namespace.

@@ -3,5 +3,6 @@
 
 pub mod api_server;
 pub mod ask;
+mod client;
 pub mod laboratory;
 pub mod programs;
