@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tokio::sync::OnceCell;
 
-use crate::{client, programs};
+use crate::client;
+use crate::programs::{self, KUBERNETES};
 
 /// How long a server may take until it answers; beside a build on two cores it takes ten seconds.
 const READY: Duration = Duration::from_secs(120);
@@ -80,7 +81,7 @@ impl ApiServer {
         match SHARED.get_or_init(Self::start).await {
             Ok(Some(server)) => Ok(Some(server)),
             Ok(None) => {
-                programs::skipped(test);
+                programs::left_out(test, &format!("{KUBERNETES} names no programs; `cargo xtask test` builds them"));
                 Ok(None)
             }
             // It would not start for another test either.

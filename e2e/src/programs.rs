@@ -17,14 +17,6 @@ pub fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// Says that a test leaves out what needs programs that were not found.
-///
-/// # Panics
-/// Where nothing may be left out.
-pub fn skipped(test: &str) {
-    left_out(test, &format!("{KUBERNETES} names no programs; `cargo xtask test` builds them"));
-}
-
 /// Says, past the test harness's capture, that a test leaves something out, and why.
 ///
 /// # Panics
