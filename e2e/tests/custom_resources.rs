@@ -4,9 +4,7 @@
 
 use std::path::Path;
 
-use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::core::Status;
-use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -15,10 +13,15 @@ use strobe_crds::rules::parallel_job::ParallelJobRule;
 use strobe_crds::rules::partition::PartitionRule;
 use strobe_crds::{ParallelJob, Partition};
 use strobe_e2e::api_server::ApiServer;
+use strobe_e2e::ask::Ask;
 use tokio::sync::OnceCell;
 
 const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+
+/// Where the objects of each kind are.
+const PARTITIONS: &str = "/apis/strobe.dev/v1alpha1/partitions";
+const JOBS: &str = "/apis/strobe.dev/v1alpha1/namespaces/default/paralleljobs";
 
 /// The shared server, which knows the custom resources.
 async fn server(test: &str) -> Option<&'static ApiServer> {
@@ -49,30 +52,8 @@ fn kubectl_refuses(server: &ApiServer, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The objects of a kind, as JSON: in the namespace default, if they are in one.
-fn objects<T: Resource<DynamicType = ()>>(client: Client) -> Api<DynamicObject> {
-    let kind = ApiResource::erase::<T>(&());
-    if T::kind(&()) == "Partition" { Api::all_with(client, &kind) } else { Api::default_namespaced_with(client, &kind) }
-}
-
-/// Asks whether an object would be taken; gives what would be stored.
-async fn create_dry<T: Resource<DynamicType = ()>>(client: &Client, object: &Value) -> Result<Value, Box<Status>> {
-    let parameters = PostParams { dry_run: true, ..PostParams::default() };
-    let object = serde_json::from_value(object.clone()).unwrap();
-    answer(objects::<T>(client.clone()).create(&parameters, &object).await)
-}
-
-fn answer(result: kube::Result<DynamicObject>) -> Result<Value, Box<Status>> {
-    match result {
-        Ok(object) => Ok(serde_json::to_value(object).unwrap()),
-        Err(kube::Error::Api(status)) => Err(status),
-        Err(error) => panic!("{error}"),
-    }
-}
-
 /// The messages of the rules for which an object was refused.
-fn messages(result: Result<Value, Box<Status>>) -> Vec<String> {
-    let status = result.expect_err("a rule is broken");
+fn messages(status: Status) -> Vec<String> {
     assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"), "{}", status.message);
     status.details.unwrap().causes.into_iter().map(|cause| cause.message).collect()
 }
@@ -88,7 +69,8 @@ async fn each_rule_of_a_partition_refuses_with_its_message() {
     let Some(server) = server("rules of a partition").await else { return };
     let client = server.client().await.unwrap();
     for rule in PartitionRule::ALL {
-        let refused = messages(create_dry::<Partition>(&client, &break_partition(*rule).new).await);
+        let ask = Ask::create(PARTITIONS, &break_partition(*rule).new).dry();
+        let refused = messages(*ask.refused(&client).await.unwrap());
         assert!(refused.len() == 1 && refused[0].ends_with(&rule.cel().message), "{}: {refused:#?}", rule.name());
     }
 }
@@ -97,21 +79,18 @@ async fn each_rule_of_a_partition_refuses_with_its_message() {
 async fn each_rule_of_a_job_refuses_with_its_message() {
     let Some(server) = server("rules of a job").await else { return };
     let client = server.client().await.unwrap();
-    let jobs = objects::<ParallelJob>(client.clone());
     for rule in ParallelJobRule::ALL {
         let Case { old, mut new } = break_job(*rule);
-        let result = match old {
-            None => create_dry::<ParallelJob>(&client, &new).await,
+        let ask = match old {
+            None => Ask::create(JOBS, &new),
             Some(mut old) => {
-                let name = format!("{}-{}", "sor", rule.name());
+                let name = format!("sor-{}", rule.name());
                 old["metadata"]["name"] = json!(name);
-                let made = jobs.create(&PostParams::default(), &serde_json::from_value(old).unwrap()).await.unwrap();
-                new["metadata"] = serde_json::to_value(&made.metadata).unwrap();
-                let dry = PostParams { dry_run: true, ..PostParams::default() };
-                answer(jobs.replace(&name, &dry, &serde_json::from_value(new).unwrap()).await)
+                new["metadata"] = Ask::create(JOBS, &old).accepted(&client).await.unwrap()["metadata"].take();
+                Ask::replace(&format!("{JOBS}/{name}"), &new)
             }
         };
-        let refused = messages(result);
+        let refused = messages(*ask.dry().refused(&client).await.unwrap());
         assert!(refused.len() == 1 && refused[0].ends_with(&rule.cel().message), "{}: {refused:#?}", rule.name());
     }
 }
@@ -120,24 +99,20 @@ async fn each_rule_of_a_job_refuses_with_its_message() {
 async fn nodes_and_template_change_only_while_suspended_without_pods() {
     let Some(server) = server("changes at rest").await else { return };
     let client = server.client().await.unwrap();
-    let jobs = objects::<ParallelJob>(client);
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
     for (name, suspend, pods, refused) in [("rest-1", true, 0, 0), ("rest-2", true, 1, 2), ("rest-3", false, 0, 2)] {
         let job = job_with(|job| {
             job["metadata"]["name"] = json!(name);
             job["spec"]["suspend"] = json!(suspend);
         });
-        let made = jobs.create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap();
-        let mut made = serde_json::to_value(made).unwrap();
+        let mut made = Ask::create(JOBS, &job).accepted(&client).await.unwrap();
         made["status"] = json!({ "pods": pods });
-        let stored = jobs.replace_status(name, &PostParams::default(), &serde_json::from_value(made).unwrap()).await.unwrap();
-        let mut changed = serde_json::to_value(stored).unwrap();
+        let mut changed = Ask::replace(&format!("{JOBS}/{name}/status"), &made).accepted(&client).await.unwrap();
         assert_eq!(changed["status"]["pods"], pods, "the status is a resource of its own");
         changed["spec"]["nodes"] = json!(4);
         changed["spec"]["template"]["spec"]["containers"][1]["image"] = json!("other");
-        match answer(jobs.replace(name, &dry, &serde_json::from_value(changed).unwrap()).await) {
+        match Ask::replace(&format!("{JOBS}/{name}"), &changed).dry().answer(&client).await.unwrap() {
             Ok(_) => assert_eq!(refused, 0, "{name}"),
-            refusal => assert_eq!(messages(refusal).len(), refused, "{name}"),
+            Err(status) => assert_eq!(messages(*status).len(), refused, "{name}"),
         }
     }
 }
@@ -147,11 +122,11 @@ async fn what_breaks_no_rule_is_stored_with_the_defaults_that_rust_fills_in() {
     let Some(server) = server("defaults").await else { return };
     let client = server.client().await.unwrap();
     for partition in good_partitions() {
-        let stored = create_dry::<Partition>(&client, &partition).await.map_err(|status| status.message).unwrap();
+        let stored = Ask::create(PARTITIONS, &partition).dry().accepted(&client).await.unwrap();
         assert_eq!(stored["spec"], with_defaults::<Partition>(&partition)["spec"]);
     }
     let job = job_with(|_| ());
-    let stored = create_dry::<ParallelJob>(&client, &job).await.map_err(|status| status.message).unwrap();
+    let stored = Ask::create(JOBS, &job).dry().accepted(&client).await.unwrap();
     assert_eq!(stored["spec"], with_defaults::<ParallelJob>(&job)["spec"]);
 }
 
@@ -236,10 +211,9 @@ async fn kubectl_get_shows_what_is_worth_a_column() {
     let client = server.client().await.unwrap();
     let mut partition = partition_with(&json!({}));
     partition["metadata"]["name"] = json!("columns");
-    let partition = serde_json::from_value(partition).unwrap();
-    objects::<Partition>(client.clone()).create(&PostParams::default(), &partition).await.unwrap();
+    Ask::create(PARTITIONS, &partition).accepted(&client).await.unwrap();
     let job = job_with(|job| job["metadata"]["name"] = json!("columns"));
-    objects::<ParallelJob>(client).create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap();
+    Ask::create(JOBS, &job).accepted(&client).await.unwrap();
     let columns = |arguments: &[&str]| {
         let table = kubectl(server, arguments);
         table.lines().next().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
