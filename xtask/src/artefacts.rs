@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::files;
 use crate::process;
 use crate::workspace::Workspace;
+
+/// An example of the workspace that the checks need in any case.
+pub(crate) const EXAMPLE: &str = "print-crds";
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Options {
@@ -71,8 +75,9 @@ fn build_programs(workspace: &Workspace, profile: Profile) -> Result<()> {
     let mut command = workspace.cargo();
     command.args(["build", "--locked", "--bins"]).args(profile.flag());
     match profile {
-        // With the features that `cargo test --workspace` unifies: the tests' build then reuses all of this one.
-        Profile::Debug => command.arg("--workspace"),
+        // With the features that `cargo test --workspace` unifies, for which an example has to be among what is built: the tests' build
+        // then uses all of this one again.
+        Profile::Debug => command.args(["--workspace", "--example", EXAMPLE]),
         Profile::Release => command.args(["--package", "strobe-cli", "--package", "strobe-node-agent"]),
     };
     process::run(command)
@@ -80,7 +85,7 @@ fn build_programs(workspace: &Workspace, profile: Profile) -> Result<()> {
 
 /// The supervisor: it has to start in whatever image a pod names.
 fn build_static_supervisor(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    build_static(workspace, profile, "--bin", "strobe-init")
+    build_static(workspace, profile, "strobe-init")
 }
 
 /// What starts ranks of MPI programs in pods for a trial, in an image of any library's.
@@ -88,7 +93,7 @@ fn build_static_supervisor(workspace: &Workspace, profile: Profile) -> Result<Pa
 /// # Errors
 /// It does not compile, or cannot be copied.
 pub(crate) fn build_pmi_over_tcp(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    build_static(workspace, profile, "--example", "pmi-over-tcp")
+    build_static(workspace, profile, "pmi-over-tcp")
 }
 
 /// Builds what the laboratory's tests put into pods; gives the folder.
@@ -96,21 +101,21 @@ pub(crate) fn build_pmi_over_tcp(workspace: &Workspace, profile: Profile) -> Res
 /// # Errors
 /// Whatever does not compile, and files that cannot be copied.
 pub(crate) fn build_for_pods(workspace: &Workspace) -> Result<PathBuf> {
-    build_static(workspace, Profile::Debug, "--example", "laboratory-agent")?;
+    build_static(workspace, Profile::Debug, "laboratory-agent")?;
     let supervisor = build_static_supervisor(workspace, Profile::Debug)?;
     Ok(supervisor.parent().context("the supervisor is in a folder")?.to_owned())
 }
 
 /// Builds a program of the agent's package without any shared library.
 ///
-/// The flag goes to the last rustc alone: crt-static only decides which C library is linked, so no dependency is built twice.
-fn build_static(workspace: &Workspace, profile: Profile, kind: &str, program: &str) -> Result<PathBuf> {
+/// The flag goes to the last rustc alone: crt-static only decides which C library is linked, so no dependency is built twice. The feature
+/// allows the programs of the laboratory and changes nothing else: with it for all of them the library is built once.
+fn build_static(workspace: &Workspace, profile: Profile, program: &str) -> Result<PathBuf> {
     let mut command = workspace.cargo();
-    command.args(["rustc", "--locked", "--package", "strobe-node-agent", kind, program]).args(profile.flag());
-    command.args(["--", "-C", "target-feature=+crt-static"]);
+    command.args(["rustc", "--locked", "--package", "strobe-node-agent", "--features", "laboratory", "--bin", program]);
+    command.args(profile.flag()).args(["--", "-C", "target-feature=+crt-static"]);
     process::run(command)?;
-    let folder = workspace.target().join(profile.folder());
-    let built = if kind == "--example" { folder.join("examples").join(program) } else { folder.join(program) };
+    let built = workspace.target().join(profile.folder()).join(program);
     let kept = static_program(workspace, profile, program);
     let image = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     ensure!(needs_interpreter(&image) == Some(false), "{} is not static: it could not start in every image", built.display());
@@ -143,12 +148,11 @@ fn needs_interpreter(image: &[u8]) -> Option<bool> {
     Some(kinds?.contains(&(INTERPRETER as usize)))
 }
 
-/// Copies by way of a rename: a supervisor that still runs from the old file keeps it.
+/// Copies into a new file: a supervisor that still runs from the old one keeps it.
 fn replace(from: &Path, to: &Path) -> Result<()> {
-    let fresh = to.with_extension("new");
     fs::create_dir_all(to.parent().context("the copy has a folder")?).with_context(|| format!("make the folder of {}", to.display()))?;
-    fs::copy(from, &fresh).with_context(|| format!("copy {} to {}", from.display(), fresh.display()))?;
-    fs::rename(&fresh, to).with_context(|| format!("rename {} to {}", fresh.display(), to.display()))
+    files::replace(to, |fresh| fs::copy(from, fresh).with_context(|| format!("copy {} to {}", from.display(), fresh.display())))?;
+    Ok(())
 }
 
 /// Builds the examples; gives their folder.

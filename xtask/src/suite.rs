@@ -205,7 +205,7 @@ impl<'a> Recipes<'a> {
 
     fn clippy(&self) -> Stage {
         let mut command = self.cargo(&["clippy", "--locked", "--all-targets"]);
-        command.args(self.packages()).args(self.laboratory_feature()).args(["--", "-D", "warnings"]);
+        command.args(self.packages()).args(self.laboratory_features()).args(["--", "-D", "warnings"]);
         stage("clippy", limits::LINT, vec![command])
     }
 
@@ -231,13 +231,13 @@ impl<'a> Recipes<'a> {
         command
     }
 
-    /// What makes clippy see the tests of the cluster too.
-    fn laboratory_feature(&self) -> &[&'static str] {
-        let selected = match &self.scope {
+    /// What makes clippy see the tests of the cluster too, and what they put into pods.
+    fn laboratory_features(&self) -> Vec<String> {
+        let selected = |package: &&str| match &self.scope {
             Scope::Everything => true,
-            Scope::Part(part) => part.packages.contains("strobe-e2e"),
+            Scope::Part(part) => part.packages.contains(*package),
         };
-        if selected { &["--features", "strobe-e2e/laboratory"] } else { &[] }
+        ["strobe-e2e", "strobe-node-agent"].into_iter().filter(selected).map(|package| format!("--features={package}/laboratory")).collect()
     }
 
     /// Cargo's selection of packages.

@@ -1,11 +1,11 @@
 //! PyPI's MPICH in images: the version that the project pins, which does not depend on the machine that makes the image. Debian 12's own
 //! often does not end where ranks are in several pods (docs/spikes/f-mpi-between-pods.md).
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::files;
 use crate::libraries::Root;
 use crate::oci::Layer;
 
@@ -34,23 +34,13 @@ pub(super) fn add(layer: &mut Layer, installed: &Path) -> Result<()> {
     let folder = installed.join("lib");
     let library = folder.join(LIBRARY);
     layer.file(&format!("{FOLDER}/{LIBRARY}"), &library, 0o755).link(&format!("{FOLDER}/{OTHER_NAME}"), LIBRARY);
-    for file in files(&folder.join(TRANSPORTS))? {
-        let name = file.strip_prefix(&folder).context("a file lies in its folder")?.display().to_string();
-        layer.file(&format!("{FOLDER}/{name}"), &file, 0o755);
+    let transports = folder.join(TRANSPORTS);
+    for file in files::beneath(&transports)? {
+        layer.file(&format!("{FOLDER}/{TRANSPORTS}/{}", file.display()), &transports.join(&file), 0o755);
     }
     let library = library.to_str().with_context(|| format!("{} is not UTF-8", library.display()))?;
     let machine = Root::of_machine();
     let mut libraries = machine.libraries_of([library])?;
     libraries.retain(|library| !Path::new(library).starts_with(&folder));
     machine.add(layer, libraries.iter().map(String::as_str))
-}
-
-/// All files beneath a folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
-        let path = entry.with_context(|| format!("read {}", folder.display()))?.path();
-        if path.is_dir() { found.extend(files(&path)?) } else { found.push(path) }
-    }
-    Ok(found)
 }

@@ -7,11 +7,11 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use super::{Finding, Tree};
+use crate::artefacts::EXAMPLE;
 use crate::process;
 use crate::workspace::Workspace;
 
 const FOLDER: &str = "crds/generated";
-const EXAMPLE: &str = "print-crds";
 const RULE: &str = "generated file";
 const ADVICE: &str = "not what the program writes: `cargo run --package strobe-crds --example print-crds -- --write`";
 /// What parts the documents that the generator prints.
