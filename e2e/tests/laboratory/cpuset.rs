@@ -53,7 +53,7 @@ fn cpus_that_are_set_from_outside_stay() {
     let lists = || namespace.exec("target", &["sh", "-c", ask]).unwrap();
     let before = lists();
 
-    // The v1 hierarchy of its own, or the one tree of v2.
+    // The v1 hierarchy of its own, or the one tree of v2, where systemd undoes the write (docs/spikes/e-cpuset-from-outside.md).
     let find = "sed -n 's/^[0-9]*:cpuset:/cpuset/p; s/^0:://p' /proc/1/cgroup | head -n 1";
     let group = namespace.exec("target", &["sh", "-c", find]).unwrap();
     let file = format!("/sys/fs/cgroup/{}/cpuset.cpus", group.trim());
