@@ -20,6 +20,7 @@ find_ranks() {
     work=/var/lib/kubelet/pods/$1/volumes/kubernetes.io~empty-dir/work
     pod=$(echo "$1" | tr - _)
     ranks=$(find /sys/fs/cgroup/kubepods.slice -path "*-pod$pod.slice/*/strobe-ranks")
+    [ -d "$ranks" ] || { echo "no rank cgroup of pod $1: has hold released it?" >&2; return 1; }
     scope=$(dirname "$ranks")
 }
 
