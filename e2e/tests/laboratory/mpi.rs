@@ -31,7 +31,7 @@ struct Gang {
 fn debians_mpich_computes_between_two_pods() {
     let gang = Gang::run("mpi-debian", &[], &SOR);
     gang.namespace.wait("jsonpath={.status.containerStatuses[0].state.terminated}", "pod/rank-0").unwrap();
-    assert!(gang.logs("rank-0").contains("sor: ok ranks=2"), "{}", gang.logs("rank-0"));
+    assert!(gang.logs("rank-0").contains("sor: ok ranks=2"), "{}\n{}", gang.logs("rank-0"), gang.logs("rank-1"));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn over_the_loopback_alone_no_pod_reaches_another() {
     for rank in ["pod/rank-0", "pod/rank-1"] {
         gang.namespace.wait("jsonpath={.status.phase}=Failed", rank).unwrap();
     }
-    assert!(gang.logs("rank-0").contains("Destination is unreachable"), "{}", gang.logs("rank-0"));
+    assert!(gang.logs("rank-0").contains("Destination is unreachable"), "{}\n{}", gang.logs("rank-0"), gang.logs("rank-1"));
 }
 
 // === impl Gang ===

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use rustix::io::{FdFlags, fcntl_setfd};
 use strobe_node_agent::pmi::{LocalRank, PmiEffect, PmiServer, PmiSettings};
+use strobe_node_agent::supervisor::network::Tables;
 
 /// The name of the key-value space. A trial has one gang, once.
 const KEY_SPACE: &str = "trial_1";
@@ -62,10 +63,18 @@ fn become_rank(address: &str, rank: &str, size: &str, program: &str, arguments: 
     stream.set_nodelay(true).context("send small messages at once")?;
     writeln!(stream, "{rank}").context("say which rank this is")?;
     fcntl_setfd(&stream, FdFlags::empty()).context("keep the connection for the program")?;
+    say_where(stream.local_addr().context("look up the own address")?.ip());
     let mut command = Command::new(program);
     command.args(arguments).env("PMI_FD", stream.as_raw_fd().to_string());
     command.env("PMI_RANK", rank).env("PMI_ID", rank).env("PMI_SIZE", size);
     Err(command.exec()).with_context(|| format!("become {program}"))
+}
+
+/// Says by which interface this rank reaches others, and whether it runs: UCX takes no other.
+fn say_where(address: IpAddr) {
+    let interface = Tables::read().interface_of(address).unwrap_or_default();
+    let state = std::fs::read_to_string(format!("/sys/class/net/{interface}/operstate")).unwrap_or_else(|error| error.to_string());
+    eprintln!("pmi-over-tcp: {address} is on {interface:?}: {}", state.trim_end());
 }
 
 /// Serves one gang.

@@ -190,11 +190,11 @@ impl Making<'_> {
     /// always whole.
     fn disk(&self, step: &mut Step) -> Result<()> {
         let raw = self.image.join("disk.raw");
-        let mut format = contained("mkfs.ext4")?;
+        let mut format = contained("mkfs.ext4");
         format.args(["-q", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", "-d"]).arg(self.root);
         format.arg(&raw).arg(format!("{RDMA_VM_DISK_GIB}G"));
         self.run(step, format)?;
-        let mut convert = contained("qemu-img")?;
+        let mut convert = contained("qemu-img");
         convert.args(["convert", "-O", "qcow2"]).arg(&raw).arg(self.image.join(DISK));
         self.run(step, convert)?;
         fs::remove_file(&raw).with_context(|| format!("remove {}", raw.display()))

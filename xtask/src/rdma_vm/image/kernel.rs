@@ -29,10 +29,10 @@ pub(super) fn choose_modules(making: &Making<'_>, step: &mut Step) -> Result<Str
     for (module, _) in modules(&dependencies).filter(|(module, _)| !kept.contains(module)) {
         fs::remove_file(folder.join(module)).with_context(|| format!("remove {module}"))?;
     }
-    let mut unpack = contained("xz")?;
+    let mut unpack = contained("xz");
     unpack.arg("--decompress").args(kept.iter().map(|module| folder.join(module)));
     making.run(step, unpack)?;
-    let mut depmod = contained("chroot")?;
+    let mut depmod = contained("chroot");
     depmod.arg(making.root).args(["depmod", &version]);
     making.run(step, depmod)?;
     Ok(version)
@@ -54,7 +54,7 @@ pub(super) fn first_programs(making: &Making<'_>, version: &str, step: &mut Step
         let name = Path::new(module).file_name().context("a module has a name")?.to_string_lossy();
         fs::copy(modules.join(module), folder.join(format!("modules/{index:02}-{name}"))).with_context(|| format!("copy {module}"))?;
     }
-    let mut pack = contained("sh")?;
+    let mut pack = contained("sh");
     pack.args(["-c", r#"cd "$1" && find . | cpio --quiet --create --format=newc > "$2""#, "sh"]);
     pack.arg(&folder).arg(making.image.join(FIRST_PROGRAMS));
     making.run(step, pack)?;

@@ -38,7 +38,7 @@ pub(super) fn install(making: &Making<'_>, step: &mut Step) -> Result<()> {
     if making.containers {
         packages.push_str(&making.read("packages-containers")?);
     }
-    let mut command = contained("mmdebstrap")?;
+    let mut command = contained("mmdebstrap");
     command.args(["--mode=root", "--variant=essential", "--format=directory"]);
     command.args(APT.map(|option| format!("--aptopt={option}"))).args(DPKG.map(|option| format!("--dpkgopt={option}")));
     command.args(names(&packages).map(|name| format!("--include={name}"))).arg(format!("--include={KERNEL}"));
@@ -51,12 +51,12 @@ pub(super) fn install(making: &Making<'_>, step: &mut Step) -> Result<()> {
 /// # Errors
 /// A program fails, or a file cannot be written.
 pub(super) fn set_up(making: &Making<'_>, step: &mut Step) -> Result<()> {
-    let mut copy = contained("cp")?;
+    let mut copy = contained("cp");
     copy.arg("--recursive").arg(making.source.join("root/.")).arg(making.root);
     making.run(step, copy)?;
     let script = "/run/setup.sh";
     fs::write(making.root.join(&script[1..]), making.read("setup.sh")?).context("copy setup.sh")?;
-    let mut set_up = contained("chroot")?;
+    let mut set_up = contained("chroot");
     set_up.arg(making.root).args(["sh", script]);
     making.run(step, set_up)?;
     fs::remove_file(making.root.join(&script[1..])).context("remove setup.sh")?;
@@ -69,7 +69,7 @@ fn make_keys(making: &Making<'_>, step: &mut Step) -> Result<()> {
     let client = making.image.join(KEY);
     let own = settings.join("ssh_host_ed25519_key");
     for key in [&client, &own] {
-        let mut generate = contained("ssh-keygen")?;
+        let mut generate = contained("ssh-keygen");
         generate.args(["-q", "-t", "ed25519", "-N", "", "-C", HOST, "-f"]).arg(key);
         making.run(step, generate)?;
     }

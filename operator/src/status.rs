@@ -1,0 +1,170 @@
+//! What a job's status says. It changes only when something that it says does, so that an unchanged one need not be written.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use strobe_crds::limits::MAX_MESSAGE_LENGTH;
+use strobe_crds::parallel_job::{ConditionType, GangState, ParallelJob, ParallelJobStatus, Reason};
+
+use crate::refusal::Refusal;
+
+/// The status of a job that has no slots: refused, suspended, or waiting for a partition that has no manager.
+#[must_use]
+pub fn waiting(job: &ParallelJob, refusal: Option<Refusal>, now: &Time) -> ParallelJobStatus {
+    let suspended = job.spec.suspend;
+    let Refusal { reason, message } = refusal.unwrap_or_else(|| if suspended { suspension() } else { no_manager(job) });
+    let message = cut(message);
+    let mut status = job.status.clone().unwrap_or_default();
+    status.observed_generation = job.metadata.generation;
+    status.state = Some(if suspended { GangState::Suspended } else { GangState::Queued });
+    status.ready = Some(format!("0/{}", job.spec.nodes));
+    let mut conditions = Conditions { list: &mut status.conditions, generation: job.metadata.generation, now };
+    conditions.set(ConditionType::Admitted, false, reason, &message);
+    if suspended {
+        conditions.set(ConditionType::Suspended, true, Reason::SuspendRequested, "spec.suspend is true");
+    } else if conditions.has(ConditionType::Suspended) {
+        conditions.set(ConditionType::Suspended, false, Reason::Resumed, "spec.suspend is false");
+    }
+    status.reason = Some(reason);
+    status.message = Some(message);
+    status
+}
+
+fn suspension() -> Refusal {
+    Refusal { reason: Reason::SuspendRequested, message: "suspended by spec.suspend; it waits for slots when that is false".to_owned() }
+}
+
+fn no_manager(job: &ParallelJob) -> Refusal {
+    let message = format!("Partition {:?} has no machine manager: no agent of its nodes has reported", job.spec.partition);
+    Refusal { reason: Reason::PartitionNotReady, message }
+}
+
+/// A message as the schema takes it.
+fn cut(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MAX_MESSAGE_LENGTH as usize));
+    message
+}
+
+/// A status' conditions, as they are being set.
+struct Conditions<'a> {
+    list: &'a mut Vec<Condition>,
+    generation: Option<i64>,
+    now: &'a Time,
+}
+
+// === impl Conditions ===
+
+impl Conditions<'_> {
+    fn has(&self, kind: ConditionType) -> bool {
+        let kind = kind.to_string();
+        self.list.iter().any(|condition| condition.type_ == kind)
+    }
+
+    /// Sets a condition. The time of its last transition is that at which its status became what it is, as Kubernetes has it.
+    fn set(&mut self, kind: ConditionType, holds: bool, reason: Reason, message: &str) {
+        let status = if holds { "True" } else { "False" };
+        let mut condition = Condition {
+            type_: kind.to_string(),
+            status: status.to_owned(),
+            reason: reason.to_string(),
+            message: message.to_owned(),
+            observed_generation: self.generation,
+            last_transition_time: self.now.clone(),
+        };
+        match self.list.iter_mut().find(|other| other.type_ == condition.type_) {
+            Some(other) => {
+                if other.status == condition.status {
+                    condition.last_transition_time = other.last_transition_time.clone();
+                }
+                *other = condition;
+            }
+            None => self.list.push(condition),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn job(suspend: bool, status: Option<&ParallelJobStatus>) -> ParallelJob {
+        let mut object = json!({
+            "apiVersion": "strobe.dev/v1alpha1", "kind": "ParallelJob", "metadata": { "name": "sor", "generation": 3 },
+            "spec": {
+                "partition": "all", "nodes": 2, "suspend": suspend,
+                "template": { "spec": { "containers": [{ "name": "rank", "command": ["sor"] }] } },
+            },
+        });
+        if let Some(status) = status {
+            object["status"] = serde_json::to_value(status).unwrap();
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn at(second: u8) -> Time {
+        serde_json::from_value(json!(format!("2026-01-01T00:00:{second:02}Z"))).unwrap()
+    }
+
+    fn refused(message: &str) -> Refusal {
+        Refusal { reason: Reason::PartitionNotFound, message: message.to_owned() }
+    }
+
+    /// A condition's status, reason and second of transition.
+    fn condition(status: &ParallelJobStatus, kind: &str) -> Option<[String; 3]> {
+        let condition = status.conditions.iter().find(|condition| condition.type_ == kind)?;
+        let Value::String(time) = serde_json::to_value(&condition.last_transition_time).unwrap() else { unreachable!("a time is text") };
+        Some([condition.status.clone(), condition.reason.clone(), time[17..19].to_owned()])
+    }
+
+    fn words(words: [&str; 3]) -> Option<[String; 3]> {
+        Some(words.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_refused_job_waits_and_says_why() {
+        let status = waiting(&job(false, None), Some(refused("no Partition")), &at(1));
+        assert_eq!((status.state, status.reason), (Some(GangState::Queued), Some(Reason::PartitionNotFound)));
+        assert_eq!((status.message.as_deref(), status.ready.as_deref()), (Some("no Partition"), Some("0/2")));
+        assert_eq!(status.observed_generation, Some(3));
+        assert_eq!(condition(&status, "Admitted"), words(["False", "PartitionNotFound", "01"]));
+        assert_eq!(condition(&status, "Suspended"), None);
+    }
+
+    #[test]
+    fn the_same_finding_gives_the_same_status_whenever_it_is_made() {
+        let first = waiting(&job(false, None), Some(refused("no Partition")), &at(1));
+        let second = waiting(&job(false, Some(&first)), Some(refused("no Partition")), &at(9));
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn another_reason_keeps_the_time_of_the_transition() {
+        let first = waiting(&job(false, None), Some(refused("no Partition")), &at(1));
+        let second = waiting(&job(false, Some(&first)), None, &at(9));
+        assert_eq!(condition(&second, "Admitted"), words(["False", "PartitionNotReady", "01"]));
+    }
+
+    #[test]
+    fn suspension_is_a_condition_of_its_own_and_stays_when_it_is_over() {
+        let suspended = waiting(&job(true, None), None, &at(1));
+        assert_eq!((suspended.state, suspended.reason), (Some(GangState::Suspended), Some(Reason::SuspendRequested)));
+        assert_eq!(condition(&suspended, "Suspended"), words(["True", "SuspendRequested", "01"]));
+        let resumed = waiting(&job(false, Some(&suspended)), None, &at(2));
+        assert_eq!(resumed.state, Some(GangState::Queued));
+        assert_eq!(condition(&resumed, "Suspended"), words(["False", "Resumed", "02"]));
+    }
+
+    #[test]
+    fn a_refused_job_that_is_suspended_says_both() {
+        let status = waiting(&job(true, None), Some(refused("no Partition")), &at(1));
+        assert_eq!((status.state, status.reason), (Some(GangState::Suspended), Some(Reason::PartitionNotFound)));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_two_characters() {
+        let status = waiting(&job(false, None), Some(refused(&"ü".repeat(1000))), &at(1));
+        assert_eq!(status.message.unwrap(), "ü".repeat(512));
+        let odd = waiting(&job(false, None), Some(refused(&format!("a{}", "ü".repeat(1000)))), &at(1));
+        assert_eq!(odd.message.unwrap().len(), 1023);
+    }
+}
