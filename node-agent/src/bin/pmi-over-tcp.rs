@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use rustix::io::{FdFlags, fcntl_setfd};
 use strobe_node_agent::pmi::{LocalRank, PmiEffect, PmiServer, PmiSettings};
-use strobe_node_agent::supervisor::network::Tables;
+use strobe_node_agent::supervisor::network::{Tables, await_running};
 
 /// The name of the key-value space. A trial has one gang, once.
 const KEY_SPACE: &str = "trial_1";
@@ -63,18 +63,17 @@ fn become_rank(address: &str, rank: &str, size: &str, program: &str, arguments: 
     stream.set_nodelay(true).context("send small messages at once")?;
     writeln!(stream, "{rank}").context("say which rank this is")?;
     fcntl_setfd(&stream, FdFlags::empty()).context("keep the connection for the program")?;
-    say_where(stream.local_addr().context("look up the own address")?.ip());
+    await_interface(stream.local_addr().context("look up the own address")?.ip())?;
     let mut command = Command::new(program);
     command.args(arguments).env("PMI_FD", stream.as_raw_fd().to_string());
     command.env("PMI_RANK", rank).env("PMI_ID", rank).env("PMI_SIZE", size);
     Err(command.exec()).with_context(|| format!("become {program}"))
 }
 
-/// Says by which interface this rank reaches others, and whether it runs: UCX takes no other.
-fn say_where(address: IpAddr) {
-    let interface = Tables::read().interface_of(address).unwrap_or_default();
-    let state = std::fs::read_to_string(format!("/sys/class/net/{interface}/operstate")).unwrap_or_else(|error| error.to_string());
-    eprintln!("pmi-over-tcp: {address} is on {interface:?}: {}", state.trim_end());
+/// Waits, as the supervisor does, until the interface runs by which this rank reaches others.
+fn await_interface(address: IpAddr) -> Result<()> {
+    let interface = Tables::read().interface_of(address).with_context(|| format!("no interface holds {address}"))?;
+    if await_running(&interface) { Ok(()) } else { bail!("interface {interface} does not run") }
 }
 
 /// Serves one gang.

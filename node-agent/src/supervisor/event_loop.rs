@@ -25,7 +25,7 @@ use super::{
     journal::say,
     life::{Effect, Input, Life, Moment, PassedSignal},
     limits::LAST_OUTPUT,
-    network::Tables,
+    network::{Tables, await_running},
     pmi_service::PmiService,
     program,
     rank_process::{ForkInput, RankProcess, kill_orphans, rank_end},
@@ -250,6 +250,12 @@ impl Supervisor {
     fn release(&mut self, peers: &PeerTable) -> Result<(), SupervisorError> {
         let Some(configure) = &self.configure else { return Ok(()) };
         let network = Tables::read();
+        let own = peers.addresses.get(configure.node_index as usize).and_then(|&address| network.interface_of(address));
+        if let Some(interface) = own
+            && !await_running(&interface)
+        {
+            say(format_args!("interface {interface} does not run, and the ranks may not reach other nodes"));
+        }
         for process in &mut self.ranks {
             let input =
                 EnvironmentInput { configure, peers, network: &network, rank: process.rank, pmi_descriptor: process.pmi_descriptor };

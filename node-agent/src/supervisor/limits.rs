@@ -29,6 +29,13 @@ pub const LAST_READ_BYTES: usize = 1024 * 1024;
 /// Bytes of the orders that a stub takes. Longer ones end the stub.
 pub const STUB_ORDERS_BYTES: u64 = 64 * 1024;
 
+/// How long the interface of a pod's address may take until it runs; the kernel puts it off for a second at most. Past it the ranks
+/// are started all the same.
+pub const INTERFACE_RUNS: Duration = Duration::from_secs(2);
+
+/// How often it is asked whether it does.
+pub const INTERFACE_ASKED: Duration = Duration::from_millis(5);
+
 const _: () = assert!(PIECE_BYTES <= WAITING_OUTPUT_BYTES);
 // A prefix of the longest name leaves most of a piece to the line.
 const _: () = assert!(crate::supervisor_protocol::limits::NAME_BYTES * 4 < PIECE_BYTES);

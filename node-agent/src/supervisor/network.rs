@@ -1,6 +1,39 @@
-//! Which network interface holds an address, by the kernel's own tables (no netlink, no privilege).
+//! Which network interface holds an address, by the kernel's own tables (no netlink, no privilege), and whether it runs.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use super::limits::{INTERFACE_ASKED, INTERFACE_RUNS};
+
+/// Where the kernel says of each interface what state it is in (Documentation/networking/operstates.rst).
+const INTERFACES: &str = "/sys/class/net";
+
+/// Waits until an interface runs, so that a library which looks for one finds it: UCX takes none without `IFF_RUNNING`, and then
+/// knows no way to another pod. Packets pass long before: where both ends of a pod's pair have the same number, each in its
+/// namespace, the kernel puts the news of its carrier off for up to a second. False when the wait was in vain.
+#[must_use]
+pub fn await_running(interface: &str) -> bool {
+    await_running_in(Path::new(INTERFACES), interface, INTERFACE_RUNS)
+}
+
+fn await_running_in(interfaces: &Path, interface: &str, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    let state = interfaces.join(interface).join("operstate");
+    loop {
+        // Where nothing can be read, nothing would ever be: then it is taken for running. `unknown` has the flag, too.
+        if std::fs::read_to_string(&state).map_or(true, |state| ["up", "unknown"].contains(&state.trim_end())) {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        sleep(INTERFACE_ASKED);
+    }
+}
 
 /// The kernel's tables as texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,4 +97,36 @@ fn route(line: &str) -> Option<Route<'_>> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let number = |index: usize| u32::from_str_radix(fields.get(index)?, 16).ok().map(u32::from_be);
     Some(Route { interface: fields.first()?, network: number(1)?, mask: number(7)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder as the kernel's, with one interface in this state.
+    fn interfaces(state: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("eth0")).unwrap();
+        std::fs::write(folder.path().join("eth0/operstate"), state).unwrap();
+        folder
+    }
+
+    #[test]
+    fn an_interface_that_runs_or_of_which_nothing_is_known_is_not_waited_for() {
+        for state in ["up\n", "unknown\n"] {
+            assert!(await_running_in(interfaces(state).path(), "eth0", Duration::ZERO));
+        }
+        assert!(await_running_in(interfaces("down\n").path(), "eth1", Duration::ZERO));
+    }
+
+    #[test]
+    fn the_wait_ends_when_the_interface_runs_or_at_its_limit() {
+        let folder = interfaces("down\n");
+        assert!(!await_running_in(folder.path(), "eth0", Duration::ZERO));
+        std::thread::scope(|scope| {
+            let waited = scope.spawn(|| await_running_in(folder.path(), "eth0", Duration::from_secs(60)));
+            std::fs::write(folder.path().join("eth0/operstate"), "up\n").unwrap();
+            assert!(waited.join().unwrap());
+        });
+    }
 }

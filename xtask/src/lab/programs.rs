@@ -44,7 +44,7 @@ pub(super) const ETCD: Module = Module {
 };
 
 /// What a cluster takes besides Kubernetes and etcd.
-pub(super) const COMPANIONS: [Module; 5] = [
+pub(super) const COMPANIONS: [Module; 4] = [
     Module {
         name: "containerd",
         path: "github.com/containerd/containerd/v2",
@@ -77,15 +77,6 @@ pub(super) const COMPANIONS: [Module; 5] = [
         path: "sigs.k8s.io/kind",
         version: "0.33.0",
         programs: &[(".", "kind")],
-        tags: "",
-        version_variables: &[],
-        cgo: false,
-    },
-    Module {
-        name: "helm",
-        path: "helm.sh/helm/v4",
-        version: "4.3.1",
-        programs: &[("cmd/helm", "helm")],
         tags: "",
         version_variables: &[],
         cgo: false,
