@@ -17,7 +17,7 @@ hold() {
 
 # find_ranks UID: where the other steps look.
 find_ranks() {
-    work=/var/lib/kubelet/pods/$1/volumes/kubernetes.io~empty-dir/work
+    scratch=/var/lib/kubelet/pods/$1/volumes/kubernetes.io~empty-dir/scratch
     pod=$(echo "$1" | tr - _)
     ranks=$(find /sys/fs/cgroup/kubepods.slice -path "*-pod$pod.slice/*/strobe-ranks")
     [ -d "$ranks" ] || { echo "no rank cgroup of pod $1: has hold released it?" >&2; return 1; }
@@ -25,7 +25,7 @@ find_ranks() {
 }
 
 size() {
-    stat -c %s "$work/$1"
+    stat -c %s "$scratch/$1"
 }
 
 # How far each rank came while the other process of the container took twenty steps.

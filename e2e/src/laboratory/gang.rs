@@ -62,7 +62,8 @@ impl<'a> GangPod<'a> {
         namespace.apply(&pod(namespace.name(), node))?;
         namespace.wait("condition=Ready", &format!("pod/{}", Self::NAME))?;
         // The container waits at the same pipe; whoever comes first makes it.
-        let install = "cat >/work/strobe-init && chmod +x /work/strobe-init && { mkfifo /work/go 2>/dev/null; echo >/work/go; }";
+        let install =
+            "cat >/scratch/strobe-init && chmod +x /scratch/strobe-init && { mkfifo /scratch/go 2>/dev/null; echo >/scratch/go; }";
         namespace.feed(Self::NAME, &program(Program::StrobeInit)?, &["sh", "-c", install])?;
         Ok(Self { namespace, agent, facts: BTreeMap::new() })
     }
@@ -115,9 +116,9 @@ impl<'a> GangPod<'a> {
     pub fn ranks_run(&self) -> Result<[bool; RANKS as usize]> {
         let script = "
             size() { wc -c <$1; }
-            zero=$(size /work/rank-0); one=$(size /work/rank-1); enough=$(($(size /work/other) + 20))
-            until [ $(size /work/other) -ge $enough ]; do :; done
-            echo $(($(size /work/rank-0) - zero)) $(($(size /work/rank-1) - one))";
+            zero=$(size /scratch/rank-0); one=$(size /scratch/rank-1); enough=$(($(size /scratch/other) + 20))
+            until [ $(size /scratch/other) -ge $enough ]; do :; done
+            echo $(($(size /scratch/rank-0) - zero)) $(($(size /scratch/rank-1) - one))";
         let steps = self.sh(script)?;
         let steps: Vec<u64> = steps.split(' ').filter_map(|number| number.parse().ok()).collect();
         let steps: [u64; RANKS as usize] = steps.try_into().ok().context("not a number a rank")?;
@@ -133,12 +134,12 @@ impl<'a> GangPod<'a> {
 
 /// A process beside the supervisor writes a byte every 10 ms; ranks write as fast as they can, as long as they may run.
 fn pod(socket: &str, node: &str) -> Value {
-    let rank = "while :; do echo; done >>/work/rank-$RANK";
+    let rank = "while :; do echo; done >>/scratch/rank-$RANK";
     let main = format!(
-        "mkfifo /work/go 2>/dev/null
-         while :; do echo; usleep 10000; done >>/work/other &
-         read line </work/go
-         exec /work/strobe-init run --gang laboratory --incarnation 1 --socket {SOCKETS}/{socket} -- sh -c '{rank}'"
+        "mkfifo /scratch/go 2>/dev/null
+         while :; do echo; usleep 10000; done >>/scratch/other &
+         read line </scratch/go
+         exec /scratch/strobe-init run --gang laboratory --incarnation 1 --socket {SOCKETS}/{socket} -- sh -c '{rank}'"
     );
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": GangPod::NAME },
@@ -154,10 +155,10 @@ fn pod(socket: &str, node: &str) -> Value {
                 "securityContext": {
                     "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] },
                 },
-                "volumeMounts": [{ "name": "work", "mountPath": "/work" }, { "name": "sockets", "mountPath": SOCKETS, "readOnly": true }],
+                "volumeMounts": [{ "name": "scratch", "mountPath": "/scratch" }, { "name": "sockets", "mountPath": SOCKETS, "readOnly": true }],
             }],
             "volumes": [
-                { "name": "work", "emptyDir": {} },
+                { "name": "scratch", "emptyDir": {} },
                 { "name": "sockets", "hostPath": { "path": SOCKETS, "type": "DirectoryOrCreate" } },
             ],
         },
