@@ -2,8 +2,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "proto";
-    let files = protox::compile(["strobe/agent/v1/agent.proto"], [root])?;
     println!("cargo:rerun-if-changed={root}");
-    tonic_prost_build::configure().compile_fds(files)?;
+    tonic_prost_build::configure().compile_fds(protox::compile(["strobe/identity/v1/identity.proto"], [root])?)?;
     Ok(())
 }

@@ -9,11 +9,23 @@ mod convert;
 
 pub use convert::{ConvertError, partition_bytes, partition_uid};
 
-/// The contract's messages, client and server, generated from `proto/strobe/agent/v1/agent.proto`.
+pub use strobe::{agent::v1 as agent, identity::v1 as identity};
+
+/// Messages, clients and servers, generated from `proto/`: what authority and agent say to each other (`agent`), and what an agent asks
+/// of the operator first (`identity`). The generated code refers from package to package by these nested modules.
 #[expect(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 #[allow(unused_qualifications, unreachable_pub, reason = "generated")]
-pub mod agent {
-    tonic::include_proto!("strobe.agent.v1");
+mod strobe {
+    pub mod agent {
+        pub mod v1 {
+            tonic::include_proto!("strobe.agent.v1");
+        }
+    }
+    pub mod identity {
+        pub mod v1 {
+            tonic::include_proto!("strobe.identity.v1");
+        }
+    }
 }
 
 /// Versions of the contract that this build speaks, oldest and newest.

@@ -8,7 +8,7 @@ use std::{
 
 use strobe_core::model::{AgentIncarnation, GangRun, GangState, NodeIncarnation, NodeIndex, NodePlacement};
 use strobe_crds::parallel_job::LaunchProtocol;
-use strobe_proto::agent::{EnvironmentVariable, LocalGang};
+use strobe_proto::agent::{EnvironmentVariable, Launch as LaunchOrder, LocalSupervisor, launch::Supervisor};
 
 use super::{manifests::PreparedJob, output::Outputs};
 
@@ -94,7 +94,7 @@ impl Launches {
         run: GangRun,
         order: Order<'_>,
         outputs: &mut Outputs,
-    ) -> io::Result<Option<LocalGang>> {
+    ) -> io::Result<Option<LaunchOrder>> {
         let Some(launch) = self.runs.get_mut(&run) else { return Ok(None) };
         let first = launch.told.insert(agent.node, agent.incarnation) != Some(agent.incarnation);
         let output = if first { outputs.open(run, agent.node)? } else { outputs.path(run, agent.node) };
@@ -102,12 +102,16 @@ impl Launches {
         let logs = order.logs.join(format!("{}-{}", job.name, run.incarnation));
         std::fs::create_dir_all(&logs)?;
         let variable = |(name, value): &(String, String)| EnvironmentVariable { name: name.clone(), value: value.clone() };
-        Ok(Some(LocalGang {
-            run: Some(run.into()),
-            name: job.name.clone(),
+        let supervisor = LocalSupervisor {
             command: program.command.clone(),
             environment: program.environment.iter().map(variable).collect(),
             working_directory: program.working_directory.display().to_string(),
+            log_directory: logs.display().to_string(),
+            output: output.display().to_string(),
+        };
+        Ok(Some(LaunchOrder {
+            run: Some(run.into()),
+            name: job.name.clone(),
             protocol: match job.launch {
                 LaunchProtocol::Pmi1 => "pmi1",
                 LaunchProtocol::Env => "env",
@@ -116,8 +120,7 @@ impl Launches {
             .to_owned(),
             placement: launch.placement.iter().map(Into::into).collect(),
             cpus_per_rank: job.cpus_per_rank.get(),
-            log_directory: logs.display().to_string(),
-            output: output.display().to_string(),
+            supervisor: Some(Supervisor::Local(supervisor)),
         }))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use strobe_core::model::{Appointment, GangRun, NodeSet, Plan, TermRecord};
-use strobe_proto::agent::{AgentMessage, LocalGang};
+use strobe_proto::agent::{AgentMessage, Launch};
 use tokio::sync::mpsc;
 
 use super::{addresses::AddressBook, supervisors::SupervisorEvent};
@@ -24,7 +24,7 @@ pub(super) enum Event {
     /// The nodes that are lost, for the manager.
     Lost(NodeSet),
     /// Start a gang's supervisor here.
-    Launch(Box<LocalGang>),
+    Launch(Box<Launch>),
     /// The gang's life is known to be over everywhere.
     Remove(GangRun),
     /// End every gang and the agent.

@@ -10,7 +10,7 @@ use std::{
 
 use prost::Message;
 use strobe_core::model::{GangRun, Term};
-use strobe_proto::agent::LocalGang;
+use strobe_proto::agent::Launch;
 
 const SEAL_FILE: &str = "seal";
 const GANGS_FOLDER: &str = "gangs";
@@ -48,7 +48,7 @@ pub enum FilesError {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StartedGang {
     /// What was started.
-    pub gang: LocalGang,
+    pub gang: Launch,
     /// Its supervisor's process. None when the agent ended before it could note it: then there may be one, or not.
     pub supervisor: Option<i32>,
     /// Every rank of it here has exited with status 0.
@@ -146,11 +146,7 @@ fn started_gang(bytes: &[u8]) -> Option<StartedGang> {
     let (supervisor, rest) = bytes.split_at_checked(4)?;
     let (completed, gang) = rest.split_first()?;
     let supervisor = i32::from_le_bytes(supervisor.try_into().ok()?);
-    Some(StartedGang {
-        gang: LocalGang::decode(gang).ok()?,
-        supervisor: (supervisor > 0).then_some(supervisor),
-        completed: *completed == 1,
-    })
+    Some(StartedGang { gang: Launch::decode(gang).ok()?, supervisor: (supervisor > 0).then_some(supervisor), completed: *completed == 1 })
 }
 
 /// Writes beside the file and renames: a reader sees the old content or the new, whole.
@@ -186,7 +182,7 @@ mod tests {
         let files = Files::open(folder.path().to_owned()).unwrap();
         let run = GangRun { gang: strobe_core::model::GangId(3), incarnation: strobe_core::model::GangIncarnation(1) };
         let started = StartedGang {
-            gang: LocalGang { run: Some(run.into()), name: "sor".into(), ..LocalGang::default() },
+            gang: Launch { run: Some(run.into()), name: "sor".into(), ..Launch::default() },
             supervisor: Some(42),
             completed: true,
         };

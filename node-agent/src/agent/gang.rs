@@ -16,7 +16,7 @@ use strobe_core::{
     node::{AdoptedGang, AdoptedLife},
     primitives::Payload,
 };
-use strobe_proto::agent::LocalGang;
+use strobe_proto::agent::{Launch, LocalSupervisor, launch::Supervisor};
 
 use super::{
     killing::{self, RankProcess},
@@ -82,7 +82,7 @@ pub(super) enum Removal {
 /// A gang that the authority had launched here.
 #[derive(Debug, Clone)]
 pub(super) struct Launched {
-    pub(super) gang: LocalGang,
+    pub(super) gang: Launch,
     pub(super) placement: Vec<NodePlacement>,
     protocol: LaunchProtocol,
 }
@@ -93,6 +93,12 @@ pub(super) enum LaunchRefusal {
     /// An MPI program that is started without PMI would run as many programs of one rank.
     #[error("the launch protocol {0:?} is not known: it is \"pmi1\", \"env\" or \"none\"")]
     Protocol(String),
+    /// Nobody starts it.
+    #[error("nobody is named who starts the gang's supervisor here")]
+    NoSupervisor,
+    /// An agent of local mode serves no pods.
+    #[error("this agent is in no cluster: it cannot serve pod {0}")]
+    NoCluster(String),
     /// Where its ranks go.
     #[error("the placement of the gang's ranks is not valid")]
     Placement(#[source] strobe_proto::ConvertError),
@@ -176,7 +182,7 @@ impl SupervisorProcess {
 
 impl Launched {
     /// Understands what the authority asks for.
-    pub(super) fn new(gang: LocalGang) -> Result<Self, LaunchRefusal> {
+    pub(super) fn new(gang: Launch) -> Result<Self, LaunchRefusal> {
         let placement: Result<Vec<NodePlacement>, _> = gang.placement.iter().cloned().map(NodePlacement::try_from).collect();
         let protocol = match gang.protocol.as_str() {
             "pmi1" => LaunchProtocol::Pmi1,
@@ -185,6 +191,18 @@ impl Launched {
             unknown => return Err(LaunchRefusal::Protocol(unknown.to_owned())),
         };
         Ok(Self { placement: placement.map_err(LaunchRefusal::Placement)?, gang, protocol })
+    }
+
+    /// How this agent starts the supervisor.
+    ///
+    /// # Errors
+    /// It is not this agent that does.
+    pub(super) fn local_supervisor(&self) -> Result<&LocalSupervisor, LaunchRefusal> {
+        match &self.gang.supervisor {
+            Some(Supervisor::Local(supervisor)) => Ok(supervisor),
+            Some(Supervisor::Pod(pod)) => Err(LaunchRefusal::NoCluster(pod.pod_uid.clone())),
+            None => Err(LaunchRefusal::NoSupervisor),
+        }
     }
 
     /// What the supervisor on `node` has to know. None when the gang has no part there.
@@ -273,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_launch_protocol_that_is_not_known_is_refused() {
-        let launched = |protocol: &str| Launched::new(LocalGang { protocol: protocol.to_owned(), ..LocalGang::default() });
+        let launched = |protocol: &str| Launched::new(Launch { protocol: protocol.to_owned(), ..Launch::default() });
         for (text, protocol) in [("pmi1", LaunchProtocol::Pmi1), ("env", LaunchProtocol::Environment), ("none", LaunchProtocol::None)] {
             assert_eq!(launched(text).unwrap().protocol, protocol);
         }

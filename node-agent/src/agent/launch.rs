@@ -11,7 +11,7 @@ use strobe_core::{
     node::{AdoptedGang, MemberInput},
     primitives::Payload,
 };
-use strobe_proto::agent::{AgentMessage, LaunchFailed, LocalGang, agent_message};
+use strobe_proto::agent::{AgentMessage, Launch, LaunchFailed, LocalSupervisor, agent_message};
 
 use super::{
     Agent, AgentError, Pending, Sources,
@@ -180,7 +180,7 @@ impl Agent {
     }
 
     /// Starts the gang's supervisor here. A repetition changes nothing.
-    pub(super) fn launch(&mut self, gang: &LocalGang) {
+    pub(super) fn launch(&mut self, gang: &Launch) {
         let Some(run) = gang.run.map(GangRun::from) else { return };
         let known = self.gangs.entry(run).or_default();
         // What is ending does not begin any more.
@@ -210,11 +210,12 @@ impl Agent {
 
     /// Notes the gang, starts its supervisor, and notes that too: an agent that ends at any point in between leaves no
     /// supervisor that the next one does not look for.
-    fn start(&self, run: GangRun, gang: &LocalGang) -> Result<(Launched, Option<SupervisorProcess>), StartError> {
+    fn start(&self, run: GangRun, gang: &Launch) -> Result<(Launched, Option<SupervisorProcess>), StartError> {
         let launched = Launched::new(gang.clone())?;
+        let command = self.supervisor_command(run, &gang.name, launched.local_supervisor()?);
         let mut started = StartedGang { gang: gang.clone(), supervisor: None, completed: false };
         self.files.write_gang(run, &started)?;
-        let mut child = tokio::process::Command::from(self.supervisor_command(run, gang)).spawn()?;
+        let mut child = tokio::process::Command::from(command).spawn()?;
         started.supervisor = child.id().and_then(|process| i32::try_from(process).ok());
         // Nobody has waited for it yet: the number is its own.
         let process = started.supervisor.and_then(|process| SupervisorProcess::open(process).ok());
@@ -231,23 +232,23 @@ impl Agent {
         Ok((launched, process))
     }
 
-    fn supervisor_command(&self, run: GangRun, gang: &LocalGang) -> Command {
+    fn supervisor_command(&self, run: GangRun, name: &str, supervisor: &LocalSupervisor) -> Command {
         let mut command = Command::new(&self.bootstrap.supervisor);
-        command.arg("run").arg("--socket").arg(self.files.socket()).arg("--gang").arg(&gang.name);
+        command.arg("run").arg("--socket").arg(self.files.socket()).arg("--gang").arg(name);
         command.arg("--incarnation").arg(run.incarnation.to_string());
-        if !gang.log_directory.is_empty() {
-            command.arg("--log-directory").arg(&gang.log_directory);
+        if !supervisor.log_directory.is_empty() {
+            command.arg("--log-directory").arg(&supervisor.log_directory);
         }
-        if !gang.output.is_empty() {
-            command.arg("--output").arg(&gang.output);
+        if !supervisor.output.is_empty() {
+            command.arg("--output").arg(&supervisor.output);
         }
         if let Some(owner) = self.bootstrap.owner {
             command.arg("--owner-pid").arg(owner.to_string());
         }
-        command.arg("--").args(&gang.command).env_clear();
-        command.envs(gang.environment.iter().map(|variable| (&variable.name, &variable.value)));
+        command.arg("--").args(&supervisor.command).env_clear();
+        command.envs(supervisor.environment.iter().map(|variable| (&variable.name, &variable.value)));
         // A group of its own: an interrupt typed at the terminal is kubectl-strobe's to answer, not the ranks'.
-        command.current_dir(&gang.working_directory).stdin(Stdio::null()).process_group(0);
+        command.current_dir(&supervisor.working_directory).stdin(Stdio::null()).process_group(0);
         command
     }
 

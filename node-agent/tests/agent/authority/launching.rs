@@ -64,22 +64,26 @@ impl Nodes {
     }
 
     async fn launch_program(&mut self, run: GangRun, shape: Shape, protocol: &str, command: &[&str]) {
-        let gang = agent::LocalGang {
-            run: Some(run.into()),
-            name: format!("job-{}", run.gang.0),
+        let supervisor = agent::LocalSupervisor {
             command: command.iter().map(ToString::to_string).collect(),
             environment: vec![agent::EnvironmentVariable { name: "PATH".into(), value: "/usr/bin:/bin".into() }],
             working_directory: "/".into(),
+            ..agent::LocalSupervisor::default()
+        };
+        let gang = agent::Launch {
+            run: Some(run.into()),
+            name: format!("job-{}", run.gang.0),
             protocol: protocol.into(),
             placement: shape.placement().iter().map(Into::into).collect(),
             cpus_per_rank: 1,
-            ..agent::LocalGang::default()
+            supervisor: None,
         };
         for node in 0..usize::from(shape.nodes) {
             let output = self.output_path(run, node);
             std::fs::write(&output, "").expect("an output file can be made");
-            let gang = agent::LocalGang { output: output.display().to_string(), ..gang.clone() };
-            self.agents[node].say(Message::Launch(gang)).await;
+            let supervisor = agent::LocalSupervisor { output: output.display().to_string(), ..supervisor.clone() };
+            let supervisor = Some(agent::launch::Supervisor::Local(supervisor));
+            self.agents[node].say(Message::Launch(agent::Launch { supervisor, ..gang.clone() })).await;
         }
     }
 
