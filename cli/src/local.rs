@@ -20,7 +20,6 @@ mod report;
 mod run;
 mod run_folder;
 mod screen;
-mod session;
 mod skew;
 mod statistics;
 mod trace;

@@ -4,8 +4,9 @@
 //! gangs that its earlier life left. Before that it is looked whether anything of the node lives at all: a node whose
 //! agent, supervisors and ranks are all dead is proven dead, and its gangs do not come back with its agent.
 
-use std::{collections::BTreeSet, process::ExitStatus};
+use std::{collections::BTreeSet, net::SocketAddr, process::ExitStatus};
 
+use strobe_authority::{Session, SessionError, SessionEvent, SessionId, SessionOptions};
 use strobe_core::model::{AgentIncarnation, Instant, NodeIncarnation, NodeIndex};
 use strobe_proto::{
     agent::{AddressBook, AgentHello, NodeAddress, authority_message::Message},
@@ -14,12 +15,11 @@ use strobe_proto::{
 use tokio::sync::mpsc;
 
 use super::{
-    agent_process::{self, AgentOptions, AgentStartError},
+    agent_process::{self, ADDRESS, AgentOptions, AgentStartError},
     cgroup::RunCgroup,
     event::Event,
     limits::{AGENT_START_ATTEMPTS, LIVED_LONG, RESTART_BACK_OFF, RESTART_BACK_OFF_MAX, SESSION_AGAIN},
     processes::{self, Process},
-    session::{Session, SessionId, SessionOptions, silence},
 };
 
 /// See the module.
@@ -54,6 +54,8 @@ struct Node {
     options: AgentOptions,
     incarnation: AgentIncarnation,
     life: Life,
+    /// The number of the last session with this life of the agent; 0 before the first.
+    dialled: u64,
     /// It is not started again: how tests lose a node.
     stays_down: bool,
     proven_dead: bool,
@@ -82,12 +84,13 @@ impl Agents {
         cgroup: Option<RunCgroup>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let silence = nodes.first().map_or(super::limits::SILENCE, |options| silence(options.settings.suspicion));
+        let silence = nodes.first().map_or(std::time::Duration::ZERO, |options| Session::silence(options.settings.suspicion));
         let node = |options: AgentOptions| Node {
             stays_down: down.contains(&options.node.0),
             options,
             incarnation: AgentIncarnation(0),
             life: Life::Down { start_at: Instant::ORIGIN },
+            dialled: 0,
             proven_dead: false,
             soon: 0,
             failures: 0,
@@ -107,7 +110,7 @@ impl Agents {
             let id = full.id;
             drop(full);
             tokio::spawn(async move {
-                let _run_is_over = events.send(Event::SessionOver(id, super::session::SessionError::Late)).await;
+                let _run_is_over = events.send(SessionEvent::Over(id, SessionError::Late).into()).await;
             });
         }
     }
@@ -163,33 +166,29 @@ impl Agents {
 
     /// A session is over; while its agent lives it is opened again.
     pub(super) fn session_over(&mut self, now: Instant, id: SessionId) -> Vec<Happening> {
-        match self.current(id.agent) {
-            Some(index) if self.session_number_of(index).is_none_or(|number| number == id.number) => self.lose_contact(index, now),
-            _ => Vec::new(),
+        match self.dialled(id) {
+            Some(index) => self.lose_contact(index, now),
+            None => Vec::new(),
         }
     }
 
-    /// True when the message comes from a node's present session; its agent is then not silent.
-    pub(super) fn hears(&mut self, now: Instant, id: SessionId) -> bool {
-        let Some(index) = self.current(id.agent) else { return false };
-        match &mut self.nodes[index].life {
-            Life::Up { session: Some(session), .. } if session.id == id => {
-                session.heard = now;
-                true
-            }
-            _ => false,
-        }
+    /// The agent that says something, when it says it in its node's present session; it is then not silent.
+    pub(super) fn hears(&mut self, now: Instant, id: SessionId) -> Option<NodeIncarnation> {
+        let index = self.dialled(id)?;
+        let node = &mut self.nodes[index];
+        let Life::Up { session: Some(session), .. } = &mut node.life else { return None };
+        session.heard = now;
+        Some(NodeIncarnation { node: id.node, incarnation: node.incarnation })
     }
 
     /// An agent has said who it is: it may be spoken to, and all are told where all are. False when it is not the one
     /// that was dialled.
     pub(super) fn hello(&mut self, id: SessionId, hello: &AgentHello) -> bool {
-        let Some(index) = self.current(id.agent) else { return false };
-        let agent = id.agent;
-        if hello.node != u32::from(agent.node.0) || hello.incarnation != agent.incarnation.0 {
+        let Some(index) = self.dialled(id) else { return false };
+        let node = &mut self.nodes[index];
+        if hello.node != u32::from(id.node.0) || hello.incarnation != node.incarnation.0 {
             return false;
         }
-        let node = &mut self.nodes[index];
         let Life::Up { session: Some(session), .. } = &mut node.life else { return false };
         session.open = true;
         node.address = Some(NodeAddress {
@@ -234,7 +233,7 @@ impl Agents {
             return happenings;
         }
         node.incarnation = AgentIncarnation(node.incarnation.0 + 1);
-        (node.born, node.proven_dead) = (now, false);
+        (node.born, node.proven_dead, node.dialled) = (now, false, 0);
         match agent_process::start(&node.options, node.incarnation, self.events.clone()) {
             Ok(pid) => {
                 let process = Process::find(pid);
@@ -269,11 +268,11 @@ impl Agents {
 
     fn dial(&mut self, index: usize, now: Instant) {
         let node = &mut self.nodes[index];
-        let agent = NodeIncarnation { node: node.options.node, incarnation: node.incarnation };
         if let Life::Up { port, session, .. } = &mut node.life {
             self.session_number += 1;
-            let id = SessionId { agent, number: self.session_number };
-            *session = Some(Session::dial(id, *port, &self.sessions, now, self.events.clone()));
+            node.dialled = self.session_number;
+            let id = SessionId { node: node.options.node, number: node.dialled };
+            *session = Some(Session::dial(id, SocketAddr::new(ADDRESS, *port), &self.sessions, now, self.events.clone()));
         }
     }
 
@@ -292,11 +291,10 @@ impl Agents {
         self.nodes.get(index).filter(|node| node.incarnation == agent.incarnation).map(|_| index)
     }
 
-    fn session_number_of(&self, index: usize) -> Option<u64> {
-        match &self.nodes[index].life {
-            Life::Up { session, .. } => session.as_ref().map(|session| session.id.number),
-            Life::Down { .. } | Life::Starting { .. } => None,
-        }
+    /// The node of a session, when it is the last that was opened with the agent that lives there now.
+    fn dialled(&self, id: SessionId) -> Option<usize> {
+        let index = usize::from(id.node.0);
+        self.nodes.get(index).filter(|node| node.dialled == id.number).map(|_| index)
     }
 
     // === the end ===

@@ -1,11 +1,11 @@
 //! Hosts the authority: steps it, keeps its record, and turns its effects into what is to be said and done.
 
+use strobe_authority::Command;
 use strobe_core::{
-    authority::{Authority, AuthorityEffect, AuthorityInput, JobStatus, TermPhase},
+    authority::{Authority, AuthorityEffect, AuthorityInput, TermPhase},
     machine::{Machine, Outbox},
-    model::{GangRun, Instant, NodeIndex, NodePlacement},
+    model::{Instant, NodeIndex},
 };
-use strobe_proto::agent::{LostNodes, authority_message::Message};
 
 use super::record::{RecordError, RecordFile};
 
@@ -15,19 +15,6 @@ pub(super) struct AuthorityShell {
     authority: Authority,
     record: RecordFile,
     outbox: Outbox<AuthorityEffect>,
-}
-
-/// What follows from a step, for the run to do, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Command {
-    /// Say something to the agent of a node.
-    Say(NodeIndex, Message),
-    /// Start a gang's supervisors.
-    Launch(GangRun, Vec<NodePlacement>),
-    /// A gang's life is over.
-    Remove(GangRun),
-    /// A job's state has changed.
-    Job(JobStatus),
 }
 
 impl AuthorityShell {
@@ -46,13 +33,13 @@ impl AuthorityShell {
         while let Some(input) = next.take() {
             self.authority.step(now, input, &mut self.outbox);
             for effect in self.outbox.drain() {
-                match effect {
-                    AuthorityEffect::WriteRecord(record) => {
+                match Command::from(effect) {
+                    Command::WriteRecord(record) => {
                         self.record.write(&record)?;
                         // One is in flight at most: this replaces none.
                         next = Some(AuthorityInput::RecordWritten { term: record.term });
                     }
-                    effect => commands.push(command(effect)),
+                    command => commands.push(command),
                 }
             }
         }
@@ -75,19 +62,6 @@ impl AuthorityShell {
     }
 }
 
-fn command(effect: AuthorityEffect) -> Command {
-    match effect {
-        AuthorityEffect::WriteRecord(record) => unreachable!("the record of term {} was written", record.term),
-        AuthorityEffect::Appoint { manager, appointment } => Command::Say(manager.node, Message::Appointment((&appointment).into())),
-        AuthorityEffect::Introduce { node, record } => Command::Say(node, Message::Introduction((&record).into())),
-        AuthorityEffect::SendPlan { manager, plan } => Command::Say(manager, Message::Plan((&*plan).into())),
-        AuthorityEffect::SendLost { manager, nodes } => Command::Say(manager, Message::Lost(LostNodes { nodes: nodes.bits() })),
-        AuthorityEffect::Launch { run, placement } => Command::Launch(run, placement),
-        AuthorityEffect::Remove { run } => Command::Remove(run),
-        AuthorityEffect::State(status) => Command::Job(status),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -98,6 +72,8 @@ mod tests {
         message::PartitionReport,
         model::{AgentIncarnation, CpuIndex, Fence, GangId, GangState, MatrixVersion, NodeIncarnation, PartitionUid, Settings, Term, View},
     };
+
+    use strobe_proto::agent::authority_message::Message;
 
     use super::*;
 

@@ -2,13 +2,11 @@
 
 use std::process::ExitStatus;
 
+use strobe_authority::SessionEvent;
 use strobe_core::model::{GangId, GangRun, NodeIncarnation, NodeIndex};
-use strobe_proto::{agent::AgentMessage, bootstrap::Listening};
+use strobe_proto::bootstrap::Listening;
 
-use super::{
-    agent_process::AgentStartError,
-    session::{SessionError, SessionId},
-};
+use super::agent_process::AgentStartError;
 
 /// See the module.
 #[derive(Debug)]
@@ -19,12 +17,16 @@ pub(super) enum Event {
     NotStarted(NodeIncarnation, AgentStartError),
     /// An agent's process has ended.
     Exited(NodeIncarnation, std::io::Result<ExitStatus>),
-    /// An agent says something.
-    Message(SessionId, Box<AgentMessage>),
-    /// A session is over.
-    SessionOver(SessionId, SessionError),
+    /// Of a session with an agent.
+    Session(SessionEvent),
     /// The first rank of a gang says how far it is, in percent.
     Progress(GangId, u8),
     /// The last line of a gang's ranks on a node was read.
     OutputEnded(GangRun, NodeIndex),
+}
+
+impl From<SessionEvent> for Event {
+    fn from(event: SessionEvent) -> Self {
+        Self::Session(event)
+    }
 }

@@ -1,17 +1,14 @@
 //! What is known of each job: its state as the authority says it, and what its agents measure.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::Serialize;
+use strobe_authority::{Explanation, explain, explain_end};
 use strobe_core::{
-    authority::{JobPlacement, JobSpecification, JobStatus, LaunchFailure, RestartPolicy, StateReason},
-    model::{BarrierFailure, EndCause, GangId, GangIncarnation, GangRun, GangState, Instant, NodeIndex, RankOutcome},
+    authority::{JobPlacement, JobSpecification, JobStatus, StateReason},
+    model::{EndCause, GangId, GangIncarnation, GangRun, GangState, Instant, NodeIndex, RankOutcome},
     primitives::GangPhase,
 };
-use strobe_crds::{
-    parallel_job::{FailureReason, Reason, RestartCause},
-    validate::ValidJob,
-};
+use strobe_crds::validate::ValidJob;
 
 use super::limits::FAILURES;
 
@@ -54,25 +51,6 @@ pub(super) struct Job {
     failures: BTreeMap<GangIncarnation, EndCause>,
     /// CPU seconds of its ranks, of each life on each node.
     cpu_seconds: BTreeMap<(GangIncarnation, NodeIndex), f64>,
-}
-
-/// A reason for machines: what made a gang fail, or else why a job is in its state. The words are those of the custom resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub(super) enum JobReason {
-    /// Of a job that has failed, or of a failed life of its gang.
-    Failure(FailureReason),
-    /// Of any other.
-    State(Reason),
-}
-
-/// A reason for machines, and for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Explanation {
-    /// One word, as in the status of a custom resource; none when there is nothing to say.
-    pub reason: Option<JobReason>,
-    /// What it means here; empty when there is nothing to say.
-    pub message: String,
 }
 
 impl Jobs {
@@ -175,15 +153,14 @@ impl Job {
     /// Why its lives ended badly, the first ones.
     pub(super) fn failures(&self) -> impl Iterator<Item = (GangIncarnation, Explanation)> {
         self.failures.iter().map(|(incarnation, cause)| {
-            let (reason, message) = explain_end(*cause);
-            let message = self.with_last_words(*incarnation, *cause, message);
-            (*incarnation, Explanation { reason: Some(reason), message })
+            let Explanation { reason, message } = explain_end(*cause, &name);
+            (*incarnation, Explanation { reason, message: self.with_last_words(*incarnation, *cause, message) })
         })
     }
 
     /// Why it is where it is.
     pub(super) fn explanation(&self) -> Explanation {
-        let (reason, message) = explain(&self.reason);
+        let Explanation { reason, message } = explain(&self.reason, &name);
         let message = match (&self.launch_problem, &self.reason) {
             (
                 Some(problem),
@@ -205,132 +182,26 @@ impl Job {
     }
 }
 
-impl From<FailureReason> for JobReason {
-    fn from(reason: FailureReason) -> Self {
-        Self::Failure(reason)
-    }
-}
-
-impl From<Reason> for JobReason {
-    fn from(reason: Reason) -> Self {
-        Self::State(reason)
-    }
-}
-
-impl fmt::Display for JobReason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failure(reason) => reason.fmt(formatter),
-            Self::State(reason) => reason.fmt(formatter),
-        }
-    }
-}
-
 /// The gang of the job at that place.
 pub(super) fn gang(index: usize) -> GangId {
     GangId(index as u64 + 1)
 }
 
-/// A job as the authority takes it.
+/// A job as the authority takes it. Local mode knows no priority classes, and nothing here would resume a job that is paused: it takes
+/// no slots for nothing.
 pub(super) fn specification(index: usize, job: &ValidJob) -> JobSpecification {
-    let restarts = |cause| job.restart_on.contains(&cause);
-    JobSpecification {
-        gang: gang(index),
-        // Local mode knows no priority classes.
-        priority: 0,
-        submitted: index as u64,
-        nodes: u16::try_from(job.nodes.get()).expect("it fits the partition"),
-        ranks_per_node: job.ranks_per_node.get(),
-        cpus_per_rank: u16::try_from(job.cpus_per_rank.get()).expect("it fits a node"),
-        memory_bytes: 0,
-        restart: RestartPolicy {
-            limit: job.restart_limit,
-            on_rank_failure: restarts(RestartCause::RankFailure),
-            on_node_lost: restarts(RestartCause::NodeLost),
-        },
-        // Nothing here would resume a job that is paused: it takes no slots for nothing.
-        suspended: job.suspend || job.paused,
-        paused: false,
-        active_deadline: job.active_deadline,
-        grace: job.termination_grace,
-    }
+    let specification = strobe_authority::specification(gang(index), index as u64, job);
+    JobSpecification { suspended: job.suspend || job.paused, paused: false, ..specification }
 }
 
-fn explain(reason: &StateReason) -> (Option<JobReason>, String) {
-    let waits = |position: &usize| format!("place {position} in the queue");
-    let (reason, message) = match reason {
-        StateReason::None => return (None, String::new()),
-        StateReason::NoTerm { position } => (Reason::PartitionNotReady.into(), waits(position)),
-        StateReason::NoPlacement { position, shortage } => (Reason::WaitingForSlots.into(), format!("{}: {shortage}", waits(position))),
-        StateReason::Behind { position } => (Reason::WaitingForSlots.into(), waits(position)),
-        StateReason::Suspended => (Reason::SuspendRequested.into(), "its manifest says so".to_owned()),
-        StateReason::Paused => (Reason::Paused.into(), "it is held".to_owned()),
-        StateReason::Cancelled => (FailureReason::Cancelled.into(), "it was interrupted".to_owned()),
-        StateReason::DeadlineExceeded => (FailureReason::DeadlineExceeded.into(), "it ran longer than activeDeadlineSeconds".to_owned()),
-        StateReason::Ended(cause) => explain_end(*cause),
-        StateReason::LaunchFailed { node, failure } => (FailureReason::LaunchFailed.into(), explain_launch(*node, *failure)),
-        StateReason::NodeUnreachable { nodes } => {
-            let nodes: Vec<String> = nodes.iter().map(|node| node.to_string()).collect();
-            (Reason::NodeUnreachable.into(), format!("no answer from node {}", nodes.join(", ")))
-        }
-        StateReason::TooManyJobs => (Reason::TooManyJobs.into(), "there are more jobs than one partition takes".to_owned()),
-    };
-    (Some(reason), message)
-}
-
-fn explain_end(cause: EndCause) -> (JobReason, String) {
-    let (reason, message) = match cause {
-        EndCause::Completed => return (Reason::RanksSucceeded.into(), String::new()),
-        EndCause::RankFailed { node, rank, outcome } => match outcome {
-            RankOutcome::Exited(status) => (FailureReason::RankExited, format!("rank {rank} on node {node} exited with status {status}")),
-            RankOutcome::Signalled(signal) => {
-                (FailureReason::RankKilled, format!("rank {rank} on node {node} was killed by signal {signal}"))
-            }
-            RankOutcome::NotStarted(number) => {
-                (FailureReason::ProgramNotStarted, format!("rank {rank} on node {node}: {}", system_error(number)))
-            }
-            RankOutcome::Aborted(code) => {
-                (FailureReason::Aborted, format!("rank {rank} on node {node} called MPI_Abort with exit code {code}"))
-            }
-        },
-        EndCause::SupervisorLost { node } => {
-            (FailureReason::SupervisorLost, format!("the supervisor on node {node} ended before its ranks"))
-        }
-        EndCause::NodeLost { node } => (FailureReason::NodeLost, format!("node {node} was lost")),
-        EndCause::Terminated => (FailureReason::Cancelled, "it was ended".to_owned()),
-        EndCause::BarrierFailed { node, reason } => {
-            let why = explain_barrier(reason);
-            (FailureReason::BarrierFailed, format!("the ranks cannot find each other, as node {node} says: {why}"))
-        }
-    };
-    (reason.into(), message)
-}
-
-const fn explain_barrier(reason: BarrierFailure) -> &'static str {
-    match reason {
-        BarrierFailure::KeysTooLarge => "their keys are too large to be sent to all nodes at once",
-        BarrierFailure::MemoryFull => "global memory has no room for their keys",
-        BarrierFailure::SpaceFull => "a key-value space has no room for the keys of all ranks",
-        BarrierFailure::KeysDamaged => "the keys that came to it are damaged",
-        BarrierFailure::RankLeft => "a rank left while others waited for it in a barrier",
-    }
-}
-
-fn explain_launch(node: NodeIndex, failure: LaunchFailure) -> String {
-    match failure {
-        LaunchFailure::NotStarted(number) => format!("node {node}: {}", system_error(number)),
-        LaunchFailure::TimedOut => format!("node {node} took too long"),
-        LaunchFailure::Forbidden => format!("node {node} may not run it"),
-    }
-}
-
-fn system_error(number: u16) -> String {
-    std::io::Error::from_raw_os_error(number.into()).to_string()
+fn name(node: NodeIndex) -> String {
+    node.to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use strobe_core::model::RankIndex;
+    use strobe_core::model::{RankIndex, RankOutcome};
+    use strobe_crds::parallel_job::FailureReason;
 
     use super::*;
 
@@ -383,13 +254,6 @@ mod tests {
             jobs.aborted(run, words.to_owned());
         }
         assert_eq!(told(&jobs).message, format!("{message}: no convergence"));
-    }
-
-    #[test]
-    fn a_barrier_that_failed_is_told_with_its_reason() {
-        let cause = EndCause::BarrierFailed { node: NodeIndex(2), reason: BarrierFailure::MemoryFull };
-        let message = "the ranks cannot find each other, as node 2 says: global memory has no room for their keys".to_owned();
-        assert_eq!(explain_end(cause), (FailureReason::BarrierFailed.into(), message));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::{
 };
 
 use strobe_core::model::{AgentIncarnation, GangRun, GangState, NodeIncarnation, NodeIndex, NodePlacement};
-use strobe_crds::parallel_job::LaunchProtocol;
 use strobe_proto::agent::{EnvironmentVariable, Launch as LaunchOrder, LocalSupervisor, launch::Supervisor};
 
 use super::{manifests::PreparedJob, output::Outputs};
@@ -112,12 +111,7 @@ impl Launches {
         Ok(Some(LaunchOrder {
             run: Some(run.into()),
             name: job.name.clone(),
-            protocol: match job.launch {
-                LaunchProtocol::Pmi1 => "pmi1",
-                LaunchProtocol::Env => "env",
-                LaunchProtocol::None => "none",
-            }
-            .to_owned(),
+            protocol: strobe_authority::protocol(job.launch).to_owned(),
             placement: launch.placement.iter().map(Into::into).collect(),
             cpus_per_rank: job.cpus_per_rank.get(),
             supervisor: Some(Supervisor::Local(supervisor)),

@@ -5,9 +5,6 @@ use std::time::Duration;
 /// Events of agents and outputs that wait for the loop; past it their sources wait.
 pub(super) const EVENTS: usize = 1024;
 
-/// Messages to one agent that wait in its session. Past it the session is closed: the next one says everything anew.
-pub(super) const SESSION_MESSAGES: usize = 256;
-
 /// Lines and pictures that wait to be printed. Past it the ranks' output waits, and with it the ranks that write.
 pub(super) const SCREEN_MESSAGES: usize = 256;
 
@@ -32,14 +29,8 @@ pub(super) const RESTART_BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// An agent that lived so long has not died soon: its back-off begins anew.
 pub(super) const LIVED_LONG: Duration = Duration::from_secs(10);
 
-/// Longest time to open a session. Past it the session is tried again.
-pub(super) const SESSION_OPENING: Duration = Duration::from_secs(2);
-
 /// Time until a session that broke is opened again while its agent lives.
 pub(super) const SESSION_AGAIN: Duration = Duration::from_millis(100);
-
-/// Least silence of an agent that counts as such. Agents send figures every 200 ms.
-pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long the first term may take from the start of the agents. Past it the run is given up.
 pub(super) const START_UP: Duration = Duration::from_secs(30);

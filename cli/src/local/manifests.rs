@@ -11,7 +11,7 @@ use strobe_core::{
     authority::JOBS_MAX,
     limits::MEMBERS_MAX,
     matrix::NodeCapacity,
-    model::{Policy, Settings},
+    model::Settings,
 };
 use strobe_crds::{
     API_VERSION, PartitionSpec,
@@ -100,7 +100,7 @@ pub(super) fn prepare(arguments: &RunArguments) -> Result<Prepared, PrepareError
     }
     let here = std::env::current_dir().map_err(PrepareError::Folder)?;
     let jobs = launches(jobs, &here)?;
-    Ok(Prepared { settings: settings(&partition), partition: name, nodes: division.nodes, jobs, warnings })
+    Ok(Prepared { settings: strobe_authority::settings(&partition), partition: name, nodes: division.nodes, jobs, warnings })
 }
 
 fn read_all(files: &[impl AsRef<Path>]) -> Result<Vec<Document>, ManifestError> {
@@ -274,23 +274,6 @@ fn launches(jobs: Vec<(&Document, ValidJob)>, here: &Path) -> Result<Vec<Prepare
     }
     refuse_unless_empty(problems)?;
     Ok(prepared)
-}
-
-fn settings(partition: &ValidPartition) -> Settings {
-    Settings {
-        quantum: partition.quantum,
-        rows: partition.rows,
-        policy: match partition.policy {
-            partition::Policy::Gang => Policy::Gang,
-            partition::Policy::Kernel => Policy::Kernel,
-        },
-        lead: partition.lead,
-        heartbeat: partition.heartbeat,
-        suspicion: partition.suspicion,
-        watchdog: partition.watchdog,
-        clock_tolerance: partition.clock_tolerance,
-        node_lost: partition.node_lost,
-    }
 }
 
 /// What documents ask for and local mode does not do: each thing once, with the documents that ask for it.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use strobe_authority::{Explanation, JobReason};
 use strobe_core::model::{GangState, Instant, Policy, Settings};
 use strobe_crds::parallel_job::FailureReason;
 
 use super::{
     histogram::Figures,
-    jobs::{Explanation, Job, JobReason, Jobs},
+    jobs::{Job, Jobs},
     statistics::{NodeStatistics, Statistics},
 };
 

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use strobe_authority::SessionOptions;
 use strobe_core::{
     authority::{AuthorityInput, PartitionConfiguration, TermPhase},
     matrix::NodeCapacity,
@@ -38,7 +39,6 @@ use super::{
     report::Report,
     run_folder::{FolderError, RunFolder, random},
     screen::{Mode, Screen},
-    session::SessionOptions,
     statistics::Statistics,
     trace::{Trace, TraceError},
 };

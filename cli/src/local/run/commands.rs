@@ -2,6 +2,7 @@
 
 use std::io;
 
+use strobe_authority::{Command, JobReason, SessionEvent, SessionId};
 use strobe_core::{
     authority::{AuthorityInput, JobStatus, LaunchFailure},
     message::PartitionReport,
@@ -12,12 +13,9 @@ use strobe_proto::agent::{AgentHello, AgentMessage, Figures, LaunchFailed, agent
 
 use super::{Phase, Run, RunError};
 use crate::local::{
-    authority_shell::Command,
     clock,
     event::Event,
-    jobs::JobReason,
     launches::Order,
-    session::SessionId,
     trace::{Trace, TraceError},
 };
 
@@ -31,8 +29,8 @@ impl Run<'_> {
             }
             Event::NotStarted(agent, error) => self.agents.not_started(now, agent, error),
             Event::Exited(agent, status) => self.agents.exited(now, agent, &status),
-            Event::SessionOver(id, _error) => self.agents.session_over(now, id),
-            Event::Message(id, message) => return self.said(now, id, *message),
+            Event::Session(SessionEvent::Over(id, _error)) => self.agents.session_over(now, id),
+            Event::Session(SessionEvent::Message(id, message)) => return self.said(now, id, *message),
             Event::Progress(gang, percent) => {
                 if let Some(job) = self.jobs.get_mut(gang) {
                     job.progress = Some(percent);
@@ -48,20 +46,18 @@ impl Run<'_> {
     }
 
     fn said(&mut self, now: Instant, id: SessionId, message: AgentMessage) -> Result<(), RunError> {
-        if !self.agents.hears(now, id) {
-            return Ok(());
-        }
+        let Some(agent) = self.agents.hears(now, id) else { return Ok(()) };
         match message.message {
-            Some(agent_message::Message::Hello(hello)) => self.greeted(id, &hello),
+            Some(agent_message::Message::Hello(hello)) => self.greeted(agent, id, &hello),
             Some(agent_message::Message::Report(report)) => match PartitionReport::try_from(report) {
                 Ok(report) => self.reported(report),
                 Err(error) => {
-                    self.screen.say(format!("the agent of node {} sends a report that is refused: {error}", id.agent.node));
+                    self.screen.say(format!("the agent of node {} sends a report that is refused: {error}", agent.node));
                     Ok(())
                 }
             },
-            Some(agent_message::Message::LaunchFailed(failed)) => self.launch_failed(id.agent.node, failed),
-            Some(agent_message::Message::Figures(figures)) => self.measured(id.agent, &figures),
+            Some(agent_message::Message::LaunchFailed(failed)) => self.launch_failed(agent.node, failed),
+            Some(agent_message::Message::Figures(figures)) => self.measured(agent, &figures),
             Some(agent_message::Message::RankAborted(aborted)) => {
                 if let Some(run) = aborted.run {
                     self.jobs.aborted(run.into(), aborted.message);
@@ -72,8 +68,7 @@ impl Run<'_> {
         }
     }
 
-    fn greeted(&mut self, id: SessionId, hello: &AgentHello) -> Result<(), RunError> {
-        let agent = id.agent;
+    fn greeted(&mut self, agent: NodeIncarnation, id: SessionId, hello: &AgentHello) -> Result<(), RunError> {
         if !self.agents.hello(id, hello) {
             self.screen.say(format!("the agent of node {} says that it is another; not spoken to", agent.node));
             return Ok(());
@@ -163,6 +158,7 @@ impl Run<'_> {
         let now = clock::now();
         for command in self.shell.step(now, input)? {
             match command {
+                Command::WriteRecord(record) => unreachable!("the record of term {} was written", record.term),
                 Command::Say(node, message) => self.agents.say(node, message),
                 Command::Launch(run, placement) => self.launch(run, placement)?,
                 Command::Remove(run) => self.remove(now, run),

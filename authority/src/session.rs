@@ -1,36 +1,44 @@
 //! A session with one agent: dialled over mutual TLS, one task, messages both ways.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use strobe_core::model::{Instant, NodeIncarnation, PartitionUid};
+use strobe_core::model::{Instant, NodeIndex, PartitionUid};
 use strobe_fabric::identity::{CertificateBundle, PeerIdentity};
 use strobe_proto::{
     MESSAGE_BYTES_MAX, VERSIONS,
-    agent::{AuthorityHello, AuthorityMessage, Settings, agent_client::AgentClient, authority_message::Message},
+    agent::{AgentMessage, AuthorityHello, AuthorityMessage, Settings, agent_client::AgentClient, authority_message::Message},
     partition_bytes,
 };
 use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-use super::{
-    agent_process::ADDRESS,
-    event::Event,
-    limits::{SESSION_MESSAGES, SESSION_OPENING},
-};
+use crate::limits::{SESSION_MESSAGES, SESSION_OPENING, SILENCE};
 
-/// Names a session in the life of a run.
+/// Names a session in the life of an authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SessionId {
-    /// The agent.
-    pub agent: NodeIncarnation,
-    /// Which of its sessions.
+pub struct SessionId {
+    /// The agent's node.
+    pub node: NodeIndex,
+    /// Which of all sessions.
     pub number: u64,
+}
+
+/// Where an agent is dialled.
+pub type AgentAddress = SocketAddr;
+
+/// What comes of a session.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// The agent says something.
+    Message(SessionId, Box<AgentMessage>),
+    /// It is over.
+    Over(SessionId, SessionError),
 }
 
 /// The authority's end of a session. Dropping it ends the session.
 #[derive(Debug)]
-pub(super) struct Session {
+pub struct Session {
     /// Its name.
     pub id: SessionId,
     /// When the agent was last heard.
@@ -41,9 +49,9 @@ pub(super) struct Session {
     task: AbortHandle,
 }
 
-/// What every session of a run needs.
+/// What all sessions of an authority need.
 #[derive(Debug, Clone)]
-pub(super) struct SessionOptions {
+pub struct SessionOptions {
     /// The partition.
     pub partition: PartitionUid,
     /// Its times and policy.
@@ -54,7 +62,7 @@ pub(super) struct SessionOptions {
 
 /// Why a session is over.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SessionError {
+pub enum SessionError {
     /// It could not be opened.
     #[error("the agent cannot be reached")]
     Dial(#[source] tonic::transport::Error),
@@ -71,7 +79,11 @@ pub(super) enum SessionError {
 
 impl Session {
     /// Dials an agent; what comes of it are events.
-    pub(super) fn dial(id: SessionId, port: u16, options: &SessionOptions, now: Instant, events: mpsc::Sender<Event>) -> Self {
+    #[must_use]
+    pub fn dial<Event>(id: SessionId, address: AgentAddress, options: &SessionOptions, now: Instant, events: mpsc::Sender<Event>) -> Self
+    where
+        Event: From<SessionEvent> + Send + 'static,
+    {
         let (outgoing, queue) = mpsc::channel(SESSION_MESSAGES);
         let hello = AuthorityHello {
             version_min: *VERSIONS.start(),
@@ -79,23 +91,31 @@ impl Session {
             partition: partition_bytes(options.partition),
             settings: Some(options.settings),
         };
-        let endpoint = endpoint(id, port, options);
+        let endpoint = endpoint(id, address, options);
         let task = tokio::spawn(async move {
             let error = match endpoint {
                 Ok(endpoint) => talk(id, &endpoint, queue, &events).await,
                 Err(error) => SessionError::Dial(error),
             };
-            // The receiver is gone only when the run is over.
-            let _run_is_over = events.send(Event::SessionOver(id, error)).await;
+            // The receiver is gone only when the authority is.
+            let _nobody_listens = events.send(SessionEvent::Over(id, error).into()).await;
         });
         let session = Self { id, heard: now, open: false, outgoing, task: task.abort_handle() };
-        session.say(Message::Hello(hello));
+        let fits = session.say(Message::Hello(hello));
+        assert!(fits, "the first message finds room");
         session
     }
 
     /// Queues a message. False when there is no room: the session is of no more use.
-    pub(super) fn say(&self, message: Message) -> bool {
+    #[must_use]
+    pub fn say(&self, message: Message) -> bool {
         self.outgoing.try_send(AuthorityMessage { message: Some(message) }).is_ok()
+    }
+
+    /// How long an agent of a partition may be silent before it counts as not reached.
+    #[must_use]
+    pub fn silence(suspicion: Duration) -> Duration {
+        suspicion.max(SILENCE)
     }
 }
 
@@ -105,17 +125,22 @@ impl Drop for Session {
     }
 }
 
-fn endpoint(id: SessionId, port: u16, options: &SessionOptions) -> Result<Endpoint, tonic::transport::Error> {
+fn endpoint(id: SessionId, address: AgentAddress, options: &SessionOptions) -> Result<Endpoint, tonic::transport::Error> {
     let bundle = &options.certificate;
     let tls = ClientTlsConfig::new()
-        .domain_name(PeerIdentity::node(options.partition, id.agent.node).server_name())
+        .domain_name(PeerIdentity::node(options.partition, id.node).server_name())
         .ca_certificate(Certificate::from_pem(&bundle.roots_pem))
         .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem));
-    Endpoint::from_shared(format!("https://{ADDRESS}:{port}"))?.tls_config(tls).map(|endpoint| endpoint.tcp_nodelay(true))
+    Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls).map(|endpoint| endpoint.tcp_nodelay(true))
 }
 
 /// Talks until the session is over.
-async fn talk(id: SessionId, endpoint: &Endpoint, queue: mpsc::Receiver<AuthorityMessage>, events: &mpsc::Sender<Event>) -> SessionError {
+async fn talk<Event: From<SessionEvent>>(
+    id: SessionId,
+    endpoint: &Endpoint,
+    queue: mpsc::Receiver<AuthorityMessage>,
+    events: &mpsc::Sender<Event>,
+) -> SessionError {
     let open = async {
         let channel = endpoint.connect().await.map_err(SessionError::Dial)?;
         let mut client = AgentClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -129,7 +154,7 @@ async fn talk(id: SessionId, endpoint: &Endpoint, queue: mpsc::Receiver<Authorit
     loop {
         match messages.message().await {
             Ok(Some(message)) => {
-                if events.send(Event::Message(id, Box::new(message))).await.is_err() {
+                if events.send(SessionEvent::Message(id, Box::new(message)).into()).await.is_err() {
                     return SessionError::Closed;
                 }
             }
@@ -141,9 +166,4 @@ async fn talk(id: SessionId, endpoint: &Endpoint, queue: mpsc::Receiver<Authorit
 
 fn broken(status: tonic::Status) -> SessionError {
     SessionError::Broken(Box::new(status))
-}
-
-/// How long an agent may be silent before it counts as not reached.
-pub(super) fn silence(suspicion: Duration) -> Duration {
-    suspicion.max(super::limits::SILENCE)
 }

@@ -1,0 +1,147 @@
+//! What the core's reasons mean, in the words of the custom resources and for people.
+
+use std::fmt;
+
+use serde::Serialize;
+use strobe_core::{
+    authority::{LaunchFailure, StateReason},
+    model::{BarrierFailure, EndCause, NodeIndex, RankIndex, RankOutcome},
+};
+use strobe_crds::parallel_job::{FailureReason, Reason};
+
+/// What people call a node.
+pub type NodeName<'a> = dyn Fn(NodeIndex) -> String + 'a;
+
+/// A reason for machines: what made a gang fail, or else why a job is in its state. The words are those of the custom resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum JobReason {
+    /// Of a job that has failed, or of a failed life of its gang.
+    Failure(FailureReason),
+    /// Of any other.
+    State(Reason),
+}
+
+/// A reason for machines, and for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// One word, as in the status of a custom resource; none when there is nothing to say.
+    pub reason: Option<JobReason>,
+    /// What it means here; empty when there is nothing to say.
+    pub message: String,
+}
+
+impl From<FailureReason> for JobReason {
+    fn from(reason: FailureReason) -> Self {
+        Self::Failure(reason)
+    }
+}
+
+impl From<Reason> for JobReason {
+    fn from(reason: Reason) -> Self {
+        Self::State(reason)
+    }
+}
+
+impl fmt::Display for JobReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failure(reason) => reason.fmt(formatter),
+            Self::State(reason) => reason.fmt(formatter),
+        }
+    }
+}
+
+/// Why a job is where it is.
+#[must_use]
+pub fn explain(reason: &StateReason, name: &NodeName<'_>) -> Explanation {
+    let waits = |position: &usize| format!("place {position} in the queue");
+    let (reason, message) = match reason {
+        StateReason::None => return Explanation { reason: None, message: String::new() },
+        StateReason::NoTerm { position } => (Reason::PartitionNotReady.into(), waits(position)),
+        StateReason::NoPlacement { position, shortage } => (Reason::WaitingForSlots.into(), format!("{}: {shortage}", waits(position))),
+        StateReason::Behind { position } => (Reason::WaitingForSlots.into(), waits(position)),
+        StateReason::Suspended => (Reason::SuspendRequested.into(), "its manifest says so".to_owned()),
+        StateReason::Paused => (Reason::Paused.into(), "it is held".to_owned()),
+        StateReason::Cancelled => (FailureReason::Cancelled.into(), "it was interrupted".to_owned()),
+        StateReason::DeadlineExceeded => (FailureReason::DeadlineExceeded.into(), "it ran longer than activeDeadlineSeconds".to_owned()),
+        StateReason::Ended(cause) => return explain_end(*cause, name),
+        StateReason::LaunchFailed { node, failure } => (FailureReason::LaunchFailed.into(), explain_launch(&name(*node), *failure)),
+        StateReason::NodeUnreachable { nodes } => {
+            let nodes: Vec<String> = nodes.iter().map(name).collect();
+            (Reason::NodeUnreachable.into(), format!("no answer from node {}", nodes.join(", ")))
+        }
+        StateReason::TooManyJobs => (Reason::TooManyJobs.into(), "there are more jobs than one partition takes".to_owned()),
+    };
+    Explanation { reason: Some(reason), message }
+}
+
+/// Why a life of a gang ended.
+#[must_use]
+pub fn explain_end(cause: EndCause, name: &NodeName<'_>) -> Explanation {
+    let (reason, message) = match cause {
+        EndCause::Completed => return Explanation { reason: Some(Reason::RanksSucceeded.into()), message: String::new() },
+        EndCause::RankFailed { node, rank, outcome } => explain_rank(&name(node), rank, outcome),
+        EndCause::SupervisorLost { node } => {
+            (FailureReason::SupervisorLost, format!("the supervisor on node {} ended before its ranks", name(node)))
+        }
+        EndCause::NodeLost { node } => (FailureReason::NodeLost, format!("node {} was lost", name(node))),
+        EndCause::Terminated => (FailureReason::Cancelled, "it was ended".to_owned()),
+        EndCause::BarrierFailed { node, reason } => {
+            let (node, why) = (name(node), explain_barrier(reason));
+            (FailureReason::BarrierFailed, format!("the ranks cannot find each other, as node {node} says: {why}"))
+        }
+    };
+    Explanation { reason: Some(reason.into()), message }
+}
+
+fn explain_rank(node: &str, rank: RankIndex, outcome: RankOutcome) -> (FailureReason, String) {
+    match outcome {
+        RankOutcome::Exited(status) => (FailureReason::RankExited, format!("rank {rank} on node {node} exited with status {status}")),
+        RankOutcome::Signalled(signal) => (FailureReason::RankKilled, format!("rank {rank} on node {node} was killed by signal {signal}")),
+        RankOutcome::NotStarted(number) => {
+            (FailureReason::ProgramNotStarted, format!("rank {rank} on node {node}: {}", system_error(number)))
+        }
+        RankOutcome::Aborted(code) => {
+            (FailureReason::Aborted, format!("rank {rank} on node {node} called MPI_Abort with exit code {code}"))
+        }
+    }
+}
+
+const fn explain_barrier(reason: BarrierFailure) -> &'static str {
+    match reason {
+        BarrierFailure::KeysTooLarge => "their keys are too large to be sent to all nodes at once",
+        BarrierFailure::MemoryFull => "global memory has no room for their keys",
+        BarrierFailure::SpaceFull => "a key-value space has no room for the keys of all ranks",
+        BarrierFailure::KeysDamaged => "the keys that came to it are damaged",
+        BarrierFailure::RankLeft => "a rank left while others waited for it in a barrier",
+    }
+}
+
+fn explain_launch(node: &str, failure: LaunchFailure) -> String {
+    match failure {
+        LaunchFailure::NotStarted(number) => format!("node {node}: {}", system_error(number)),
+        LaunchFailure::TimedOut => format!("node {node} took too long"),
+        LaunchFailure::Forbidden => format!("node {node} may not run it"),
+    }
+}
+
+fn system_error(number: u16) -> String {
+    std::io::Error::from_raw_os_error(number.into()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(node: NodeIndex) -> String {
+        format!("worker-{node}")
+    }
+
+    #[test]
+    fn a_barrier_that_failed_is_told_with_its_reason() {
+        let cause = EndCause::BarrierFailed { node: NodeIndex(2), reason: BarrierFailure::MemoryFull };
+        let message = "the ranks cannot find each other, as node worker-2 says: global memory has no room for their keys".to_owned();
+        assert_eq!(explain_end(cause, &name), Explanation { reason: Some(FailureReason::BarrierFailed.into()), message });
+    }
+}
