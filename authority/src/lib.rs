@@ -2,12 +2,16 @@
 //! in the words of the contract, manifests in those of the core, and explanations in those of the custom resources.
 
 mod command;
+mod contacts;
 mod explanation;
+mod launches;
 pub mod limits;
 mod session;
 mod translation;
 
 pub use command::Command;
+pub use contacts::Contacts;
 pub use explanation::{Explanation, JobReason, NodeName, explain, explain_end};
+pub use launches::Launches;
 pub use session::{AgentAddress, Session, SessionError, SessionEvent, SessionId, SessionOptions};
 pub use translation::{protocol, settings, specification};

@@ -10,3 +10,9 @@ pub const SESSION_OPENING: Duration = Duration::from_secs(2);
 
 /// Least silence of an agent that counts as such. Agents send figures every 200 ms.
 pub const SILENCE: Duration = Duration::from_secs(1);
+
+/// Time until a session that broke is opened again, doubled each time that none comes to a hello.
+pub const DIAL_AGAIN: Duration = Duration::from_millis(100);
+
+/// Longest time until a session is opened again.
+pub const DIAL_AGAIN_MAX: Duration = Duration::from_secs(2);

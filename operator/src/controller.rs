@@ -1,4 +1,4 @@
-//! Watches jobs and what they refer to, and writes into each job's status what is made of it.
+//! Watches jobs and what they refer to, gives each to the authority of its partition, and writes into its status what is made of it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,28 +12,32 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use strobe_core::model::GangState as CoreState;
 use strobe_crds::API_VERSION;
-use strobe_crds::parallel_job::{ParallelJob, ParallelJobStatus, Reason};
+use strobe_crds::parallel_job::{GangState, ParallelJob, ParallelJobStatus, Reason};
 use strobe_crds::partition::Partition;
-use tokio::signal::unix::{SignalKind, signal};
+use strobe_crds::validate;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::limits::{AGAIN, JOBS_AT_A_TIME};
-use crate::refusal::{Surroundings, refusal};
+use crate::partitions::Partitions;
+use crate::refusal::{Refusal, Surroundings, refusal};
 use crate::status;
 
 /// Who owns what the operator writes, and whom events name.
-const MANAGER: &str = "strobe-operator";
+pub(crate) const MANAGER: &str = "strobe-operator";
 
 /// The value of a job's `managedBy` that is ours, stated.
 const OURS: &str = "strobe.dev/operator";
 
 /// A job as it comes from the API server: one that cannot be read is there too, and stops no other.
-type Watched = DeserializeGuard<ParallelJob>;
+pub type WatchedJob = DeserializeGuard<ParallelJob>;
 
 /// Why a job's status could not be brought up to date. It is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -55,58 +59,101 @@ pub enum ReconcileError {
 struct Context {
     client: Client,
     recorder: Recorder,
+    partitions: Arc<Partitions>,
 }
 
 /// Objects that a job refers to.
 struct Dereferenced {
-    partition: Option<Partition>,
+    partition: Option<Arc<Partition>>,
     namespace: Option<Namespace>,
     runtime_class: Option<RuntimeClass>,
 }
 
-/// Works until a signal asks for the end; what is being written then is written.
-///
-/// # Errors
-/// Signals cannot be waited for.
-pub async fn run(client: Client, instance: Option<String>) -> std::io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let end = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+/// The jobs that there are, and who looks at them.
+pub struct JobController {
+    jobs: Controller<WatchedJob>,
+    changed: mpsc::Receiver<ObjectRef<WatchedJob>>,
+}
+
+impl JobController {
+    /// Begins to watch. What is sent to the other end of `changed` is looked at anew.
+    #[must_use]
+    pub fn new(client: Client, changed: mpsc::Receiver<ObjectRef<WatchedJob>>) -> Self {
+        Self { jobs: Controller::new(Api::all(client), watcher::Config::default()), changed }
+    }
+
+    /// The jobs as they are known here.
+    #[must_use]
+    pub fn store(&self) -> Store<WatchedJob> {
+        self.jobs.store()
+    }
+
+    /// Works until `end`; what is being written then is written.
+    pub async fn run(
+        self,
+        client: Client,
+        instance: Option<String>,
+        partitions: Arc<Partitions>,
+        end: impl Future<Output = ()> + Send + Sync + 'static,
+    ) {
+        let recorder = Recorder::new(client.clone(), Reporter { controller: OURS.to_owned(), instance });
+        let context = Arc::new(Context { client: client.clone(), recorder, partitions });
+        let (of_partition, of_namespace) = (self.jobs.store(), self.jobs.store());
+        self.jobs
+            .with_config(Config::default().concurrency(JOBS_AT_A_TIME))
+            .watches(Api::<DeserializeGuard<Partition>>::all(client.clone()), watcher::Config::default(), move |partition| {
+                let name = partition.name_any();
+                those(&of_partition, |job| job.spec.partition == name)
+            })
+            .watches(Api::<Namespace>::all(client), watcher::Config::default(), move |namespace| {
+                let name = namespace.name_any();
+                those(&of_namespace, |job| job.metadata.namespace.as_deref() == Some(&name))
+            })
+            .reconcile_on(ReceiverStream::new(self.changed))
+            .graceful_shutdown_on(end)
+            .run(reconcile, |_job, _error, _context| Action::requeue(AGAIN), context)
+            .for_each(async |outcome| {
+                if let Err(error) = outcome {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "failed, and is tried again");
+                }
+            })
+            .await;
+    }
+}
+
+/// Tells the authorities which partitions there are, for as long as the process lives.
+pub async fn follow_partitions(client: Client, partitions: Arc<Partitions>) {
+    let (cache, writer) = reflector::store();
+    let watched = watcher(Api::<DeserializeGuard<Partition>>::all(client), watcher::Config::default());
+    let mut changes = std::pin::pin!(reflector::reflector(writer, watched.default_backoff()));
+    while let Some(change) = changes.next().await {
+        match change {
+            // A list that has begun does not have them all.
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+            Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => tell_partitions(&cache, &partitions),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "Partitions are not seen for now"),
         }
-    };
-    let recorder = Recorder::new(client.clone(), Reporter { controller: OURS.to_owned(), instance });
-    let context = Arc::new(Context { client: client.clone(), recorder });
-    let jobs = Controller::<Watched>::new(Api::all(client.clone()), watcher::Config::default());
-    let (of_partition, of_namespace) = (jobs.store(), jobs.store());
-    jobs.with_config(Config::default().concurrency(JOBS_AT_A_TIME))
-        .watches(Api::<DeserializeGuard<Partition>>::all(client.clone()), watcher::Config::default(), move |partition| {
-            let name = partition.name_any();
-            those(&of_partition, |job| job.spec.partition == name)
-        })
-        .watches(Api::<Namespace>::all(client), watcher::Config::default(), move |namespace| {
-            let name = namespace.name_any();
-            those(&of_namespace, |job| job.metadata.namespace.as_deref() == Some(&name))
-        })
-        .graceful_shutdown_on(end)
-        .run(reconcile, |_job, _error, _context| Action::requeue(AGAIN), context)
-        .for_each(async |outcome| {
-            if let Err(error) = outcome {
-                tracing::warn!(error = &error as &dyn std::error::Error, "failed, and is tried again");
-            }
-        })
-        .await;
-    Ok(())
+    }
+}
+
+fn tell_partitions(cache: &Store<DeserializeGuard<Partition>>, partitions: &Partitions) {
+    let there = cache.state();
+    partitions.retain(|uid| there.iter().any(|partition| partition.uid().as_deref() == Some(uid)));
+    for partition in there {
+        match &partition.0 {
+            Ok(readable) => partitions.update(Arc::new(readable.clone())),
+            Err(unreadable) => tracing::warn!(partition = partition.name_any(), error = %unreadable, "a Partition cannot be read"),
+        }
+    }
 }
 
 /// The readable jobs for which something holds.
-fn those(jobs: &Store<Watched>, holds: impl Fn(&ParallelJob) -> bool) -> Vec<ObjectRef<Watched>> {
-    let found = |job: &Arc<Watched>| job.0.as_ref().is_ok_and(&holds).then(|| ObjectRef::from_obj(job.as_ref()));
+fn those(jobs: &Store<WatchedJob>, holds: impl Fn(&ParallelJob) -> bool) -> Vec<ObjectRef<WatchedJob>> {
+    let found = |job: &Arc<WatchedJob>| job.0.as_ref().is_ok_and(&holds).then(|| ObjectRef::from_obj(job.as_ref()));
     jobs.state().iter().filter_map(found).collect()
 }
 
-async fn reconcile(job: Arc<Watched>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+async fn reconcile(job: Arc<WatchedJob>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let job = match &job.0 {
         Ok(job) => job,
         Err(unreadable) => {
@@ -118,21 +165,39 @@ async fn reconcile(job: Arc<Watched>, context: Arc<Context>) -> Result<Action, R
     if job.spec.managed_by.as_deref().is_some_and(|manager| manager != OURS) || job.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let found = dereference(&context.client, job).await?;
+    if job.status.as_ref().and_then(|status| status.state).is_some_and(GangState::is_over) {
+        return Ok(Action::await_change());
+    }
+    let found = dereference(&context, job).await?;
     let refusal = refusal(job, &found.surroundings());
-    let status = status::waiting(job, refusal, &Time(Timestamp::now()));
+    let taken = match (&refusal, validate::parallel_job(job)) {
+        (None, Ok(valid)) => context.partitions.submit(job, valid),
+        (_, _) => context.partitions.refuse(job),
+    };
+    let status = status(&context, job, refusal);
     if job.status.as_ref() != Some(&status) {
         update_status(&context, job, &status).await?;
     }
-    Ok(Action::await_change())
+    Ok(if taken { Action::await_change() } else { Action::requeue(AGAIN) })
+}
+
+/// What its partition's authority says of a job, or else what can be said without one. Whoever has slots keeps them, whatever speaks
+/// against the job by now.
+fn status(context: &Context, job: &ParallelJob, refusal: Option<Refusal>) -> ParallelJobStatus {
+    let now = Time(Timestamp::now());
+    let standing = context.partitions.standing(job.metadata.uid.as_deref().unwrap_or_default());
+    match standing.filter(|standing| refusal.is_none() || standing.state != CoreState::Queued) {
+        Some(standing) => status::standing(job, &standing, &now),
+        None => status::waiting(job, refusal, &now),
+    }
 }
 
 /// Reads what the job refers to. What does not exist is not there; that is for others to judge.
-async fn dereference(client: &Client, job: &ParallelJob) -> Result<Dereferenced, ReconcileError> {
-    let partition: Option<DeserializeGuard<Partition>> = read(client, "Partition", Some(&job.spec.partition)).await?;
+async fn dereference(context: &Context, job: &ParallelJob) -> Result<Dereferenced, ReconcileError> {
+    let client = &context.client;
     let runtime_class = job.spec.template.spec.as_ref().and_then(|pod| pod.runtime_class_name.as_deref());
     Ok(Dereferenced {
-        partition: partition.and_then(|partition| partition.0.ok()),
+        partition: context.partitions.partition(&job.spec.partition),
         namespace: read(client, "Namespace", job.metadata.namespace.as_deref()).await?,
         runtime_class: read(client, "RuntimeClass", runtime_class).await?,
     })
@@ -186,6 +251,10 @@ async fn tell(context: &Context, job: &ParallelJob, status: &ParallelJobStatus) 
 
 impl Dereferenced {
     fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings { partition: self.partition.as_ref(), namespace: self.namespace.as_ref(), runtime_class: self.runtime_class.as_ref() }
+        Surroundings {
+            partition: self.partition.as_deref(),
+            namespace: self.namespace.as_ref(),
+            runtime_class: self.runtime_class.as_ref(),
+        }
     }
 }

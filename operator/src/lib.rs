@@ -1,6 +1,13 @@
-//! The operator: makes of each ParallelJob what its partition can take. So far it tells every job what keeps it from being admitted.
+//! The operator: makes of each ParallelJob what its partition can take. It is the authority of every partition, makes the pods of gangs,
+//! tells jobs what becomes of them, and tells agents who they are.
 
+pub mod certificates;
 pub mod controller;
+pub mod identity;
 pub mod limits;
+pub mod names;
+mod partition;
+pub mod partitions;
 pub mod refusal;
+pub mod standing;
 pub mod status;

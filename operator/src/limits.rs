@@ -7,3 +7,33 @@ pub const JOBS_AT_A_TIME: u16 = 8;
 
 /// How long a job waits after the API server failed to answer about it.
 pub const AGAIN: Duration = Duration::from_secs(5);
+
+/// Events of one partition that wait for its authority. Past it jobs are submitted again later, and agents wait.
+pub const PARTITION_EVENTS: usize = 1024;
+
+/// Jobs that wait to be looked at because their authority has said something new. Past it the authorities wait.
+pub const CHANGED_JOBS: usize = 1024;
+
+/// Period of what an authority looks at without an event: silence, gates, jobs that are gone, what is to be said.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Shortest time between two words on the same job or partition, so that a status is written at most as often.
+pub const SAID_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long what must not be forgotten waits after the API server did not keep it.
+pub const STORE_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a pod may stay at our gate after it was let go, before that is tried again.
+pub const LET_GO_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long an agent's certificate is good. It asks for another from a third of that on.
+pub const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Longest time that an agent's question may take. Past it the agent asks again.
+pub const ENROLMENT_TIME: Duration = Duration::from_secs(10);
+
+/// Bytes of an agent's question at most; a larger one is refused.
+pub const ENROLMENT_BYTES: usize = 64 << 10;
+
+/// Failures of a job that its status lists, the first ones.
+pub const FAILURES: usize = 10;

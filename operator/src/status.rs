@@ -1,10 +1,12 @@
 //! What a job's status says. It changes only when something that it says does, so that an unchanged one need not be written.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use strobe_core::model::GangState as Core;
 use strobe_crds::limits::MAX_MESSAGE_LENGTH;
 use strobe_crds::parallel_job::{ConditionType, GangState, ParallelJob, ParallelJobStatus, Reason};
 
 use crate::refusal::Refusal;
+use crate::standing::Standing;
 
 /// The status of a job that has no slots: refused, suspended, or waiting for a partition that has no manager.
 #[must_use]
@@ -26,6 +28,91 @@ pub fn waiting(job: &ParallelJob, refusal: Option<Refusal>, now: &Time) -> Paral
     status.reason = Some(reason);
     status.message = Some(message);
     status
+}
+
+/// The status of a job of which its partition's authority has something to say.
+#[must_use]
+pub fn standing(job: &ParallelJob, standing: &Standing, now: &Time) -> ParallelJobStatus {
+    let mut status = job.status.clone().unwrap_or_default();
+    status.observed_generation = job.metadata.generation;
+    status.state = Some(state(standing.state));
+    status.reason = standing.reason;
+    status.message = (!standing.message.is_empty()).then(|| cut(standing.message.clone()));
+    status.ready = Some(format!("{}/{}", standing.up, job.spec.nodes));
+    status.pods = standing.pods;
+    status.row = standing.rows.first().map(|row| format!("{row}/{}", standing.occupied_rows));
+    status.share = share(standing);
+    status.rows.clone_from(&standing.rows);
+    status.position = standing.position;
+    status.quantum = Some(standing.quantum.clone());
+    status.cpu_efficiency = standing.efficiency.map(|part| format!("{:.0}%", part * 100.0));
+    (status.incarnation, status.restarts) = (standing.incarnation, standing.restarts);
+    (status.start_time, status.completion_time) = (standing.started.clone(), standing.ended.clone());
+    status.failed_ranks = u32::try_from(standing.failures.iter().filter(|failure| failure.rank.is_some()).count()).unwrap_or(u32::MAX);
+    status.failures.clone_from(&standing.failures);
+    let mut conditions = Conditions { list: &mut status.conditions, generation: job.metadata.generation, now };
+    set_conditions(&mut conditions, job, standing);
+    status
+}
+
+/// Share of the time in which the gang's rows are active, while it holds any.
+fn share(standing: &Standing) -> Option<String> {
+    let held = u32::try_from(standing.rows.len()).unwrap_or(u32::MAX);
+    let percent = (held * 100).checked_div(standing.occupied_rows)?;
+    (held > 0).then(|| format!("{percent}%"))
+}
+
+fn set_conditions(conditions: &mut Conditions<'_>, job: &ParallelJob, standing: &Standing) {
+    let (message, reason) = (standing.message.as_str(), standing.reason);
+    let nodes = job.spec.nodes;
+    let waits = matches!(standing.state, Core::Queued | Core::Suspended | Core::Preempted | Core::Restarting);
+    let released = matches!(standing.state, Core::Running | Core::Paused);
+    let over = standing.state.is_terminal();
+    if waits {
+        conditions.set(ConditionType::Admitted, false, reason.unwrap_or(Reason::WaitingForSlots), message);
+    } else {
+        conditions.set(ConditionType::Admitted, true, Reason::SlotsAssigned, "it has its slots in the matrix");
+    }
+    if !over {
+        let all = standing.bound == nodes;
+        let placed = if all { Reason::PodsBound } else { reason.filter(|_| standing.pods > 0).unwrap_or(Reason::WaitingForPods) };
+        conditions.set(ConditionType::Placed, all, placed, &format!("{} of {nodes} pods are bound to their nodes", standing.bound));
+        let why = if released { Reason::Released } else { Reason::Launching };
+        conditions.set(ConditionType::Ready, released, why, &format!("the supervisors of {} of {nodes} nodes are up", standing.up));
+        let (synchronised, why) =
+            (released && standing.synchronised, if standing.synchronised { Reason::Strobed } else { Reason::FreeRunning });
+        if released {
+            conditions.set(ConditionType::Synchronised, synchronised, why, "");
+        }
+    }
+    if job.spec.suspend {
+        conditions.set(ConditionType::Suspended, true, Reason::SuspendRequested, "spec.suspend is true");
+    } else if conditions.has(ConditionType::Suspended) {
+        conditions.set(ConditionType::Suspended, false, Reason::Resumed, "spec.suspend is false");
+    }
+    match standing.state {
+        Core::Complete => conditions.set(ConditionType::Complete, true, Reason::RanksSucceeded, "all ranks exited with status 0"),
+        Core::Failed => conditions.set(ConditionType::Failed, true, reason.unwrap_or(Reason::RankFailure), message),
+        _ => {}
+    }
+}
+
+/// The core's word for a state, in the resource's.
+const fn state(state: Core) -> GangState {
+    match state {
+        Core::Queued => GangState::Queued,
+        Core::Admitted => GangState::Admitted,
+        Core::Placed => GangState::Placed,
+        Core::Launching => GangState::Launching,
+        Core::Running => GangState::Running,
+        Core::Paused => GangState::Paused,
+        Core::Terminating => GangState::Terminating,
+        Core::Suspended => GangState::Suspended,
+        Core::Preempted => GangState::Preempted,
+        Core::Restarting => GangState::Restarting,
+        Core::Complete => GangState::Complete,
+        Core::Failed => GangState::Failed,
+    }
 }
 
 fn suspension() -> Refusal {

@@ -19,7 +19,7 @@ const WAIT: &str = "--timeout=60s";
 const FOLLOWED: Duration = Duration::from_secs(60);
 
 /// Runs the operator until its own standard input is closed, which the end of the test's process does as well.
-const KEEPER: &str = r#""$0" & operator=$!; cat >/dev/null; kill $operator; wait $operator"#;
+const KEEPER: &str = r#""$0" --identity-listen 127.0.0.1:0 & operator=$!; cat >/dev/null; kill $operator; wait $operator"#;
 
 /// An API server with our resources, and the operator.
 struct Cluster<'a> {
@@ -44,6 +44,7 @@ impl<'a> Cluster<'a> {
     fn start(&self) -> Child {
         self.run(&["apply", "-f", GENERATED]);
         self.run(&["wait", "--for=condition=Established", WAIT, "-f", GENERATED]);
+        self.run(&["create", "namespace", "strobe-system"]);
         self.start_operator()
     }
 

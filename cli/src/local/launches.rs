@@ -1,29 +1,12 @@
-//! The lives of gangs that hold slots, and which agents were told to start them: told again whenever it may be lost.
+//! What an agent of a run is told to start a gang.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::Path,
-};
+use std::{io, path::Path};
 
-use strobe_core::model::{AgentIncarnation, GangRun, GangState, NodeIncarnation, NodeIndex, NodePlacement};
-use strobe_proto::agent::{EnvironmentVariable, Launch as LaunchOrder, LocalSupervisor, launch::Supervisor};
+use strobe_authority::{Launches, protocol};
+use strobe_core::model::{GangRun, NodeIncarnation};
+use strobe_proto::agent::{EnvironmentVariable, Launch, LocalSupervisor, launch::Supervisor};
 
 use super::{manifests::PreparedJob, output::Outputs};
-
-/// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Launches {
-    runs: BTreeMap<GangRun, Launch>,
-    /// Lives that are over, told to an agent after its next figures: those have their last CPU times.
-    over: BTreeMap<NodeIndex, BTreeSet<GangRun>>,
-}
-
-#[derive(Debug)]
-struct Launch {
-    placement: Vec<NodePlacement>,
-    told: BTreeMap<NodeIndex, AgentIncarnation>,
-}
 
 /// What a supervisor is started with, beside its gang's placement.
 #[derive(Debug, Clone, Copy)]
@@ -34,71 +17,22 @@ pub(super) struct Order<'a> {
     pub logs: &'a Path,
 }
 
-impl Launches {
-    /// A gang shall be started. Gives its nodes.
-    pub(super) fn begin(&mut self, run: GangRun, placement: Vec<NodePlacement>) -> Vec<NodeIndex> {
-        let nodes = placement.iter().map(|part| part.node).collect();
-        self.runs.entry(run).or_insert(Launch { placement, told: BTreeMap::new() });
-        nodes
-    }
-
-    /// A life is over: its agents shall forget it.
-    pub(super) fn end(&mut self, run: GangRun) {
-        let Some(launch) = self.runs.remove(&run) else { return };
-        for part in launch.placement {
-            self.over.entry(part.node).or_default().insert(run);
-        }
-    }
-
-    /// The lives that an agent may forget, after its figures.
-    pub(super) fn take_over(&mut self, node: NodeIndex) -> BTreeSet<GangRun> {
-        self.over.remove(&node).unwrap_or_default()
-    }
-
-    /// True when every agent was told what to forget.
-    pub(super) fn nothing_over(&self, reached: &BTreeSet<NodeIndex>) -> bool {
-        self.over.keys().all(|node| !reached.contains(node))
-    }
-
-    /// True for a life that holds slots.
-    pub(super) fn holds(&self, run: GangRun) -> bool {
-        self.runs.contains_key(&run)
-    }
-
-    /// The lives that an agent in a new session is to be told of.
-    ///
-    /// The same life of an agent may be told again: a repetition changes nothing. A new life of an agent is told only
-    /// while the gang's ranks wait for their release: released ranks whose supervisor was not adopted are dead, and must
-    /// not begin again beside those of other nodes.
-    pub(super) fn due(&self, agent: NodeIncarnation, adopted: &[GangRun], state: impl Fn(GangRun) -> Option<GangState>) -> Vec<GangRun> {
-        let is_due = |(run, launch): &(&GangRun, &Launch)| {
-            let waits = matches!(state(**run), Some(GangState::Placed | GangState::Launching));
-            let here = launch.placement.iter().any(|part| part.node == agent.node);
-            here && match launch.told.get(&agent.node) {
-                None => true,
-                Some(told) if *told == agent.incarnation => true,
-                Some(_) => waits && !adopted.contains(run),
-            }
-        };
-        self.runs.iter().filter(is_due).map(|(run, _)| *run).collect()
-    }
-
-    /// What an agent is told to start a gang. None when the gang's life is over.
+impl Order<'_> {
+    /// What an agent is told to start its part of a gang. None when the gang's life is over.
     ///
     /// # Errors
     /// When the folder of the logs or the pipe cannot be made.
-    pub(super) fn order(
-        &mut self,
+    pub(super) fn launch(
+        self,
+        launches: &mut Launches,
         agent: NodeIncarnation,
         run: GangRun,
-        order: Order<'_>,
         outputs: &mut Outputs,
-    ) -> io::Result<Option<LaunchOrder>> {
-        let Some(launch) = self.runs.get_mut(&run) else { return Ok(None) };
-        let first = launch.told.insert(agent.node, agent.incarnation) != Some(agent.incarnation);
+    ) -> io::Result<Option<Launch>> {
+        let Some((placement, first)) = launches.tell(agent, run) else { return Ok(None) };
         let output = if first { outputs.open(run, agent.node)? } else { outputs.path(run, agent.node) };
-        let PreparedJob { job, launch: program } = order.job;
-        let logs = order.logs.join(format!("{}-{}", job.name, run.incarnation));
+        let PreparedJob { job, launch: program } = self.job;
+        let logs = self.logs.join(format!("{}-{}", job.name, run.incarnation));
         std::fs::create_dir_all(&logs)?;
         let variable = |(name, value): &(String, String)| EnvironmentVariable { name: name.clone(), value: value.clone() };
         let supervisor = LocalSupervisor {
@@ -108,55 +42,13 @@ impl Launches {
             log_directory: logs.display().to_string(),
             output: output.display().to_string(),
         };
-        Ok(Some(LaunchOrder {
+        Ok(Some(Launch {
             run: Some(run.into()),
             name: job.name.clone(),
-            protocol: strobe_authority::protocol(job.launch).to_owned(),
-            placement: launch.placement.iter().map(Into::into).collect(),
+            protocol: protocol(job.launch).to_owned(),
+            placement: placement.iter().map(Into::into).collect(),
             cpus_per_rank: job.cpus_per_rank.get(),
             supervisor: Some(Supervisor::Local(supervisor)),
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use strobe_core::model::{CpuSet, GangId, GangIncarnation, RankIndex};
-
-    use super::*;
-
-    const RUN: GangRun = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
-
-    fn agent(incarnation: u64) -> NodeIncarnation {
-        NodeIncarnation { node: NodeIndex(0), incarnation: AgentIncarnation(incarnation) }
-    }
-
-    fn launches(told: Option<u64>) -> Launches {
-        let mut launches = Launches::default();
-        launches.begin(RUN, vec![NodePlacement { node: NodeIndex(0), cpus: CpuSet::default(), first_rank: RankIndex(0), ranks: 1 }]);
-        let launch = launches.runs.get_mut(&RUN).unwrap();
-        launch.told = told.into_iter().map(|incarnation| (NodeIndex(0), AgentIncarnation(incarnation))).collect();
-        launches
-    }
-
-    #[test]
-    fn a_restarted_agent_starts_only_gangs_that_wait_and_were_not_adopted() {
-        let due = |told, adopted: &[GangRun], state| !launches(told).due(agent(2), adopted, |_| Some(state)).is_empty();
-        assert!(due(None, &[], GangState::Running), "it was never told");
-        assert!(due(Some(2), &[], GangState::Running), "this life was told: a repetition");
-        assert!(due(Some(1), &[], GangState::Placed));
-        assert!(!due(Some(1), &[RUN], GangState::Placed), "its supervisor lives");
-        assert!(!due(Some(1), &[], GangState::Running), "its ranks had been released");
-    }
-
-    #[test]
-    fn lives_that_are_over_are_told_once() {
-        let mut launches = launches(Some(1));
-        launches.end(RUN);
-        launches.end(RUN);
-        assert!(!launches.holds(RUN) && !launches.nothing_over(&BTreeSet::from([NodeIndex(0)])));
-        assert!(launches.nothing_over(&BTreeSet::new()), "a node that is not reached is not waited for");
-        assert_eq!(launches.take_over(NodeIndex(0)), BTreeSet::from([RUN]));
-        assert_eq!(launches.take_over(NodeIndex(0)), BTreeSet::new());
     }
 }

@@ -7,12 +7,7 @@ mod program;
 use std::{collections::BTreeMap, fs, io::Read, path::Path, time::Duration};
 
 use serde_json::json;
-use strobe_core::{
-    authority::JOBS_MAX,
-    limits::MEMBERS_MAX,
-    matrix::NodeCapacity,
-    model::Settings,
-};
+use strobe_core::{authority::JOBS_MAX, limits::MEMBERS_MAX, matrix::NodeCapacity, model::Settings};
 use strobe_crds::{
     API_VERSION, PartitionSpec,
     limits::MAX_PROBLEMS,

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use strobe_authority::SessionOptions;
+use strobe_authority::{Launches, SessionOptions};
 use strobe_core::{
     authority::{AuthorityInput, PartitionConfiguration, TermPhase},
     matrix::NodeCapacity,
@@ -31,7 +31,6 @@ use super::{
     clock,
     event::Event,
     jobs::{Jobs, specification},
-    launches::Launches,
     limits::{ENDING_MARGIN, EVENTS, START_UP, TICK},
     manifests::Prepared,
     output::Outputs,

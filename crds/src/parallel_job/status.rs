@@ -110,6 +110,16 @@ pub enum GangState {
     Restarting,
 }
 
+// === impl GangState ===
+
+impl GangState {
+    /// True when nothing will become of it any more.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed)
+    }
+}
+
 /// One failure of a gang.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

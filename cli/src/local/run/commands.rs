@@ -180,7 +180,7 @@ impl Run<'_> {
     fn launch_on(&mut self, agent: NodeIncarnation, run: GangRun) -> Result<(), RunError> {
         let index = usize::try_from(run.gang.0 - 1).expect("gangs are numbered from 1, one for each job");
         let order = Order { job: &self.options.prepared.jobs[index], logs: self.options.folder.logs() };
-        let gang = self.launches.order(agent, run, order, &mut self.outputs);
+        let gang = order.launch(&mut self.launches, agent, run, &mut self.outputs);
         if let Some(gang) = gang.map_err(|source| RunError::System { operation: "make the pipe of a gang's output", source })? {
             self.agents.say(agent.node, Message::Launch(gang));
         }

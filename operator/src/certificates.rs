@@ -1,0 +1,98 @@
+//! The operator's certificate authority: one root for all partitions, kept in a Secret, its certificate told to the agents by a ConfigMap.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Client;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use serde_json::json;
+use strobe_fabric::authority::{AuthorityError, CertificateAuthority};
+
+use crate::controller::MANAGER;
+use crate::names::{AUTHORITY_SECRET, ROOTS};
+
+/// Entries of the Secret.
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+
+/// The entry of the ConfigMap.
+const ROOTS_ENTRY: &str = "roots.pem";
+
+/// Why there is no authority.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificatesError {
+    /// The API server did not answer as it should.
+    #[error("cannot {what}")]
+    Access {
+        /// What was tried.
+        what: &'static str,
+        /// Its answer.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// What the Secret holds is no authority.
+    #[error("Secret {AUTHORITY_SECRET} is damaged: when it is deleted a new one is made, and the agents have to be restarted")]
+    Damaged(#[source] Option<AuthorityError>),
+    /// None could be made.
+    #[error("no certificate authority could be made")]
+    Make(#[source] AuthorityError),
+}
+
+/// The authority that is kept, or a new one where there is none. Its root is told to the agents.
+///
+/// # Errors
+/// See [`CertificatesError`].
+pub async fn authority(client: &Client, namespace: &str) -> Result<CertificateAuthority, CertificatesError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let authority = match read(&secrets).await? {
+        Some(secret) => load(&secret)?,
+        None => make(&secrets).await?,
+    };
+    publish(client, namespace, authority.root_pem()).await?;
+    Ok(authority)
+}
+
+async fn read(secrets: &Api<Secret>) -> Result<Option<Secret>, CertificatesError> {
+    secrets.get_opt(AUTHORITY_SECRET).await.map_err(access("read the Secret of the certificate authority"))
+}
+
+fn load(secret: &Secret) -> Result<CertificateAuthority, CertificatesError> {
+    let entry = |name: &str| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(name));
+        bytes.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).ok_or(CertificatesError::Damaged(None))
+    };
+    CertificateAuthority::load(entry(CERTIFICATE)?, entry(KEY)?).map_err(|error| CertificatesError::Damaged(Some(error)))
+}
+
+/// Makes one. Where another replica was faster, that one's counts.
+async fn make(secrets: &Api<Secret>) -> Result<CertificateAuthority, CertificatesError> {
+    let authority = CertificateAuthority::new("strobe").map_err(CertificatesError::Make)?;
+    let entries = [(CERTIFICATE, authority.root_pem().to_owned()), (KEY, authority.key_pem())];
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some(AUTHORITY_SECRET.to_owned()), ..ObjectMeta::default() },
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(entries.map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes()))).into()),
+        ..Secret::default()
+    };
+    match secrets.create(&PostParams::default(), &secret).await {
+        Ok(_) => Ok(authority),
+        Err(kube::Error::Api(answer)) if answer.code == 409 => {
+            let secret = read(secrets).await?.ok_or(CertificatesError::Damaged(None))?;
+            load(&secret)
+        }
+        Err(error) => Err(access("keep a new certificate authority in a Secret")(error)),
+    }
+}
+
+async fn publish(client: &Client, namespace: &str, root_pem: &str) -> Result<(), CertificatesError> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let data = BTreeMap::from([(ROOTS_ENTRY, root_pem)]);
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": ROOTS }, "data": data });
+    let applied = maps.patch(ROOTS, &PatchParams::apply(MANAGER).force(), &Patch::Apply(map)).await;
+    applied.map(|_| ()).map_err(access("tell the agents the root of the certificate authority"))
+}
+
+fn access(what: &'static str) -> impl FnOnce(kube::Error) -> CertificatesError {
+    move |source| CertificatesError::Access { what, source: Box::new(source) }
+}

@@ -1,0 +1,43 @@
+//! The names by which the operator, its pods and its agents know each other in a cluster.
+
+/// The gate of pods that wait for the rest of their gang.
+pub const GATE: &str = "strobe.dev/gang";
+
+/// The agents' driver of inline volumes.
+pub const CSI_DRIVER: &str = "csi.strobe.dev";
+
+/// The taint of a partition's nodes; its value is the partition's name.
+pub const TAINT: &str = "strobe.dev/partition";
+
+/// The name of the job that a pod is of.
+pub const LABEL_JOB: &str = "strobe.dev/job";
+
+/// The UID of the job that a pod is of.
+pub const LABEL_JOB_UID: &str = "strobe.dev/job-uid";
+
+/// The life of the gang that a pod is of.
+pub const LABEL_INCARNATION: &str = "strobe.dev/incarnation";
+
+/// The UID of the partition that a pod runs in.
+pub const LABEL_PARTITION_UID: &str = "strobe.dev/partition-uid";
+
+/// A pod's place in its gang, as tools know it of indexed Jobs.
+pub const LABEL_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+
+/// The same, as an annotation: the downward API gives it to containers.
+pub const ANNOTATION_INDEX: &str = LABEL_INDEX;
+
+/// Whom the agents' tokens are for.
+pub const AUDIENCE: &str = "strobe.dev/operator";
+
+/// The agents' service account, in the operator's namespace.
+pub const AGENTS_ACCOUNT: &str = "strobe-agent";
+
+/// The agents' DaemonSet, in the operator's namespace.
+pub const AGENTS_DAEMON_SET: &str = "strobe-agent";
+
+/// The Secret that keeps the certificate authority.
+pub const AUTHORITY_SECRET: &str = "strobe-certificate-authority";
+
+/// The ConfigMap by which the agents know the operator, with the roots in `roots.pem`.
+pub const ROOTS: &str = "strobe-roots";

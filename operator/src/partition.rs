@@ -1,0 +1,400 @@
+//! The authority of one partition: a task that owns everything here and takes one event after the other. What may take long, requests to
+//! the API server above all, runs beside it and comes back as an event: strobes and jobs go on while the API server is away.
+
+mod event;
+mod gangs;
+mod jobs;
+mod keeper;
+mod kept;
+mod pod;
+mod pods;
+mod report;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant as Clock;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::Api;
+use kube::runtime::reflector::{self, Store as Cache};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Resource as _, ResourceExt as _};
+use strobe_authority::{Command, Contacts, Launches, SessionEvent, SessionId, SessionOptions};
+use strobe_core::authority::{Authority, AuthorityInput, PartitionConfiguration};
+use strobe_core::machine::{Machine as _, Outbox};
+use strobe_core::message::PartitionReport;
+use strobe_core::model::{CpuIndex, GangId, GangRun, Instant, NodeIncarnation, PartitionUid, Term};
+use strobe_crds::partition::{Partition as Object, PartitionStatus};
+use strobe_crds::validate::{self, ValidPartition};
+use strobe_fabric::authority::AuthorityError;
+use strobe_fabric::identity::PeerIdentity;
+use strobe_proto::agent::{AgentHello, AgentMessage, agent_message, authority_message::Message};
+use tokio::sync::mpsc;
+
+pub(crate) use event::{Enrolling, Event};
+
+use crate::limits::TICK;
+use crate::names::LABEL_PARTITION_UID;
+use crate::partitions::{Context, EnrolmentRefused, Place};
+use crate::standing::Standing;
+use gangs::Gang;
+use jobs::Job;
+use keeper::{Keeper, Waiting};
+use kept::{KeptNode, Store};
+
+/// What is to be said of jobs, by their UIDs.
+type Board = Arc<Mutex<BTreeMap<String, Standing>>>;
+
+/// Why a partition has no authority.
+#[derive(Debug, thiserror::Error)]
+enum PartitionError {
+    /// An API server with our schema lets no such object in.
+    #[error("its rules do not hold: {0}")]
+    Invalid(String),
+    /// It has no UID, or none that is one.
+    #[error("its UID is no UID")]
+    Uid,
+    /// It has no certificate to speak to agents with.
+    #[error("no certificate for its authority")]
+    Certificate(#[source] AuthorityError),
+}
+
+/// See the module.
+struct Partition {
+    context: Context,
+    object: Arc<Object>,
+    uid: PartitionUid,
+    valid: ValidPartition,
+    born: Clock,
+    authority: Authority,
+    outbox: Outbox<strobe_core::authority::AuthorityEffect>,
+    keeper: Keeper,
+    contacts: Contacts<Event>,
+    launches: Launches,
+    gangs: BTreeMap<GangRun, Gang>,
+    jobs: BTreeMap<GangId, Job>,
+    pods: Cache<Pod>,
+    /// The newest report of the manager.
+    heard: Option<PartitionReport>,
+    /// What was last said of the partition itself, and when.
+    told: Option<(PartitionStatus, Instant)>,
+    board: Board,
+    events: mpsc::Sender<Event>,
+}
+
+/// Runs a partition's authority until it is aborted.
+pub(crate) async fn run(
+    context: Context,
+    object: Arc<Object>,
+    board: Board,
+    events: mpsc::Sender<Event>,
+    mut queue: mpsc::Receiver<Event>,
+) {
+    let name = object.name_any();
+    let mut partition = match Partition::begin(context, object, board, events).await {
+        Ok(partition) => partition,
+        Err(error) => return tracing::error!(partition = name, error = &error as &dyn std::error::Error, "no authority for a Partition"),
+    };
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            event = queue.recv() => match event {
+                Some(event) => partition.happened(event),
+                None => return,
+            },
+            _ = tick.tick() => partition.tick(),
+        }
+    }
+}
+
+impl Partition {
+    async fn begin(context: Context, object: Arc<Object>, board: Board, events: mpsc::Sender<Event>) -> Result<Self, PartitionError> {
+        let valid = valid(&object)?;
+        let uid = object.uid().as_deref().and_then(partition_uid).ok_or(PartitionError::Uid)?;
+        let owner = object.owner_ref(&()).ok_or(PartitionError::Uid)?;
+        let store = Store::new(context.client.clone(), &context.namespace, owner);
+        let found = keeper::read(&store).await;
+        let options = session_options(&context, uid, &valid)?;
+        let pods = watch_pods(&context, &object, events.clone());
+        let mut partition = Self {
+            uid,
+            born: Clock::now(),
+            authority: Authority::new(),
+            outbox: Outbox::default(),
+            keeper: Keeper::new(store, found, events.clone()),
+            contacts: Contacts::new(options, valid.suspicion, events.clone()),
+            launches: Launches::default(),
+            gangs: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            pods,
+            heard: None,
+            told: None,
+            context,
+            object,
+            valid,
+            board,
+            events,
+        };
+        partition.configure();
+        partition.step(AuthorityInput::Recovered(partition.keeper.kept().term.clone()));
+        for node in partition.keeper.kept().nodes.clone() {
+            partition.contacts.expect(partition.now(), node.index, node.address);
+        }
+        Ok(partition)
+    }
+
+    /// The instant of this authority's clock.
+    fn now(&self) -> Instant {
+        Instant::from_nanoseconds(u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1))
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Session(SessionEvent::Message(id, message)) => self.said(id, *message),
+            Event::Session(SessionEvent::Over(id, error)) => {
+                tracing::debug!(node = %id.node, error = &error as &dyn std::error::Error, "a session is over");
+                let lost = self.contacts.over(self.now(), id);
+                self.lose(lost);
+            }
+            Event::Configured(object) => self.configured(object),
+            Event::Enrol(enrolling) => self.enrol(*enrolling),
+            Event::Job(object, valid) => self.submitted(object, *valid),
+            Event::Refused(object) => self.refused(&object),
+            Event::Written(result) => {
+                if let Some(record) = self.keeper.written(result) {
+                    self.step(AuthorityInput::RecordWritten { term: record.term });
+                }
+            }
+            Event::Found(found) => {
+                self.keeper.found(found);
+                self.configure();
+                self.step(AuthorityInput::Recovered(self.keeper.kept().term.clone()));
+            }
+            Event::Made(run, result) => self.made(run, result),
+            Event::Pods => self.look_at_pods(),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        let silent = self.contacts.tick(now);
+        self.lose(silent);
+        if self.authority.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.step(AuthorityInput::Timer);
+        }
+        self.look_at_gangs(now);
+        self.withdraw_absent();
+        self.publish();
+        self.report();
+    }
+
+    // === the partition's object and its nodes ===
+
+    fn configured(&mut self, object: Arc<Object>) {
+        match valid(&object).and_then(|valid| Ok((session_options(&self.context, self.uid, &valid)?, valid))) {
+            Ok((options, valid)) => {
+                self.object = object;
+                if valid != self.valid {
+                    let lost = self.contacts.change(options, valid.suspicion);
+                    self.valid = valid;
+                    self.lose(lost);
+                    self.configure();
+                }
+            }
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a changed Partition is not taken over"),
+        }
+    }
+
+    /// Tells the authority its nodes and settings, once there are nodes.
+    fn configure(&mut self) {
+        let nodes = self.keeper.kept().capacities();
+        if !nodes.is_empty() {
+            let settings = strobe_authority::settings(&self.valid);
+            self.step(AuthorityInput::Configure(PartitionConfiguration::new(self.uid, settings, nodes)));
+        }
+    }
+
+    fn enrol(&mut self, enrolling: Enrolling) {
+        let Enrolling { node, address, cpus, answer } = enrolling;
+        let cpus: Vec<CpuIndex> = match &self.valid.cpus {
+            Some(list) => cpus.into_iter().filter(|cpu| list.iter().any(|allowed| allowed == cpu.0)).collect(),
+            None => cpus,
+        };
+        let taken = if cpus.is_empty() { Err(EnrolmentRefused::NoCpus) } else { self.take_in(&node, address, cpus) };
+        match taken {
+            Ok(place) => {
+                let lost = self.contacts.expect(self.now(), place.node, address);
+                self.lose(lost);
+                self.keeper.answer(Waiting { place, answer });
+                self.configure();
+            }
+            Err(refused) => {
+                // An agent that has gone meanwhile hears nothing.
+                let _gone = answer.send(Err(refused));
+            }
+        }
+    }
+
+    fn take_in(&mut self, node: &Node, address: std::net::SocketAddr, cpus: Vec<CpuIndex>) -> Result<Place, EnrolmentRefused> {
+        let kept = KeptNode {
+            index: strobe_core::model::NodeIndex(0),
+            name: node.name_any(),
+            uid: node.uid().unwrap_or_default(),
+            address,
+            cpus: cpus.clone(),
+            memory_bytes: allocatable_memory(node),
+        };
+        let index = self.keeper.keep_nodes(|known| known.enrol(&kept)).ok_or(EnrolmentRefused::Full)?;
+        let settings = strobe_authority::settings(&self.valid);
+        Ok(Place { partition: self.uid, name: self.valid.name.clone(), node: index, settings, cpus })
+    }
+
+    fn lose(&mut self, agents: impl IntoIterator<Item = NodeIncarnation>) {
+        for agent in agents {
+            tracing::info!(node = self.keeper.kept().name(agent.node), "an agent is not reached");
+            self.step(AuthorityInput::AgentUnreachable { agent });
+        }
+    }
+
+    // === the agents ===
+
+    fn said(&mut self, id: SessionId, message: AgentMessage) {
+        let Some(message) = message.message else { return };
+        if let agent_message::Message::Hello(hello) = &message {
+            return self.greeted(id, hello);
+        }
+        let Some(agent) = self.contacts.hears(self.now(), id) else { return };
+        match message {
+            agent_message::Message::Hello(_) => {}
+            agent_message::Message::Report(report) => match PartitionReport::try_from(report) {
+                Ok(report) => self.reported(report),
+                Err(error) => tracing::warn!(node = self.keeper.kept().name(agent.node), %error, "a report is refused"),
+            },
+            agent_message::Message::LaunchFailed(failed) => self.launch_failed(failed),
+            agent_message::Message::Figures(figures) => self.measured(agent, &figures),
+            agent_message::Message::RankAborted(aborted) => self.aborted(aborted),
+        }
+    }
+
+    fn greeted(&mut self, id: SessionId, hello: &AgentHello) {
+        let Some(agent) = self.contacts.greeted(self.now(), id, hello) else {
+            return tracing::warn!(node = self.keeper.kept().name(id.node), "an agent says that it is another; not spoken to");
+        };
+        tracing::info!(node = self.keeper.kept().name(agent.node), incarnation = agent.incarnation.0, "an agent is reached");
+        self.step(AuthorityInput::AgentReachable { agent, sealed: hello.sealed.map(Term) });
+        let adopted: Vec<GangRun> = hello.adopted.iter().copied().map(GangRun::from).collect();
+        for run in adopted.iter().filter(|run| !self.launches.holds(**run)) {
+            self.contacts.say(agent.node, Message::Remove((*run).into()));
+        }
+        let state = |run: GangRun| {
+            let status = self.authority.job(run.gang).filter(|status| status.incarnation == run.incarnation);
+            status.map(|status| status.state)
+        };
+        for run in self.launches.due(agent, &adopted, state) {
+            self.launch_on(agent, run);
+        }
+    }
+
+    fn reported(&mut self, report: PartitionReport) {
+        for gang in &report.gangs {
+            self.follow(gang);
+        }
+        self.heard = Some(report.clone());
+        self.step(AuthorityInput::Report(report));
+    }
+
+    // === the authority ===
+
+    fn step(&mut self, input: AuthorityInput) {
+        let now = self.now();
+        self.authority.step(now, input, &mut self.outbox);
+        let effects: Vec<_> = self.outbox.drain().collect();
+        for effect in effects {
+            match Command::from(effect) {
+                Command::WriteRecord(record) => self.keeper.keep_term(record),
+                Command::Say(node, message) => self.contacts.say(node, message),
+                Command::Launch(run, placement) => self.launch(run, placement),
+                Command::Remove(run) => self.remove(run),
+                Command::Job(status) => self.changed(&status),
+            }
+        }
+    }
+}
+
+fn valid(object: &Object) -> Result<ValidPartition, PartitionError> {
+    validate::partition(object).map_err(|broken| {
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        PartitionError::Invalid(broken.join("; "))
+    })
+}
+
+fn session_options(context: &Context, uid: PartitionUid, valid: &ValidPartition) -> Result<SessionOptions, PartitionError> {
+    let certificate = context.authority.issue(PeerIdentity::authority(uid)).map_err(PartitionError::Certificate)?;
+    Ok(SessionOptions { partition: uid, settings: (&strobe_authority::settings(valid)).into(), certificate })
+}
+
+/// A UID as Kubernetes writes it.
+fn partition_uid(uid: &str) -> Option<PartitionUid> {
+    let digits: String = uid.chars().filter(|character| *character != '-').collect();
+    (digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok()).flatten().map(PartitionUid)
+}
+
+/// Follows the pods of the partition's gangs; the cache is what is seen of them.
+fn watch_pods(context: &Context, object: &Object, events: mpsc::Sender<Event>) -> Cache<Pod> {
+    let (cache, writer) = reflector::store();
+    let labels = format!("{LABEL_PARTITION_UID}={}", object.uid().unwrap_or_default());
+    let pods = watcher(Api::<Pod>::all(context.client.clone()), watcher::Config::default().labels(&labels));
+    let changes = reflector::reflector(writer, pods.default_backoff().modify(|pod| pod.managed_fields_mut().clear()));
+    tokio::spawn(async move {
+        let mut changes = std::pin::pin!(changes);
+        while let Some(change) = changes.next().await {
+            match change {
+                Ok(_) if events.send(Event::Pods).await.is_ok() => {}
+                Ok(_) => return,
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "pods are not seen for now"),
+            }
+        }
+    });
+    cache
+}
+
+/// Memory that the pods of a node may use, in bytes; 0 where the node does not say.
+fn allocatable_memory(node: &Node) -> u64 {
+    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    allocatable.and_then(|resources| resources.get("memory")).and_then(bytes).unwrap_or(0)
+}
+
+/// A quantity of memory as kubelets write it.
+fn bytes(quantity: &Quantity) -> Option<u64> {
+    let text = quantity.0.as_str();
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let factor = match &text[digits..] {
+        "" => 1,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_is_128_bits_in_hexadecimal() {
+        assert_eq!(partition_uid("00000000-0000-0000-0000-0000000000ff"), Some(PartitionUid(255)));
+        assert_eq!(partition_uid("ff"), None);
+        assert_eq!(partition_uid("zzzzzzzz-0000-0000-0000-000000000000"), None);
+    }
+
+    #[test]
+    fn memory_is_read_as_kubelets_write_it() {
+        let read = |text: &str| bytes(&Quantity(text.to_owned()));
+        assert_eq!([read("1024"), read("16Ki"), read("3Gi")], [Some(1024), Some(16 << 10), Some(3 << 30)]);
+        assert_eq!([read("many"), read("1.5Gi"), read("")], [None, None, None]);
+    }
+}

@@ -1,0 +1,57 @@
+//! What happens to a partition.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Node;
+use strobe_authority::SessionEvent;
+use strobe_core::model::{CpuIndex, GangRun, NodeIndex, TermRecord};
+use strobe_crds::parallel_job::ParallelJob;
+use strobe_crds::partition::Partition;
+use strobe_crds::validate::ValidJob;
+use tokio::sync::oneshot;
+
+use super::kept::{Kept, StoreError, Version};
+use super::pods::MakeError;
+use crate::partitions::{EnrolmentRefused, Place};
+
+/// See the module.
+pub(crate) enum Event {
+    /// Of a session with an agent.
+    Session(SessionEvent),
+    /// Its object has changed.
+    Configured(Arc<Partition>),
+    /// An agent asks what its node is here.
+    Enrol(Box<Enrolling>),
+    /// A job that nothing speaks against is there, or has changed.
+    Job(Arc<ParallelJob>, Box<ValidJob>),
+    /// Something speaks against a job.
+    Refused(Arc<ParallelJob>),
+    /// What must not be forgotten was written, with this record, or not.
+    Written(Result<(Version, Option<TermRecord>), StoreError>),
+    /// What somebody else has written.
+    Found((Kept, Version)),
+    /// The pods of a gang were made, with these UIDs, or not.
+    Made(GangRun, Result<BTreeMap<NodeIndex, String>, MakeError>),
+    /// Something has changed of some pod.
+    Pods,
+}
+
+/// An agent that asks.
+pub(crate) struct Enrolling {
+    /// Its node, as the API server has it.
+    pub(crate) node: Node,
+    /// Where it will serve.
+    pub(crate) address: SocketAddr,
+    /// The CPUs that it may give.
+    pub(crate) cpus: Vec<CpuIndex>,
+    /// Where the answer goes.
+    pub(crate) answer: oneshot::Sender<Result<Place, EnrolmentRefused>>,
+}
+
+impl From<SessionEvent> for Event {
+    fn from(event: SessionEvent) -> Self {
+        Self::Session(event)
+    }
+}

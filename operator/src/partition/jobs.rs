@@ -1,0 +1,356 @@
+//! The jobs of a partition, and what is to be said of each.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+use strobe_authority::{Explanation, JobReason, explain, explain_end};
+use strobe_core::authority::{AuthorityInput, JobStatus, StateReason};
+use strobe_core::matrix::NoPlacement;
+use strobe_core::message::GangReport;
+use strobe_core::model::{EndCause, GangId, GangRun, GangState, Instant, NodeIndex, RankOutcome};
+use strobe_core::primitives::GangPhase;
+use strobe_crds::parallel_job::{FailureReason, JobFailure, ParallelJob, Reason};
+use strobe_crds::validate::ValidJob;
+use strobe_proto::agent::RankAborted;
+
+use super::Partition;
+use super::pods::{Seen, Trouble};
+use crate::controller::WatchedJob;
+use crate::limits::{FAILURES, SAID_AGAIN};
+use crate::standing::Standing;
+
+/// One job.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) object: Arc<ParallelJob>,
+    pub(super) valid: ValidJob,
+    /// Nodes whose supervisors are up, in the newest life that a manager reports.
+    up: u16,
+    /// What was found out beyond what the authority knows: a server's or a program's own words.
+    problem: Option<(GangRun, String)>,
+    failures: Vec<JobFailure>,
+    started: Option<Time>,
+    ended: Option<Time>,
+    /// When the ranks of the newest life were released, by the authority's clock.
+    released: Option<(GangRun, Instant)>,
+    /// CPU seconds of its ranks, of each life on each node.
+    cpu_seconds: BTreeMap<(GangRun, NodeIndex), f64>,
+    /// What was last said of it, and when.
+    said: Option<(Standing, Instant)>,
+}
+
+impl Job {
+    fn new(object: Arc<ParallelJob>, valid: ValidJob) -> Self {
+        Self {
+            object,
+            valid,
+            up: 0,
+            problem: None,
+            failures: Vec::new(),
+            started: None,
+            ended: None,
+            released: None,
+            cpu_seconds: BTreeMap::new(),
+            said: None,
+        }
+    }
+
+    pub(super) fn namespace(&self) -> String {
+        self.object.namespace().unwrap_or_default()
+    }
+
+    pub(super) fn measured(&mut self, run: GangRun, node: NodeIndex, seconds: f64) {
+        let known = self.cpu_seconds.entry((run, node)).or_default();
+        *known = known.max(seconds);
+    }
+
+    /// CPU time used, of that of the slots, since the newest life's ranks were released.
+    fn efficiency(&self, now: Instant) -> Option<f64> {
+        let (run, released) = self.released?;
+        let used: f64 = self.cpu_seconds.iter().filter(|((of, _), _)| *of == run).map(|(_, seconds)| seconds).sum();
+        let slots = self.valid.nodes.get() * self.valid.ranks_per_node.get() * self.valid.cpus_per_rank.get();
+        let passed = now.since(released).as_secs_f64();
+        (passed > 0.0).then(|| used / (passed * f64::from(slots)))
+    }
+}
+
+/// The gang of a job: what its UID begins with, which is random.
+pub(super) fn gang_of(job: &ParallelJob) -> Option<GangId> {
+    let digits: String = job.uid()?.chars().filter(|character| *character != '-').take(16).collect();
+    u64::from_str_radix(&digits, 16).ok().map(GangId)
+}
+
+impl Partition {
+    /// A job that nothing speaks against is there, or has changed.
+    pub(super) fn submitted(&mut self, object: Arc<ParallelJob>, valid: ValidJob) {
+        let Some(gang) = gang_of(&object) else { return };
+        match self.jobs.get_mut(&gang) {
+            Some(job) => {
+                let (before, after) = ((job.valid.suspend, job.valid.paused), (valid.suspend, valid.paused));
+                (job.object, job.valid) = (object, valid);
+                if before.0 != after.0 {
+                    self.step(AuthorityInput::SetSuspended { gang, suspended: after.0 });
+                }
+                if before.1 != after.1 {
+                    self.step(AuthorityInput::SetPaused { gang, paused: after.1 });
+                }
+            }
+            None => {
+                let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+                let submitted = u64::try_from(created).unwrap_or(0) << 20 | u64::try_from(self.jobs.len() & 0xf_ffff).unwrap_or(0);
+                let specification = strobe_authority::specification(gang, submitted, &valid);
+                self.jobs.insert(gang, Job::new(object, valid));
+                self.step(AuthorityInput::Submit(specification));
+            }
+        }
+    }
+
+    /// Something speaks against a job by now: it does not wait any more. One that has slots keeps them.
+    pub(super) fn refused(&mut self, object: &ParallelJob) {
+        let waits = |state| matches!(state, GangState::Queued | GangState::Suspended);
+        if let Some(gang) = gang_of(object)
+            && self.authority.job(gang).is_some_and(|status| waits(status.state))
+        {
+            self.withdrawn(gang);
+        }
+    }
+
+    /// A job is gone: its gang ends, and it is forgotten when nothing of it lives.
+    fn withdrawn(&mut self, gang: GangId) {
+        self.step(AuthorityInput::Cancel { gang });
+        self.step(AuthorityInput::Forget { gang });
+        if self.authority.job(gang).is_none()
+            && let Some(job) = self.jobs.remove(&gang)
+        {
+            self.board.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.object.uid().unwrap_or_default());
+        }
+    }
+
+    /// What a manager reports of a gang.
+    pub(super) fn follow(&mut self, report: &GangReport) {
+        let now = self.now();
+        let kept = self.keeper.kept();
+        let Some(job) = self.jobs.get_mut(&report.run.gang) else { return };
+        job.up = report.nodes_up;
+        match report.phase {
+            GangPhase::Released if job.released.is_none_or(|(run, _)| run != report.run) => {
+                job.released = Some((report.run, now));
+                job.started = Some(Time(Timestamp::now()));
+            }
+            GangPhase::Launching | GangPhase::Released => {}
+            GangPhase::Ending(cause) | GangPhase::Ended(cause) => {
+                let incarnation = report.run.incarnation.0;
+                let known = job.failures.iter().any(|failure| failure.incarnation == incarnation);
+                if !known && job.failures.len() < FAILURES {
+                    job.failures.extend(failure(cause, incarnation, &|node| kept.name(node)));
+                }
+            }
+        }
+    }
+
+    pub(super) fn aborted(&mut self, aborted: RankAborted) {
+        if let Some(run) = aborted.run.map(GangRun::from) {
+            self.note_problem(run, aborted.message);
+        }
+    }
+
+    /// The first words on a life of a gang are kept.
+    pub(super) fn note_problem(&mut self, run: GangRun, words: String) {
+        let Some(job) = self.jobs.get_mut(&run.gang).filter(|_| !words.is_empty()) else { return };
+        if job.problem.as_ref().is_none_or(|(known, _)| *known != run) {
+            job.problem = Some((run, words));
+        }
+    }
+
+    /// The authority says something new of a job.
+    pub(super) fn changed(&mut self, status: &JobStatus) {
+        let Some(job) = self.jobs.get_mut(&status.gang) else { return };
+        tracing::info!(job = job.object.name_any(), namespace = job.namespace(), state = ?status.state, reason = ?status.reason, "a job");
+        if status.state.is_terminal() {
+            job.ended.get_or_insert_with(|| Time(Timestamp::now()));
+        }
+        if !matches!(status.state, GangState::Launching | GangState::Running | GangState::Paused | GangState::Terminating) {
+            job.up = 0;
+        }
+    }
+
+    // === what is to be said ===
+
+    /// Says what is new, of each job at most once a second.
+    pub(super) fn publish(&mut self) {
+        let now = self.now();
+        let occupied = self.occupied_rows();
+        let gangs: Vec<GangId> = self.jobs.keys().copied().collect();
+        for gang in gangs {
+            let Some(standing) = self.standing(gang, now, occupied) else { continue };
+            let Some(job) = self.jobs.get_mut(&gang) else { continue };
+            let due = job.said.as_ref().is_none_or(|(said, at)| *said != standing && now >= *at + SAID_AGAIN);
+            if !due {
+                continue;
+            }
+            // Where nobody listens now, it is said with the next look.
+            if self.context.changed.try_send(ObjectRef::<WatchedJob>::new(&job.object.name_any()).within(&job.namespace())).is_ok() {
+                let uid = job.object.uid().unwrap_or_default();
+                self.board.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, standing.clone());
+                job.said = Some((standing, now));
+            }
+        }
+    }
+
+    fn occupied_rows(&self) -> u32 {
+        let rows = self.authority.plan().gangs.iter().fold(0, |rows, gang| rows | gang.rows.bits());
+        rows.count_ones()
+    }
+
+    fn standing(&self, gang: GangId, now: Instant, occupied_rows: u32) -> Option<Standing> {
+        let (status, job) = (self.authority.job(gang)?, self.jobs.get(&gang)?);
+        let run = GangRun { gang, incarnation: status.incarnation };
+        let seen = self.gangs.get(&run).map_or_else(Seen::default, |gang| gang.seen.clone());
+        let (reason, message) = self.reason(job, run, &status, &seen);
+        let ran = !matches!(status.state, GangState::Queued | GangState::Suspended);
+        Some(Standing {
+            state: status.state,
+            reason,
+            message,
+            incarnation: status.incarnation.0,
+            restarts: status.restarts,
+            synchronised: status.synchronised,
+            rows: status.placement.iter().flat_map(|placement| placement.rows.iter()).map(|row| row.0).collect(),
+            occupied_rows,
+            up: job.up.into(),
+            pods: seen.pods,
+            bound: u32::try_from(seen.bound.len()).unwrap_or(u32::MAX),
+            position: position(&status.reason),
+            quantum: self.object.spec.quantum.to_string(),
+            efficiency: if ran { job.efficiency(now).map(hundredths) } else { None },
+            started: job.started.clone(),
+            ended: job.ended.clone(),
+            failures: job.failures.clone(),
+        })
+    }
+
+    /// Why a job is where it is: what its pods or a program's own words add comes after what the authority knows.
+    fn reason(&self, job: &Job, run: GangRun, status: &JobStatus, seen: &Seen) -> (Option<Reason>, String) {
+        let kept = self.keeper.kept();
+        let name = |node| kept.name(node);
+        let Explanation { reason, mut message } = explain(&status.reason, &name);
+        let mut reason = reason.map(word);
+        match &status.reason {
+            StateReason::NoPlacement { shortage: NoPlacement::NodeSize { .. }, .. } => reason = Some(Reason::ExceedsPartition),
+            StateReason::NoTerm { .. } => message = format!("{}; {message}", self.no_manager()),
+            _ => {}
+        }
+        if matches!(status.state, GangState::Placed | GangState::Launching) && reason.is_none() {
+            match &seen.trouble {
+                Some(Trouble::Unschedulable(words)) => (reason, message) = (Some(Reason::WaitingForPods), words.clone()),
+                Some(Trouble::Image(words)) => (reason, message) = (Some(Reason::ImagePullFailed), words.clone()),
+                None => {}
+            }
+        }
+        let speaks = matches!(status.reason, StateReason::LaunchFailed { .. } | StateReason::Ended(_));
+        if let Some((_, words)) = job.problem.as_ref().filter(|(of, _)| speaks && *of == run) {
+            message = if message.is_empty() { words.clone() } else { format!("{message}: {words}") };
+        }
+        (reason, message)
+    }
+
+    /// Why there is no machine manager, as far as it can be told.
+    fn no_manager(&self) -> String {
+        let (name, nodes, reached) = (&self.valid.name, self.keeper.kept().nodes.len(), self.contacts.reached().len());
+        match nodes {
+            0 => format!("Partition {name:?} has no machine manager: no agent of its nodes has reported"),
+            _ => format!("Partition {name:?} has no machine manager: {reached} of the agents of its {nodes} nodes are reached"),
+        }
+    }
+
+    /// Jobs whose objects are gone, or were replaced by others of their names, are withdrawn.
+    pub(super) fn withdraw_absent(&mut self) {
+        let is_there = |job: &Job| {
+            let found = self.context.jobs.get(&ObjectRef::new(&job.object.name_any()).within(&job.namespace()));
+            found.is_some_and(|found| found.uid() == job.object.uid())
+        };
+        let absent: Vec<GangId> = self.jobs.iter().filter(|(_, job)| !is_there(job)).map(|(gang, _)| *gang).collect();
+        absent.into_iter().for_each(|gang| self.withdrawn(gang));
+    }
+}
+
+/// To whole per cent: a figure that changes with every look would be written every second.
+fn hundredths(part: f64) -> f64 {
+    (part * 100.0).round() / 100.0
+}
+
+fn position(reason: &StateReason) -> Option<u32> {
+    match reason {
+        StateReason::NoTerm { position } | StateReason::NoPlacement { position, .. } | StateReason::Behind { position } => {
+            u32::try_from(*position).ok()
+        }
+        _ => None,
+    }
+}
+
+/// The word for a status, which has one for all ways in which a rank fails.
+const fn word(reason: JobReason) -> Reason {
+    match reason {
+        JobReason::State(reason) => reason,
+        JobReason::Failure(FailureReason::NodeLost) => Reason::NodeLost,
+        JobReason::Failure(FailureReason::DeadlineExceeded) => Reason::DeadlineExceeded,
+        JobReason::Failure(FailureReason::Cancelled) => Reason::Cancelled,
+        JobReason::Failure(_) => Reason::RankFailure,
+    }
+}
+
+/// How a life of a gang failed, if it did.
+fn failure(cause: EndCause, incarnation: u32, name: &dyn Fn(NodeIndex) -> String) -> Option<JobFailure> {
+    let Some(JobReason::Failure(reason)) = explain_end(cause, name).reason else { return None };
+    let bare = JobFailure { reason, incarnation, rank: None, node: None, exit_status: None, signal: None };
+    match cause {
+        EndCause::Completed | EndCause::Terminated => None,
+        EndCause::RankFailed { node, rank, outcome } => {
+            let failure = JobFailure { rank: Some(rank.0), node: Some(name(node)), ..bare };
+            Some(match outcome {
+                RankOutcome::Exited(status) => JobFailure { exit_status: Some(status), ..failure },
+                RankOutcome::Signalled(signal) => JobFailure { signal: Some(signal), ..failure },
+                RankOutcome::NotStarted(_) | RankOutcome::Aborted(_) => failure,
+            })
+        }
+        EndCause::SupervisorLost { node } | EndCause::NodeLost { node } | EndCause::BarrierFailed { node, .. } => {
+            Some(JobFailure { node: Some(name(node)), ..bare })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use strobe_core::model::RankIndex;
+
+    use super::*;
+
+    #[test]
+    fn a_gang_is_named_by_what_its_jobs_uid_begins_with() {
+        let job = |uid: &str| {
+            serde_json::from_value::<ParallelJob>(json!({
+                "apiVersion": "strobe.dev/v1alpha1", "kind": "ParallelJob", "metadata": { "name": "sor", "uid": uid },
+                "spec": { "partition": "all", "template": { "spec": { "containers": [] } } },
+            }))
+            .unwrap()
+        };
+        assert_eq!(gang_of(&job("01234567-89ab-cdef-ffff-ffffffffffff")), Some(GangId(0x0123_4567_89ab_cdef)));
+        assert_eq!(gang_of(&job("no uid")), None);
+    }
+
+    #[test]
+    fn a_failure_says_which_rank_failed_where_and_how() {
+        let name = |node: NodeIndex| format!("worker-{node}");
+        let cause = EndCause::RankFailed { node: NodeIndex(1), rank: RankIndex(3), outcome: RankOutcome::Signalled(9) };
+        let failure = failure(cause, 2, &name).unwrap();
+        assert_eq!((failure.reason, failure.incarnation, failure.rank), (FailureReason::RankKilled, 2, Some(3)));
+        assert_eq!((failure.node.as_deref(), failure.exit_status, failure.signal), (Some("worker-1"), None, Some(9)));
+        assert_eq!(super::failure(EndCause::Completed, 1, &name), None);
+        assert_eq!(super::failure(EndCause::Terminated, 1, &name), None);
+    }
+}

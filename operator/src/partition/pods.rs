@@ -1,0 +1,172 @@
+//! Making, freeing and deleting the pods of gangs, and what can be seen of them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+use strobe_core::model::NodeIndex;
+
+use crate::names::{GATE, LABEL_INCARNATION, LABEL_JOB_UID};
+
+/// Why the pods of a gang could not be made. Those that were made are deleted again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MakeError {
+    /// The API server refuses them: Pod Security, a quota, an admission policy.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It did not answer.
+    #[error("the API server does not make the pods")]
+    Unavailable(#[source] Box<kube::Error>),
+    /// A pod of that name is somebody else's.
+    #[error("pod {0:?} exists and is not of this gang")]
+    Taken(String),
+}
+
+/// What can be seen of one life of a gang.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Pods that exist.
+    pub(super) pods: u32,
+    /// Nodes, by their place in the gang, to which pods were bound.
+    pub(super) bound: Vec<usize>,
+    /// Why a pod is not bound, or its container does not start: of the first pod that says so.
+    pub(super) trouble: Option<Trouble>,
+    /// Pods that have ended, by their place in the gang.
+    pub(super) ended: Vec<usize>,
+}
+
+/// What keeps a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The scheduler does not bind it.
+    Unschedulable(String),
+    /// Its image does not come.
+    Image(String),
+}
+
+/// Makes the pods; gives their UIDs. A pod that is there from an earlier attempt is taken.
+///
+/// # Errors
+/// See [`MakeError`].
+pub(super) async fn make(client: &Client, namespace: &str, pods: Vec<(NodeIndex, Pod)>) -> Result<BTreeMap<NodeIndex, String>, MakeError> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut made = BTreeMap::new();
+    let mut names = Vec::new();
+    for (node, pod) in pods {
+        names.push(pod.name_any());
+        match create(&api, &pod).await {
+            Ok(uid) => made.insert(node, uid),
+            Err(error) => {
+                for name in names {
+                    delete(&api, &name).await;
+                }
+                return Err(error);
+            }
+        };
+    }
+    Ok(made)
+}
+
+async fn create(api: &Api<Pod>, pod: &Pod) -> Result<String, MakeError> {
+    match api.create(&PostParams::default(), pod).await {
+        Ok(pod) => Ok(pod.uid().unwrap_or_default()),
+        Err(kube::Error::Api(answer)) if answer.code == 409 => {
+            let name = pod.name_any();
+            let found = api.get(&name).await.map_err(|error| MakeError::Unavailable(Box::new(error)))?;
+            let same = |label: &str| found.labels().get(label) == pod.labels().get(label);
+            let ours = same(LABEL_JOB_UID) && same(LABEL_INCARNATION) && found.metadata.deletion_timestamp.is_none();
+            if ours { Ok(found.uid().unwrap_or_default()) } else { Err(MakeError::Taken(name)) }
+        }
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 403 | 422) => Err(MakeError::Forbidden(answer.message)),
+        Err(error) => Err(MakeError::Unavailable(Box::new(error))),
+    }
+}
+
+/// Takes our gate from the pods; the UIDs keep it from later pods of the same names.
+pub(super) async fn free(client: Client, namespace: String, pods: Vec<(String, String)>) {
+    let api: Api<Pod> = Api::namespaced(client, &namespace);
+    for (name, uid) in pods {
+        let patch = json!({ "metadata": { "uid": uid }, "spec": { "schedulingGates": [{ "$patch": "delete", "name": GATE }] } });
+        if let Err(error) = api.patch(&name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            // It is tried again with the next look at the gang.
+            tracing::warn!(pod = name, error = &error as &dyn std::error::Error, "a pod is not let go");
+        }
+    }
+}
+
+/// Deletes the pods of a gang that is not to run there.
+pub(super) async fn remove(client: Client, namespace: String, names: Vec<String>) {
+    let api: Api<Pod> = Api::namespaced(client, &namespace);
+    for name in names {
+        delete(&api, &name).await;
+    }
+}
+
+async fn delete(api: &Api<Pod>, name: &str) {
+    match api.delete(name, &DeleteParams::default()).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+        Err(error) => tracing::warn!(pod = name, error = &error as &dyn std::error::Error, "a pod is not deleted; its job's end does that"),
+    }
+}
+
+/// What can be seen of pods with their places in the gang.
+pub(super) fn seen<'a>(pods: impl Iterator<Item = (usize, &'a Pod)>) -> Seen {
+    let mut seen = Seen::default();
+    for (index, pod) in pods {
+        seen.pods += 1;
+        let status = pod.status.as_ref();
+        if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+            seen.bound.push(index);
+        }
+        if matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed")) {
+            seen.ended.push(index);
+        }
+        seen.trouble = seen.trouble.or_else(|| trouble(pod));
+    }
+    seen
+}
+
+fn trouble(pod: &Pod) -> Option<Trouble> {
+    let status = pod.status.as_ref()?;
+    let scheduled = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+    if let Some(condition) = scheduled.filter(|condition| condition.reason.as_deref() == Some("Unschedulable")) {
+        let message = condition.message.clone().unwrap_or_default();
+        return Some(Trouble::Unschedulable(format!("pod {}: {message}", pod.name_any())));
+    }
+    let mut waiting = status.container_statuses.iter().flatten().filter_map(|status| status.state.as_ref()?.waiting.as_ref());
+    let image =
+        waiting.find(|waiting| matches!(waiting.reason.as_deref(), Some("ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull")));
+    image.map(|waiting| Trouble::Image(format!("pod {}: {}", pod.name_any(), waiting.message.clone().unwrap_or_default())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn pod(spec: &Value, status: &Value) -> Pod {
+        serde_json::from_value(json!({ "metadata": { "name": "sor-1-0" }, "spec": spec, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn what_is_seen_of_a_gang_is_counted_and_the_first_trouble_told() {
+        let free = json!({ "containers": [] });
+        let bound = json!({ "containers": [], "nodeName": "worker" });
+        let unschedulable = json!({ "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes are available" },
+        ] });
+        let waiting = json!({ "reason": "ErrImagePull", "message": "no such image" });
+        let pulling = json!({ "phase": "Pending", "containerStatuses": [
+            { "name": "rank", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": { "waiting": waiting } },
+        ] });
+        let pods = [pod(&free, &unschedulable), pod(&bound, &pulling), pod(&bound, &json!({ "phase": "Succeeded" }))];
+        let seen = seen(pods.iter().enumerate());
+        assert_eq!((seen.pods, seen.bound, seen.ended), (3, vec![1, 2], vec![2]));
+        assert_eq!(seen.trouble, Some(Trouble::Unschedulable("pod sor-1-0: 0/4 nodes are available".to_owned())));
+        assert_eq!(trouble(&pods[1]), Some(Trouble::Image("pod sor-1-0: no such image".to_owned())));
+    }
+}

@@ -1,0 +1,238 @@
+//! The partitions of the cluster: each has a task of its own, which is its authority. Here is who finds which.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::reflector::{ObjectRef, Store as Cache};
+use kube::{Client, ResourceExt as _};
+use strobe_core::model::{CpuIndex, NodeIndex, PartitionUid, Settings};
+use strobe_crds::parallel_job::ParallelJob;
+use strobe_crds::partition::Partition;
+use strobe_crds::validate::ValidJob;
+use strobe_fabric::authority::CertificateAuthority;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::controller::WatchedJob;
+use crate::limits::PARTITION_EVENTS;
+use crate::partition::{self, Enrolling, Event};
+use crate::standing::Standing;
+
+/// The taint of nodes that run the cluster itself: they belong to a partition only where their labels are asked for.
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+
+/// What the tasks have in common.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The operator's namespace, where it keeps what must not be forgotten.
+    pub namespace: String,
+    /// Who signs certificates.
+    pub authority: Arc<CertificateAuthority>,
+    /// The jobs that there are.
+    pub jobs: Cache<WatchedJob>,
+    /// Jobs of which there is something new to be said.
+    pub changed: mpsc::Sender<ObjectRef<WatchedJob>>,
+}
+
+/// See the module.
+pub struct Partitions {
+    context: Context,
+    tasks: Mutex<BTreeMap<String, Task>>,
+    /// What is to be said of jobs, by their UIDs.
+    board: Arc<Mutex<BTreeMap<String, Standing>>>,
+}
+
+struct Task {
+    partition: Arc<Partition>,
+    events: mpsc::Sender<Event>,
+    handle: AbortHandle,
+}
+
+/// What a node is in its partition.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The partition.
+    pub partition: PartitionUid,
+    /// Its name.
+    pub name: String,
+    /// The node's number.
+    pub node: NodeIndex,
+    /// Times and policy.
+    pub settings: Settings,
+    /// CPUs that ranks may use.
+    pub cpus: Vec<CpuIndex>,
+}
+
+/// Why a node takes no part now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnrolmentRefused {
+    /// Nothing selects it.
+    #[error("no Partition selects this node's labels")]
+    NoPartition,
+    /// A node belongs to one at most.
+    #[error("the Partitions {} select this node; a node belongs to one at most", .0.join(", "))]
+    SeveralPartitions(Vec<String>),
+    /// There is no number left.
+    #[error("the Partition has as many nodes as it can have")]
+    Full,
+    /// Of the CPUs that the agent offers its partition takes none.
+    #[error("the Partition's cpus leave this node none of those that its agent may use")]
+    NoCpus,
+    /// What must not be forgotten could not be kept.
+    #[error("the Partition's authority cannot take in nodes now")]
+    Unavailable,
+}
+
+// === impl Partitions ===
+
+impl Partitions {
+    /// None yet.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self { context, tasks: Mutex::default(), board: Arc::default() }
+    }
+
+    /// A partition is there, or has changed.
+    pub fn update(&self, partition: Arc<Partition>) {
+        let Some(uid) = partition.uid() else { return };
+        let mut tasks = self.tasks();
+        match tasks.get_mut(&uid) {
+            Some(task) => {
+                task.partition = Arc::clone(&partition);
+                // A task that takes nothing now looks at its object by itself later on.
+                let _full = task.events.try_send(Event::Configured(partition));
+            }
+            None => {
+                let (events, queue) = mpsc::channel(PARTITION_EVENTS);
+                let running = partition::run(self.context.clone(), Arc::clone(&partition), Arc::clone(&self.board), events.clone(), queue);
+                let handle = tokio::spawn(running).abort_handle();
+                tasks.insert(uid, Task { partition, events, handle });
+            }
+        }
+    }
+
+    /// Partitions are gone: all but these.
+    pub fn retain(&self, uids: impl Fn(&str) -> bool) {
+        self.tasks().retain(|uid, task| {
+            let stays = uids(uid);
+            if !stays {
+                tracing::info!(partition = task.partition.name_any(), "a Partition is gone");
+                task.handle.abort();
+            }
+            stays
+        });
+    }
+
+    /// Gives a partition's authority a job that nothing speaks against. False when it takes nothing now.
+    pub fn submit(&self, job: &ParallelJob, valid: ValidJob) -> bool {
+        self.say(&job.spec.partition, Event::Job(Arc::new(job.clone()), Box::new(valid)))
+    }
+
+    /// Tells a partition's authority that something speaks against a job. False when it takes nothing now; no partition wants it.
+    pub fn refuse(&self, job: &ParallelJob) -> bool {
+        self.partition(&job.spec.partition).is_none() || self.say(&job.spec.partition, Event::Refused(Arc::new(job.clone())))
+    }
+
+    /// The partition of that name.
+    #[must_use]
+    pub fn partition(&self, name: &str) -> Option<Arc<Partition>> {
+        self.tasks().values().find(|task| task.partition.name_any() == name).map(|task| Arc::clone(&task.partition))
+    }
+
+    fn say(&self, name: &str, event: Event) -> bool {
+        let tasks = self.tasks();
+        let task = tasks.values().find(|task| task.partition.name_any() == name);
+        task.is_some_and(|task| task.events.try_send(event).is_ok())
+    }
+
+    /// What the authority says of a job; none when it does not know it.
+    #[must_use]
+    pub fn standing(&self, job_uid: &str) -> Option<Standing> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner).get(job_uid).cloned()
+    }
+
+    /// Takes a node into the partition that selects it.
+    ///
+    /// # Errors
+    /// See [`EnrolmentRefused`].
+    pub async fn enrol(&self, node: Node, address: SocketAddr, cpus: Vec<CpuIndex>) -> Result<Place, EnrolmentRefused> {
+        let events = self.of_node(&node)?;
+        let (answer, answered) = oneshot::channel();
+        let event = Event::Enrol(Box::new(Enrolling { node, address, cpus, answer }));
+        events.send(event).await.map_err(|_| EnrolmentRefused::Unavailable)?;
+        answered.await.unwrap_or(Err(EnrolmentRefused::Unavailable))
+    }
+
+    fn of_node(&self, node: &Node) -> Result<mpsc::Sender<Event>, EnrolmentRefused> {
+        let tasks = self.tasks();
+        let found = select(node, tasks.values().map(|task| &*task.partition))?;
+        let task = tasks.values().find(|task| task.partition.name_any() == found).ok_or(EnrolmentRefused::NoPartition)?;
+        Ok(task.events.clone())
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of the partition that a node belongs to: the one whose selector matches, or else the one that selects nothing.
+fn select<'a>(node: &Node, partitions: impl Iterator<Item = &'a Partition>) -> Result<String, EnrolmentRefused> {
+    let labels = node.labels();
+    let matches = |partition: &&Partition| partition.spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+    let (open, stated): (Vec<_>, Vec<_>) = partitions.filter(matches).partition(|partition| partition.spec.node_selector.is_empty());
+    let runs_cluster = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == CONTROL_PLANE);
+    let candidates = if !stated.is_empty() {
+        stated
+    } else if runs_cluster {
+        Vec::new()
+    } else {
+        open
+    };
+    match candidates.as_slice() {
+        [] => Err(EnrolmentRefused::NoPartition),
+        [one] => Ok(one.name_any()),
+        several => Err(EnrolmentRefused::SeveralPartitions(several.iter().map(|partition| partition.name_any()).collect())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn partition(name: &str, selector: &Value) -> Partition {
+        serde_json::from_value(json!({
+            "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": name }, "spec": { "nodeSelector": selector },
+        }))
+        .unwrap()
+    }
+
+    fn node(labels: &Value, taint: Option<&str>) -> Node {
+        let taints: Vec<_> = taint.into_iter().map(|key| json!({ "key": key, "effect": "NoSchedule" })).collect();
+        serde_json::from_value(json!({ "metadata": { "name": "n", "labels": labels }, "spec": { "taints": taints } })).unwrap()
+    }
+
+    #[test]
+    fn a_node_belongs_to_who_selects_it_before_who_selects_nothing() {
+        let partitions = [partition("fast", &json!({ "net": "ib" })), partition("rest", &json!({}))];
+        let of = |node: &Node| select(node, partitions.iter());
+        assert_eq!(of(&node(&json!({ "net": "ib" }), None)), Ok("fast".to_owned()));
+        assert_eq!(of(&node(&json!({ "net": "ether" }), None)), Ok("rest".to_owned()));
+        assert_eq!(of(&node(&json!({}), Some(CONTROL_PLANE))), Err(EnrolmentRefused::NoPartition));
+        assert_eq!(of(&node(&json!({ "net": "ib" }), Some(CONTROL_PLANE))), Ok("fast".to_owned()), "it was asked for by its label");
+    }
+
+    #[test]
+    fn a_node_belongs_to_one_partition() {
+        let partitions = [partition("a", &json!({ "x": "1" })), partition("b", &json!({ "y": "2" }))];
+        let both = node(&json!({ "x": "1", "y": "2" }), None);
+        let expected = EnrolmentRefused::SeveralPartitions(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(select(&both, partitions.iter()), Err(expected));
+        assert_eq!(select(&node(&json!({}), None), partitions.iter()), Err(EnrolmentRefused::NoPartition));
+    }
+}
