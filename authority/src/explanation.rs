@@ -71,6 +71,10 @@ pub fn explain(reason: &StateReason, name: &NodeName<'_>) -> Explanation {
             let nodes: Vec<String> = nodes.iter().map(name).collect();
             (Reason::NodeUnreachable.into(), format!("no answer from node {}", nodes.join(", ")))
         }
+        StateReason::NotResumed => {
+            (FailureReason::SupervisorLost.into(), "its place in the matrix was lost while it ran, and it may still run".to_owned())
+        }
+        StateReason::EndedBefore => return Explanation { reason: None, message: String::new() },
         StateReason::TooManyJobs => (Reason::TooManyJobs.into(), "there are more jobs than one partition takes".to_owned()),
     };
     Explanation { reason: Some(reason), message }

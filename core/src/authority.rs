@@ -21,8 +21,8 @@ mod terms;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use face::{
-    AuthorityEffect, AuthorityInput, JobPlacement, JobSpecification, JobStatus, LaunchFailure, PartitionConfiguration, RestartPolicy,
-    StateReason,
+    AuthorityEffect, AuthorityInput, JobPlacement, JobSpecification, JobStatus, LaunchFailure, PartitionConfiguration, RecalledRun,
+    Recollection, RestartPolicy, StateReason,
 };
 pub use limits::{JOBS_MAX, SINCE_MAX, START_UP_DEFAULT};
 pub use node_state::{NodeEvent, NodeState, WrongNodeEvent};
@@ -32,9 +32,13 @@ use crate::{
     machine::{Machine, Outbox},
     matrix::Matrix,
     message::PartitionReport,
-    model::{GangId, GangIncarnation, GangState, Instant, MatrixVersion, NodeIncarnation, NodeIndex, Plan, PlannedGang, Term, TermRecord},
+    model::{
+        GangId, GangIncarnation, GangRun, GangState, Instant, MatrixVersion, NodeIncarnation, NodeIndex, Plan, PlannedGang, Term,
+        TermRecord,
+    },
 };
 use job::{Fate, Job};
+use limits::PLANS_PER_TERM_BITS;
 use nodes::Nodes;
 use terms::{Circumstances, Terms};
 
@@ -146,13 +150,22 @@ impl Authority {
         self.jobs.values().map(|job| self.status_of(job))
     }
 
+    /// What must not be forgotten: of every job whose gang has lived, sorted by gang.
+    pub fn recollections(&self) -> impl Iterator<Item = Recollection> + '_ {
+        self.jobs.values().filter_map(|job| {
+            let home = job.run.as_ref().and_then(|run| self.matrix.as_ref()?.gang(run.run)).map(|gang| gang.home);
+            job.recollection(home)
+        })
+    }
+
     // === inputs ===
 
     fn take(&mut self, now: Instant, input: AuthorityInput, out: &mut Outbox<AuthorityEffect>) {
         match input {
             AuthorityInput::Configure(configuration) => self.configure(now, configuration),
-            AuthorityInput::Recovered(found) => self.terms.recover(now, found),
+            AuthorityInput::Recovered(found) => self.recover(now, found),
             AuthorityInput::Submit(specification) => self.submit(specification, out),
+            AuthorityInput::Resume { specification, recollection } => self.resume(now, specification, recollection),
             AuthorityInput::SetPaused { gang, paused } => self.with_job(gang, |job| job.specification.paused = paused),
             AuthorityInput::SetSuspended { gang, suspended } => self.with_job(gang, |job| job.set_suspended(suspended)),
             AuthorityInput::Cancel { gang } => self.with_job(gang, |job| job.doom(Fate::Cancelled)),
@@ -178,6 +191,41 @@ impl Authority {
         }
         self.configuration = Some(configuration);
         self.shape_due = true;
+    }
+
+    /// Whoever wrote the record has sent plans: the next one is newer than all of them. An authority sends none before it has begun a
+    /// term, so that counting from the recorded term on leaves each more than four thousand million plans.
+    fn recover(&mut self, now: Instant, found: Option<TermRecord>) {
+        if let Some(record) = &found {
+            let version = MatrixVersion(record.term.0 << PLANS_PER_TERM_BITS);
+            if self.plan.version < version {
+                self.plan = Arc::new(Plan { version, gangs: self.plan.gangs.clone() });
+            }
+        }
+        self.terms.recover(now, found);
+    }
+
+    fn resume(&mut self, now: Instant, specification: JobSpecification, recollection: Recollection) {
+        let gang = specification.gang;
+        if self.jobs.contains_key(&gang) || self.jobs.len() >= JOBS_MAX {
+            return;
+        }
+        let memory_bytes = specification.memory_bytes;
+        let mut job = Job::recalled(specification, &recollection);
+        if let Some(recalled) = recollection.run {
+            let run = GangRun { gang, incarnation: recollection.incarnation };
+            let restored =
+                self.matrix.as_ref().and_then(|matrix| matrix.restoring(run, memory_bytes, recalled.home, &recalled.placement).ok());
+            match (restored, &mut self.matrix) {
+                (Some(change), Some(matrix)) => {
+                    matrix.commit(change);
+                    job.go_on(now, run, recalled);
+                }
+                _ => job.not_resumed(),
+            }
+        }
+        self.jobs.insert(gang, job);
+        (self.admission_due, self.plan_due) = (true, true);
     }
 
     fn submit(&mut self, specification: JobSpecification, out: &mut Outbox<AuthorityEffect>) {

@@ -22,6 +22,6 @@ mod grid;
 mod rows;
 mod search;
 
-pub use change::{MatrixChange, RowsChange};
+pub use change::{MatrixChange, NotRestored, RowsChange};
 pub use face::{NoPlacement, NodeCapacity, PlacementRequest};
 pub use grid::{Matrix, MatrixGang};

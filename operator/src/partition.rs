@@ -9,8 +9,9 @@ mod kept;
 mod pod;
 mod pods;
 mod report;
+mod resuming;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
 
@@ -25,7 +26,7 @@ use strobe_authority::{Command, Contacts, Launches, SessionEvent, SessionId, Ses
 use strobe_core::authority::{Authority, AuthorityInput, PartitionConfiguration};
 use strobe_core::machine::{Machine as _, Outbox};
 use strobe_core::message::PartitionReport;
-use strobe_core::model::{CpuIndex, GangId, GangRun, Instant, NodeIncarnation, PartitionUid, Term};
+use strobe_core::model::{CpuIndex, GangId, GangRun, Instant, NodeIncarnation, PartitionUid, Settings, Term};
 use strobe_crds::partition::{Partition as Object, PartitionStatus};
 use strobe_crds::validate::{self, ValidPartition};
 use strobe_fabric::authority::AuthorityError;
@@ -35,13 +36,13 @@ use tokio::sync::mpsc;
 
 pub(crate) use event::{Enrolling, Event};
 
-use crate::limits::TICK;
+use crate::limits::{PARTITION_EVENTS, STORE_AGAIN, TICK};
 use crate::names::LABEL_PARTITION_UID;
 use crate::partitions::{Context, EnrolmentRefused, Place};
 use crate::standing::Standing;
 use gangs::Gang;
 use jobs::Job;
-use keeper::{Keeper, Waiting};
+use keeper::{Change, Keeper, Waiting};
 use kept::{KeptNode, Store};
 
 /// What is to be said of jobs, by their UIDs.
@@ -56,6 +57,9 @@ enum PartitionError {
     /// It has no UID, or none that is one.
     #[error("its UID is no UID")]
     Uid,
+    /// Somebody else commands.
+    #[error("it was overtaken")]
+    Overtaken(#[source] kept::StoreError),
     /// It has no certificate to speak to agents with.
     #[error("no certificate for its authority")]
     Certificate(#[source] AuthorityError),
@@ -71,6 +75,8 @@ struct Partition {
     authority: Authority,
     outbox: Outbox<strobe_core::authority::AuthorityEffect>,
     keeper: Keeper,
+    /// What follows from changes that are not written yet, in order.
+    follows: VecDeque<(Change, Command)>,
     contacts: Contacts<Event>,
     launches: Launches,
     gangs: BTreeMap<GangRun, Gang>,
@@ -84,28 +90,22 @@ struct Partition {
     events: mpsc::Sender<Event>,
 }
 
-/// Runs a partition's authority until it is aborted.
-pub(crate) async fn run(
-    context: Context,
-    object: Arc<Object>,
-    board: Board,
-    events: mpsc::Sender<Event>,
-    mut queue: mpsc::Receiver<Event>,
-) {
-    let name = object.name_any();
-    let mut partition = match Partition::begin(context, object, board, events).await {
-        Ok(partition) => partition,
-        Err(error) => return tracing::error!(partition = name, error = &error as &dyn std::error::Error, "no authority for a Partition"),
-    };
-    let mut tick = tokio::time::interval(TICK);
+/// Runs a partition's authority until it is aborted. One that was overtaken begins anew.
+pub(crate) async fn run(context: Context, mut object: Arc<Object>, board: Board, mut told: mpsc::Receiver<Event>) {
     loop {
-        tokio::select! {
-            event = queue.recv() => match event {
-                Some(event) => partition.happened(event),
-                None => return,
-            },
-            _ = tick.tick() => partition.tick(),
-        }
+        let (events, queue) = mpsc::channel(PARTITION_EVENTS);
+        let begun = Partition::begin(context.clone(), Arc::clone(&object), Arc::clone(&board), events).await;
+        let ended = match begun {
+            Ok(mut partition) => {
+                let ended = partition.drive(&mut told, queue).await;
+                object = partition.object;
+                ended
+            }
+            Err(error) => Err(error),
+        };
+        let Err(error) = ended else { return };
+        tracing::error!(partition = object.name_any(), error = &error as &dyn std::error::Error, "a Partition's authority begins anew");
+        tokio::time::sleep(STORE_AGAIN).await;
     }
 }
 
@@ -115,6 +115,8 @@ impl Partition {
         let uid = object.uid().as_deref().and_then(partition_uid).ok_or(PartitionError::Uid)?;
         let owner = object.owner_ref(&()).ok_or(PartitionError::Uid)?;
         let store = Store::new(context.client.clone(), &context.namespace, owner);
+        // Gangs go on with the jobs that they are of.
+        let _ends = context.jobs.wait_until_ready().await;
         let found = keeper::read(&store).await;
         let options = session_options(&context, uid, &valid)?;
         let pods = watch_pods(&context, &object, events.clone());
@@ -124,6 +126,7 @@ impl Partition {
             authority: Authority::new(),
             outbox: Outbox::default(),
             keeper: Keeper::new(store, found, events.clone()),
+            follows: VecDeque::new(),
             contacts: Contacts::new(options, valid.suspicion, events.clone()),
             launches: Launches::default(),
             gangs: BTreeMap::new(),
@@ -137,8 +140,7 @@ impl Partition {
             board,
             events,
         };
-        partition.configure();
-        partition.step(AuthorityInput::Recovered(partition.keeper.kept().term.clone()));
+        partition.resume().await;
         for node in partition.keeper.kept().nodes.clone() {
             partition.contacts.expect(partition.now(), node.index, node.address);
         }
@@ -150,7 +152,22 @@ impl Partition {
         Instant::from_nanoseconds(u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1))
     }
 
-    fn happened(&mut self, event: Event) {
+    /// Works until the authority is overtaken, or nobody tells it anything any more.
+    async fn drive(&mut self, told: &mut mpsc::Receiver<Event>, mut queue: mpsc::Receiver<Event>) -> Result<(), PartitionError> {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                event = queue.recv() => self.happened(event.expect("this partition holds a sender"))?,
+                event = told.recv() => match event {
+                    Some(event) => self.happened(event)?,
+                    None => return Ok(()),
+                },
+                _ = tick.tick() => self.tick(),
+            }
+        }
+    }
+
+    fn happened(&mut self, event: Event) -> Result<(), PartitionError> {
         match event {
             Event::Session(SessionEvent::Message(id, message)) => self.said(id, *message),
             Event::Session(SessionEvent::Over(id, error)) => {
@@ -163,18 +180,15 @@ impl Partition {
             Event::Job(object, valid) => self.submitted(object, *valid),
             Event::Refused(object) => self.refused(&object),
             Event::Written(result) => {
-                if let Some(record) = self.keeper.written(result) {
+                if let Some(record) = self.keeper.was_written(result).map_err(PartitionError::Overtaken)? {
                     self.step(AuthorityInput::RecordWritten { term: record.term });
                 }
-            }
-            Event::Found(found) => {
-                self.keeper.found(found);
-                self.configure();
-                self.step(AuthorityInput::Recovered(self.keeper.kept().term.clone()));
+                self.follow_up();
             }
             Event::Made(run, result) => self.made(run, result),
             Event::Pods => self.look_at_pods(),
         }
+        Ok(())
     }
 
     fn tick(&mut self) {
@@ -186,6 +200,7 @@ impl Partition {
         }
         self.look_at_gangs(now);
         self.withdraw_absent();
+        self.forget_ended();
         self.publish();
         self.report();
     }
@@ -209,11 +224,13 @@ impl Partition {
 
     /// Tells the authority its nodes and settings, once there are nodes.
     fn configure(&mut self) {
+        let configuration = self.configuration(strobe_authority::settings(&self.valid));
+        self.step_all(configuration);
+    }
+
+    fn configuration(&self, settings: Settings) -> Option<AuthorityInput> {
         let nodes = self.keeper.kept().capacities();
-        if !nodes.is_empty() {
-            let settings = strobe_authority::settings(&self.valid);
-            self.step(AuthorityInput::Configure(PartitionConfiguration::new(self.uid, settings, nodes)));
-        }
+        (!nodes.is_empty()).then(|| AuthorityInput::Configure(PartitionConfiguration::new(self.uid, settings, nodes)))
     }
 
     fn enrol(&mut self, enrolling: Enrolling) {
@@ -224,10 +241,10 @@ impl Partition {
         };
         let taken = if cpus.is_empty() { Err(EnrolmentRefused::NoCpus) } else { self.take_in(&node, address, cpus) };
         match taken {
-            Ok(place) => {
+            Ok((change, place)) => {
                 let lost = self.contacts.expect(self.now(), place.node, address);
                 self.lose(lost);
-                self.keeper.answer(Waiting { place, answer });
+                self.keeper.answer(change, Waiting { place, answer });
                 self.configure();
             }
             Err(refused) => {
@@ -237,7 +254,7 @@ impl Partition {
         }
     }
 
-    fn take_in(&mut self, node: &Node, address: std::net::SocketAddr, cpus: Vec<CpuIndex>) -> Result<Place, EnrolmentRefused> {
+    fn take_in(&mut self, node: &Node, address: std::net::SocketAddr, cpus: Vec<CpuIndex>) -> Result<(Change, Place), EnrolmentRefused> {
         let kept = KeptNode {
             index: strobe_core::model::NodeIndex(0),
             name: node.name_any(),
@@ -246,9 +263,10 @@ impl Partition {
             cpus: cpus.clone(),
             memory_bytes: allocatable_memory(node),
         };
-        let index = self.keeper.keep_nodes(|known| known.enrol(&kept)).ok_or(EnrolmentRefused::Full)?;
+        let (change, index) = self.keeper.keep(|known| known.enrol(&kept));
+        let index = index.ok_or(EnrolmentRefused::Full)?;
         let settings = strobe_authority::settings(&self.valid);
-        Ok(Place { partition: self.uid, name: self.valid.name.clone(), node: index, settings, cpus })
+        Ok((change, Place { partition: self.uid, name: self.valid.name.clone(), node: index, settings, cpus }))
     }
 
     fn lose(&mut self, agents: impl IntoIterator<Item = NodeIncarnation>) {
@@ -308,16 +326,38 @@ impl Partition {
     // === the authority ===
 
     fn step(&mut self, input: AuthorityInput) {
+        self.step_all([input]);
+    }
+
+    /// Keeps what must not be forgotten after all of the inputs, and then does what follows from them.
+    fn step_all(&mut self, inputs: impl IntoIterator<Item = AuthorityInput>) {
         let now = self.now();
-        self.authority.step(now, input, &mut self.outbox);
+        for input in inputs {
+            self.authority.step(now, input, &mut self.outbox);
+        }
         let effects: Vec<_> = self.outbox.drain().collect();
+        let change = self.keep_gangs();
         for effect in effects {
             match Command::from(effect) {
-                Command::WriteRecord(record) => self.keeper.keep_term(record),
+                Command::WriteRecord(record) => {
+                    self.keeper.keep(|kept| kept.term = Some(record));
+                }
                 Command::Say(node, message) => self.contacts.say(node, message),
+                command @ (Command::Launch(..) | Command::Remove(_)) => self.follows.push_back((change, command)),
+                Command::Job(status) => self.changed(&status),
+            }
+        }
+        self.follow_up();
+    }
+
+    /// Does what was to be done only once nobody could forget it.
+    fn follow_up(&mut self) {
+        while self.follows.front().is_some_and(|(change, _)| self.keeper.has_written(*change)) {
+            let Some((_, command)) = self.follows.pop_front() else { return };
+            match command {
                 Command::Launch(run, placement) => self.launch(run, placement),
                 Command::Remove(run) => self.remove(run),
-                Command::Job(status) => self.changed(&status),
+                Command::WriteRecord(_) | Command::Say(..) | Command::Job(_) => unreachable!("only what pods are made of waits"),
             }
         }
     }

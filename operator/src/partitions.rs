@@ -108,7 +108,7 @@ impl Partitions {
             }
             None => {
                 let (events, queue) = mpsc::channel(PARTITION_EVENTS);
-                let running = partition::run(self.context.clone(), Arc::clone(&partition), Arc::clone(&self.board), events.clone(), queue);
+                let running = partition::run(self.context.clone(), Arc::clone(&partition), Arc::clone(&self.board), queue);
                 let handle = tokio::spawn(running).abort_handle();
                 tasks.insert(uid, Task { partition, events, handle });
             }

@@ -39,6 +39,8 @@ pub enum Mutation {
     PolicyForgotten,
     /// The authority never hears of deadlines.
     DeadlineForgotten,
+    /// An operator that takes over does not know which gangs live.
+    RunsForgotten,
 }
 
 /// What a mutation has to remember.
@@ -54,7 +56,7 @@ pub(crate) struct Mutator {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FreezeOldRow,
         Self::WatchdogThawsPaused,
         Self::EpochsOutOfOrder,
@@ -66,6 +68,7 @@ impl Mutation {
         Self::PutForgotten,
         Self::PolicyForgotten,
         Self::DeadlineForgotten,
+        Self::RunsForgotten,
     ];
 }
 

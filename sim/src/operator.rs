@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use strobe_core::{
-    authority::{Authority, AuthorityInput},
-    model::{AgentIncarnation, GangRun, NodeIndex, NodePlacement, TermRecord},
+    authority::{Authority, AuthorityInput, JobSpecification, Recollection},
+    model::{AgentIncarnation, GangId, GangRun, NodeIndex, NodePlacement, TermRecord},
 };
 
 use crate::clock::Moment;
@@ -20,8 +20,10 @@ pub(crate) struct Operator {
     pub(crate) armed: Option<Moment>,
     /// When the last of what users and the cluster said arrives.
     pub(crate) told: Moment,
-    /// What users and the cluster said while there was no operator.
-    pub(crate) waiting: Vec<AuthorityInput>,
+    /// What users and the cluster have said.
+    pub(crate) facts: Facts,
+    /// When each run was admitted.
+    pub(crate) admitted: BTreeMap<GangRun, Moment>,
     /// The agents that are reached.
     pub(crate) reached: BTreeMap<NodeIndex, AgentIncarnation>,
     pub(crate) sessions: u64,
@@ -33,6 +35,69 @@ pub(crate) struct Operator {
     pub(crate) pods: BTreeSet<GangRun>,
 }
 
+/// What users and the cluster have said, as the API server tells it to whoever asks.
+#[derive(Default)]
+pub(crate) struct Facts {
+    jobs: BTreeMap<GangId, Wish>,
+    /// Nodes that are proven dead and were not seen to live since.
+    proven: BTreeSet<NodeIndex>,
+    failed: Vec<AuthorityInput>,
+}
+
+/// A job as its user wants it.
+struct Wish {
+    specification: JobSpecification,
+    cancelled: bool,
+}
+
+impl Facts {
+    /// Notes what was said.
+    pub(crate) fn note(&mut self, said: &AuthorityInput) {
+        match said {
+            AuthorityInput::Submit(specification) => {
+                self.jobs.insert(specification.gang, Wish { specification: specification.clone(), cancelled: false });
+            }
+            AuthorityInput::SetPaused { gang, paused } => self.with(*gang, |wish| wish.specification.paused = *paused),
+            AuthorityInput::SetSuspended { gang, suspended } => self.with(*gang, |wish| wish.specification.suspended = *suspended),
+            AuthorityInput::Cancel { gang } => self.with(*gang, |wish| wish.cancelled = true),
+            AuthorityInput::NodeProvenDead { node } => {
+                self.proven.insert(*node);
+            }
+            AuthorityInput::NodeReturned { node } => {
+                self.proven.remove(node);
+            }
+            AuthorityInput::LaunchFailed { .. } => self.failed.push(said.clone()),
+            _ => {}
+        }
+    }
+
+    fn with(&mut self, gang: GangId, change: impl FnOnce(&mut Wish)) {
+        if let Some(wish) = self.jobs.get_mut(&gang) {
+            change(wish);
+        }
+    }
+
+    /// An agent of the node lives.
+    pub(crate) fn lives(&mut self, node: NodeIndex) {
+        self.proven.remove(&node);
+    }
+
+    /// All of it, for an authority that begins anew with what an earlier one must not forget.
+    pub(crate) fn told_anew(&self, mut recollections: BTreeMap<GangId, Recollection>) -> Vec<AuthorityInput> {
+        let jobs = self.jobs.iter().flat_map(|(gang, wish)| {
+            let specification = wish.specification.clone();
+            let begun = match recollections.remove(gang) {
+                Some(recollection) => AuthorityInput::Resume { specification, recollection },
+                None => AuthorityInput::Submit(specification),
+            };
+            std::iter::once(begun).chain(wish.cancelled.then_some(AuthorityInput::Cancel { gang: *gang }))
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let proven = self.proven.iter().map(|node| AuthorityInput::NodeProvenDead { node: *node });
+        jobs.into_iter().chain(proven).chain(self.failed.iter().cloned()).collect()
+    }
+}
+
 impl Operator {
     pub(crate) fn new() -> Self {
         Self {
@@ -42,7 +107,8 @@ impl Operator {
             alive: true,
             armed: None,
             told: Moment(0),
-            waiting: Vec::new(),
+            facts: Facts::default(),
+            admitted: BTreeMap::new(),
             reached: BTreeMap::new(),
             sessions: 0,
             arrivals: BTreeMap::new(),

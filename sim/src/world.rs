@@ -141,13 +141,16 @@ impl World {
         self.counters.nanoseconds = self.now.0;
     }
 
-    fn begin(&mut self) {
+    /// The partition as its user describes it.
+    pub(crate) fn configuration(&self) -> PartitionConfiguration {
         let capacity =
             |node| NodeCapacity { node: NodeIndex(node), cpus: (0..self.scenario.cpus).map(CpuIndex).collect(), memory_bytes: 1 << 30 };
         let capacities = (0..self.scenario.nodes).map(capacity).collect();
-        let configuration =
-            PartitionConfiguration { start_up: START_UP, ..PartitionConfiguration::new(PARTITION, self.settings.clone(), capacities) };
-        self.step_authority(AuthorityInput::Configure(configuration));
+        PartitionConfiguration { start_up: START_UP, ..PartitionConfiguration::new(PARTITION, self.settings.clone(), capacities) }
+    }
+
+    fn begin(&mut self) {
+        self.step_authority(AuthorityInput::Configure(self.configuration()));
         self.step_authority(AuthorityInput::Recovered(None));
         for node in 0..self.nodes.len() {
             let after = self.random.time(Duration::ZERO, Duration::from_millis(20));

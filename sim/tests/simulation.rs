@@ -79,6 +79,7 @@ found! {
     a_put_that_is_never_told_of_is_found: PutForgotten,
     a_strobe_thread_that_forgets_the_policy_is_found: PolicyForgotten,
     an_authority_that_forgets_deadlines_is_found: DeadlineForgotten,
+    an_operator_that_forgets_living_gangs_is_found: RunsForgotten,
 }
 
 #[test]

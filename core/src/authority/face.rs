@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::limits::START_UP_DEFAULT;
 use crate::{
     matrix::{NoPlacement, NodeCapacity},
     message::PartitionReport,
     model::{
         Appointment, EndCause, GangId, GangIncarnation, GangRun, GangState, NodeIncarnation, NodeIndex, NodePlacement, NodeSet,
-        PartitionUid, Plan, RowSet, Settings, Term, TermRecord,
+        PartitionUid, Plan, RowIndex, RowSet, Settings, Term, TermRecord,
     },
 };
 
@@ -65,6 +67,34 @@ pub struct JobSpecification {
     pub grace: Duration,
 }
 
+/// What an authority must not forget of a job once its gang has lived: with it another authority goes on where this one stood.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Recollection {
+    /// The job's gang.
+    pub gang: GangId,
+    /// The newest life of its gang.
+    pub incarnation: GangIncarnation,
+    /// Restarts that count.
+    pub restarts: u32,
+    /// How long its earlier runs held slots.
+    pub active: Duration,
+    /// The life that holds slots.
+    pub run: Option<RecalledRun>,
+    /// How it ended, if it has: it shall not be run again.
+    pub ended: Option<GangState>,
+}
+
+/// A life of a gang that holds slots.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RecalledRun {
+    /// The row that it was given.
+    pub home: RowIndex,
+    /// Its nodes, sorted by node.
+    pub placement: Vec<NodePlacement>,
+    /// Nodes where nothing of it lives, by proof.
+    pub dead: NodeSet,
+}
+
 /// What can happen to an authority.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AuthorityInput {
@@ -76,6 +106,14 @@ pub enum AuthorityInput {
     Recovered(Option<TermRecord>),
     /// A new job. A repetition changes nothing.
     Submit(JobSpecification),
+    /// A job of an earlier authority, with what that had not forgotten; in place of its submission, in the matrix of that time, and
+    /// before any agent is reached. The time since its run was admitted belongs to `active`. A repetition changes nothing.
+    Resume {
+        /// The job.
+        specification: JobSpecification,
+        /// What was known of it.
+        recollection: Recollection,
+    },
     /// A job shall be paused, or go on.
     SetPaused {
         /// The job's gang.
@@ -277,6 +315,10 @@ pub enum StateReason {
     },
     /// The authority knows as many jobs as it can.
     TooManyJobs,
+    /// An earlier authority's run of it has no place in this one's matrix: it may live, and is not run again.
+    NotResumed,
+    /// It ended under an earlier authority.
+    EndedBefore,
 }
 
 impl PartitionConfiguration {

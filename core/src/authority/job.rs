@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{JobPlacement, JobSpecification, JobStatus, LaunchFailure, StateReason};
+use super::{JobPlacement, JobSpecification, JobStatus, LaunchFailure, RecalledRun, Recollection, StateReason};
 use crate::{
     matrix::{MatrixGang, PlacementRequest},
     message::GangReport,
-    model::{Desire, EndCause, GangEvent, GangIncarnation, GangRun, GangState, Instant, NodeIndex, NodePlacement, NodeSet},
+    model::{Desire, EndCause, GangEvent, GangIncarnation, GangRun, GangState, Instant, NodeIndex, NodePlacement, NodeSet, RowIndex},
     primitives::GangPhase,
 };
 
@@ -77,6 +77,50 @@ impl Job {
             reason: StateReason::None,
             told: None,
         }
+    }
+
+    /// A job that an earlier authority knew.
+    pub(super) fn recalled(specification: JobSpecification, recollection: &Recollection) -> Self {
+        let mut job = Self::new(specification);
+        (job.incarnation, job.restarts, job.active) = (recollection.incarnation, recollection.restarts, recollection.active);
+        if let Some(ended) = recollection.ended {
+            (job.state, job.reason) = (ended, StateReason::EndedBefore);
+            // Its last word was said before.
+            job.told = Some(job.status(NodeSet::EMPTY, None));
+        }
+        job
+    }
+
+    /// Its run has kept its slots under another authority: where it stands, reports will say.
+    pub(super) fn go_on(&mut self, now: Instant, run: GangRun, recalled: RecalledRun) {
+        let suspended = self.specification.suspended;
+        self.state = GangState::Queued;
+        self.happens(GangEvent::Admit);
+        self.happens(GangEvent::Place);
+        let RecalledRun { placement, dead, .. } = recalled;
+        self.run = Some(Run { run, placement, admitted: now, dead, absent: NodeSet::EMPTY, ending: None, phase: None });
+        if suspended {
+            self.end(Ending::Suspension);
+        }
+    }
+
+    /// Its run may live and has no slots here: nobody may start another.
+    pub(super) fn not_resumed(&mut self) {
+        self.state = GangState::Failed;
+        self.reason = StateReason::NotResumed;
+    }
+
+    /// What must not be forgotten, once its gang has lived.
+    pub(super) fn recollection(&self, home: Option<RowIndex>) -> Option<Recollection> {
+        let run = self.run.as_ref().zip(home);
+        (self.incarnation > GangIncarnation(0) || self.state.is_terminal()).then(|| Recollection {
+            gang: self.specification.gang,
+            incarnation: self.incarnation,
+            restarts: self.restarts,
+            active: self.active,
+            run: run.map(|(run, home)| RecalledRun { home, placement: run.placement.clone(), dead: run.dead }),
+            ended: self.state.is_terminal().then_some(self.state),
+        })
     }
 
     /// The one door to the table: every caller looks at the state first.

@@ -11,6 +11,9 @@ pub const JOBS_MAX: usize = 4096;
 /// appointed unless its predecessor's member set is there already: the partition waits for its nodes instead.
 pub const SINCE_MAX: usize = 64;
 
+/// Bits of a plan's version that count the plans of one authority. What precedes them is the term that was recorded before it began.
+pub(super) const PLANS_PER_TERM_BITS: u32 = 32;
+
 /// How long the first term waits for all configured nodes, unless the configuration says otherwise. After it, the nodes
 /// that are reached begin alone.
 pub const START_UP_DEFAULT: Duration = Duration::from_secs(10);

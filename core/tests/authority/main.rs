@@ -3,4 +3,5 @@
 mod bench;
 mod jobs;
 mod random;
+mod resuming;
 mod terms;

@@ -12,7 +12,7 @@ use strobe_crds::partition::Partition;
 use strobe_crds::validate::ValidJob;
 use tokio::sync::oneshot;
 
-use super::kept::{Kept, StoreError, Version};
+use super::kept::{StoreError, Version};
 use super::pods::MakeError;
 use crate::partitions::{EnrolmentRefused, Place};
 
@@ -30,8 +30,6 @@ pub(crate) enum Event {
     Refused(Arc<ParallelJob>),
     /// What must not be forgotten was written, with this record, or not.
     Written(Result<(Version, Option<TermRecord>), StoreError>),
-    /// What somebody else has written.
-    Found((Kept, Version)),
     /// The pods of a gang were made, with these UIDs, or not.
     Made(GangRun, Result<BTreeMap<NodeIndex, String>, MakeError>),
     /// Something has changed of some pod.

@@ -28,6 +28,22 @@ pub(super) struct Gang {
     pub(super) seen: Seen,
 }
 
+// === impl Gang ===
+
+impl Gang {
+    fn new(nodes: Vec<NodeIndex>) -> Self {
+        Self { nodes, uids: BTreeMap::new(), let_go: None, bound_by: None, seen: Seen::default() }
+    }
+
+    /// One that an earlier authority has launched, with what is there of its pods.
+    pub(super) fn known(nodes: Vec<NodeIndex>, pods: &[(usize, String)]) -> Self {
+        let uids = pods.iter().filter_map(|(index, uid)| Some((*nodes.get(*index)?, uid.clone()))).collect();
+        Self { uids, ..Self::new(nodes) }
+    }
+}
+
+// === impl Partition ===
+
 impl Partition {
     /// A gang has its place: its pods are made, which wait at the gate.
     pub(super) fn launch(&mut self, run: GangRun, placement: Vec<NodePlacement>) {
@@ -40,7 +56,7 @@ impl Partition {
             (*node, pod::pod(&job.object, &pod::Place { run, index, node: &name, partition_uid: &partition_uid }))
         });
         let pods: Vec<(NodeIndex, Pod)> = made.collect();
-        self.gangs.insert(run, Gang { nodes, uids: BTreeMap::new(), let_go: None, bound_by: None, seen: Seen::default() });
+        self.gangs.insert(run, Gang::new(nodes));
         let (client, namespace, events) = (self.context.client.clone(), job.namespace(), self.events.clone());
         tokio::spawn(async move {
             let made = pods::make(&client, &namespace, pods).await;

@@ -44,7 +44,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    fn new(object: Arc<ParallelJob>, valid: ValidJob) -> Self {
+    /// A job that was submitted, or that an earlier authority knew.
+    pub(super) fn known(object: Arc<ParallelJob>, valid: ValidJob) -> Self {
         Self {
             object,
             valid,
@@ -84,6 +85,14 @@ pub(super) fn gang_of(job: &ParallelJob) -> Option<GangId> {
     u64::from_str_radix(&digits, 16).ok().map(GangId)
 }
 
+/// A job's place among others of its priority: older ones first, and of one second those that were seen first.
+pub(super) fn order(job: &ParallelJob, seen: usize) -> u64 {
+    const SEEN_BITS: u32 = 20;
+    let created = job.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    let seen = u64::try_from(seen).unwrap_or(u64::MAX) & ((1 << SEEN_BITS) - 1);
+    u64::try_from(created).unwrap_or(0) << SEEN_BITS | seen
+}
+
 impl Partition {
     /// A job that nothing speaks against is there, or has changed.
     pub(super) fn submitted(&mut self, object: Arc<ParallelJob>, valid: ValidJob) {
@@ -100,10 +109,8 @@ impl Partition {
                 }
             }
             None => {
-                let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
-                let submitted = u64::try_from(created).unwrap_or(0) << 20 | u64::try_from(self.jobs.len() & 0xf_ffff).unwrap_or(0);
-                let specification = strobe_authority::specification(gang, submitted, &valid);
-                self.jobs.insert(gang, Job::new(object, valid));
+                let specification = strobe_authority::specification(gang, order(&object, self.jobs.len()), &valid);
+                self.jobs.insert(gang, Job::known(object, valid));
                 self.step(AuthorityInput::Submit(specification));
             }
         }
@@ -122,6 +129,11 @@ impl Partition {
     /// A job is gone: its gang ends, and it is forgotten when nothing of it lives.
     fn withdrawn(&mut self, gang: GangId) {
         self.step(AuthorityInput::Cancel { gang });
+        self.forget(gang);
+    }
+
+    /// Forgets a job, if it has ended.
+    pub(super) fn forget(&mut self, gang: GangId) {
         self.step(AuthorityInput::Forget { gang });
         if self.authority.job(gang).is_none()
             && let Some(job) = self.jobs.remove(&gang)

@@ -14,24 +14,29 @@ pub(super) struct Waiting {
     pub(super) answer: oneshot::Sender<Result<Place, EnrolmentRefused>>,
 }
 
+/// Counts the changes of what is kept, in the life of a keeper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Change(u64);
+
 /// See the module.
 pub(super) struct Keeper {
     store: Store,
     kept: Kept,
     version: Version,
+    /// The newest change, the newest that is on its way, and the newest that is written.
+    newest: Change,
+    sent: Change,
+    written: Change,
     /// True while a version is on its way.
     writing: bool,
-    /// Something has changed since that one.
-    changed: bool,
-    /// Answered with the version that is on its way, and with the next one.
-    now: Vec<Waiting>,
-    next: Vec<Waiting>,
+    waiting: Vec<(Change, Waiting)>,
     events: mpsc::Sender<Event>,
 }
 
 impl Keeper {
     pub(super) fn new(store: Store, (kept, version): (Kept, Version), events: mpsc::Sender<Event>) -> Self {
-        Self { store, kept, version, writing: false, changed: false, now: Vec::new(), next: Vec::new(), events }
+        let none = Change::default();
+        Self { store, kept, version, newest: none, sent: none, written: none, writing: false, waiting: Vec::new(), events }
     }
 
     /// What is kept, or soon will be.
@@ -39,69 +44,59 @@ impl Keeper {
         &self.kept
     }
 
-    /// Keeps the record of a term.
-    pub(super) fn keep_term(&mut self, record: TermRecord) {
-        self.kept.term = Some(record);
-        self.write();
-    }
-
-    /// Changes what is kept of the nodes; whoever waits is answered when it is written.
-    pub(super) fn keep_nodes<Answer>(&mut self, change: impl FnOnce(&mut Kept) -> Answer) -> Answer {
+    /// Changes what is kept. Whatever follows from a change may happen once [`Self::has_written`] it.
+    pub(super) fn keep<Answer>(&mut self, change: impl FnOnce(&mut Kept) -> Answer) -> (Change, Answer) {
         let before = self.kept.clone();
         let answer = change(&mut self.kept);
         if self.kept != before {
+            self.newest.0 += 1;
             self.write();
         }
-        answer
+        (self.newest, answer)
     }
 
-    /// Answers an enrolment, once it is kept.
-    pub(super) fn answer(&mut self, waiting: Waiting) {
-        match (self.writing, self.changed) {
-            (false, _) => tell(waiting),
-            (true, false) => self.now.push(waiting),
-            (true, true) => self.next.push(waiting),
-        }
+    /// True when a change is written.
+    pub(super) fn has_written(&self, change: Change) -> bool {
+        change <= self.written
     }
 
-    /// A version was written: gives the record in it. None when somebody else was faster, and all has to be read again.
-    pub(super) fn written(&mut self, result: Result<(Version, Option<TermRecord>), StoreError>) -> Option<TermRecord> {
+    /// Answers an enrolment, once its change is written.
+    pub(super) fn answer(&mut self, change: Change, waiting: Waiting) {
+        self.waiting.push((change, waiting));
+        self.tell();
+    }
+
+    /// A version was written: gives the record in it.
+    ///
+    /// # Errors
+    /// Somebody else was faster: this authority is over.
+    pub(super) fn was_written(
+        &mut self,
+        result: Result<(Version, Option<TermRecord>), StoreError>,
+    ) -> Result<Option<TermRecord>, StoreError> {
         self.writing = false;
-        match result {
-            Ok((version, record)) => {
-                self.version = version;
-                std::mem::take(&mut self.now).into_iter().for_each(tell);
-                self.now = std::mem::take(&mut self.next);
-                if std::mem::take(&mut self.changed) {
-                    self.write();
-                } else {
-                    std::mem::take(&mut self.now).into_iter().for_each(tell);
-                }
-                record
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "what must not be forgotten was not written; reading it again");
-                self.read();
-                None
-            }
+        let (version, record) = result?;
+        (self.version, self.written) = (version, self.sent);
+        self.tell();
+        if self.newest > self.written {
+            self.write();
         }
+        Ok(record)
     }
 
-    /// What was read again.
-    pub(super) fn found(&mut self, (kept, version): (Kept, Version)) {
-        (self.kept, self.version, self.writing, self.changed) = (kept, version, false, false);
-        for waiting in self.now.drain(..).chain(self.next.drain(..)) {
+    fn tell(&mut self) {
+        let written = self.written;
+        for (_, waiting) in self.waiting.extract_if(.., |(change, _)| *change <= written) {
             // An agent that has gone meanwhile hears nothing.
-            let _gone = waiting.answer.send(Err(EnrolmentRefused::Unavailable));
+            let _gone = waiting.answer.send(Ok(waiting.place));
         }
     }
 
     fn write(&mut self) {
-        if self.writing {
-            self.changed = true;
+        if std::mem::replace(&mut self.writing, true) {
             return;
         }
-        self.writing = true;
+        self.sent = self.newest;
         let (store, kept, version, events) = (self.store.clone(), self.kept.clone(), self.version.clone(), self.events.clone());
         tokio::spawn(async move {
             let result = loop {
@@ -117,16 +112,6 @@ impl Keeper {
             let _gone = events.send(Event::Written(result.map(|version| (version, kept.term)))).await;
         });
     }
-
-    fn read(&mut self) {
-        self.writing = true;
-        let (store, events) = (self.store.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let found = read(&store).await;
-            // The receiver is gone only when the partition is.
-            let _gone = events.send(Event::Found(found)).await;
-        });
-    }
 }
 
 /// Reads what is kept, however long it takes: without it nobody may command.
@@ -140,9 +125,4 @@ pub(super) async fn read(store: &Store) -> (Kept, Version) {
             }
         }
     }
-}
-
-fn tell(waiting: Waiting) {
-    // An agent that has gone meanwhile hears nothing.
-    let _gone = waiting.answer.send(Ok(waiting.place));
 }

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde::{Deserialize, Serialize};
+use strobe_core::authority::Recollection;
 use strobe_core::matrix::NodeCapacity;
 use strobe_core::model::{CpuIndex, NodeIndex, TermRecord};
 
@@ -22,6 +23,29 @@ pub(crate) struct Kept {
     pub(super) nodes: Vec<KeptNode>,
     /// The newest term.
     pub(super) term: Option<TermRecord>,
+    /// Rows of the matrix in which the gangs stand.
+    pub(super) rows: u8,
+    /// The gangs that have lived, by number.
+    pub(super) gangs: Vec<KeptGang>,
+}
+
+/// A gang that has lived.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KeptGang {
+    /// Its job.
+    pub(super) job: KeptJob,
+    /// What the authority must not forget of it.
+    pub(super) recollection: Recollection,
+    /// When the life that holds slots was admitted, in seconds of the wall clock.
+    pub(super) admitted: i64,
+}
+
+/// Which job a gang is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptJob {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
 }
 
 /// A node that has enrolled.

@@ -67,7 +67,8 @@ impl Ledger {
         let failed_for_it = status.reason == StateReason::DeadlineExceeded;
         let right = match status.state {
             _ if !tenure.is_over(now) => !failed_for_it,
-            GangState::Failed => failed_for_it || status.reason == StateReason::Cancelled,
+            // How it ended was judged when it was said, by the authority that said it.
+            GangState::Failed => failed_for_it || matches!(status.reason, StateReason::Cancelled | StateReason::EndedBefore),
             GangState::Complete | GangState::Terminating => true,
             _ => false,
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use strobe_core::{
-    authority::{AuthorityEffect, AuthorityInput, LaunchFailure},
+    authority::{Authority, AuthorityEffect, AuthorityInput, LaunchFailure, Recollection},
     machine::Machine,
     manager::ManagerInput,
     model::{GangId, GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, Plan, TermRecord},
@@ -13,6 +13,7 @@ use strobe_core::{
 use super::{Event, World};
 use crate::{
     clock::Moment,
+    mutations::Mutation,
     node::{AgentInput, soon},
 };
 
@@ -134,6 +135,7 @@ impl World {
             self.after(delay, Event::PodStarts { node: usize::from(part.node.0), run });
         }
         self.operator.placements.insert(run, placement);
+        self.operator.admitted.insert(run, self.now);
     }
 
     pub(super) fn stored(&mut self, record: TermRecord, life: u64) {
@@ -163,10 +165,9 @@ impl World {
     }
 
     pub(super) fn watched(&mut self, input: AuthorityInput) {
+        self.operator.facts.note(&input);
         if self.operator.alive {
             self.step_authority(input);
-        } else {
-            self.operator.waiting.push(input);
         }
     }
 
@@ -224,6 +225,7 @@ impl World {
         self.nodes[node].session = Some(self.operator.sessions);
         let index = self.nodes[node].index;
         self.operator.reached.insert(index, life);
+        self.operator.facts.lives(index);
         let agent = NodeIncarnation { node: index, incarnation: life };
         self.send_to_operator(node, AuthorityInput::AgentReachable { agent, sealed: self.nodes[node].seal_file });
         self.send_report(node);
@@ -259,26 +261,35 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].session = None;
         }
-        for (node, incarnation) in std::mem::take(&mut self.operator.reached) {
-            self.step_authority(AuthorityInput::AgentUnreachable { agent: NodeIncarnation { node, incarnation } });
-        }
+        self.operator.reached.clear();
     }
 
-    /// Another operator takes over. What it knows of jobs and runs is what the API server holds, which here is what the
-    /// authority knew; the record of terms it reads; agents it has to reach anew.
+    /// Another operator takes over, and knows nothing but what the API server holds: the record of terms, what the authority must not
+    /// forget, which it kept before it did anything about it, and what users and the cluster have said.
     pub(crate) fn operator_takes_over(&mut self) {
         if self.operator.alive {
             return;
         }
         self.operator.alive = true;
-        let found = self.operator.store.clone();
-        self.step_authority(AuthorityInput::Recovered(found));
-        for input in std::mem::take(&mut self.operator.waiting) {
+        let recollections = self.operator.authority.recollections().map(|recollection| self.aged(recollection));
+        let recollections = recollections.filter(|_| !self.mutator.is(Mutation::RunsForgotten)).collect();
+        self.operator.authority = Authority::new();
+        self.step_authority(AuthorityInput::Configure(self.configuration()));
+        self.step_authority(AuthorityInput::Recovered(self.operator.store.clone()));
+        for input in self.operator.facts.told_anew(recollections) {
             self.step_authority(input);
         }
         (0..).zip(&self.scenario.jobs.clone()).for_each(|(job, _)| self.look_at_deadline(GangId(job)));
         for node in 0..self.nodes.len() {
             self.session_wanted(node);
         }
+    }
+
+    /// With the time that its run has held its slots.
+    fn aged(&self, recollection: Recollection) -> (GangId, Recollection) {
+        let run = GangRun { gang: recollection.gang, incarnation: recollection.incarnation };
+        let admitted = self.operator.admitted.get(&run).filter(|_| recollection.run.is_some());
+        let held = admitted.map_or(Duration::ZERO, |admitted| self.now.since(*admitted));
+        (run.gang, Recollection { active: recollection.active + held, ..recollection })
     }
 }

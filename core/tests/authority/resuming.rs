@@ -1,0 +1,128 @@
+//! An authority that begins anew goes on where an earlier one stood, from what that must not forget.
+
+use std::time::Duration;
+
+use strobe_core::{
+    authority::{AuthorityInput, JobSpecification, Recollection, StateReason},
+    model::{EndCause, GangId, GangState, MatrixVersion, NodeIndex, RowIndex, TermRecord},
+    primitives::GangPhase,
+};
+
+use crate::bench::{Bench, agent, job, restarting, run};
+
+/// What is left of an authority: its record, and what it must not forget.
+struct Legacy {
+    record: TermRecord,
+    recollections: Vec<Recollection>,
+    plan: MatrixVersion,
+}
+
+fn legacy(bench: &Bench) -> Legacy {
+    let record = bench.authority.term_record().expect("a term reigns").clone();
+    Legacy { record, recollections: bench.authority.recollections().collect(), plan: bench.authority.plan().version }
+}
+
+/// A new authority that knows the jobs of the earlier one.
+fn heir(nodes: u16, cpus: u16, legacy: &Legacy, jobs: &[JobSpecification]) -> Bench {
+    let mut bench = Bench::bare(nodes, cpus);
+    bench.step(AuthorityInput::Recovered(Some(legacy.record.clone())));
+    for specification in jobs {
+        let known = legacy.recollections.iter().find(|recollection| recollection.gang == specification.gang);
+        match known.cloned() {
+            Some(recollection) => bench.step(AuthorityInput::Resume { specification: specification.clone(), recollection }),
+            None => bench.step(AuthorityInput::Submit(specification.clone())),
+        }
+    }
+    bench
+}
+
+fn take_over(bench: &mut Bench, nodes: u16) {
+    (0..nodes).for_each(|node| bench.reach(agent(node, 1), Some(1)));
+    bench.write();
+    bench.establish();
+}
+
+#[test]
+fn a_run_goes_on_in_its_own_slots_under_a_newer_plan_and_is_not_launched_again() {
+    let mut first = Bench::established(2, 1);
+    [1, 2].into_iter().for_each(|gang| first.submit(job(gang, 2)));
+    first.hear_gang(run(1, 1), GangPhase::Released);
+    let legacy = legacy(&first);
+    let mut second = heir(2, 1, &legacy, &[job(1, 2), job(2, 2)]);
+    assert_eq!(second.launches(), []);
+    take_over(&mut second, 2);
+    assert!(second.authority.plan().version > legacy.plan, "{:?} after {:?}", second.authority.plan().version, legacy.plan);
+    assert_eq!(second.authority.plan().gangs, first.authority.plan().gangs, "rows, nodes and CPUs are what they were");
+    second.hear_gang(run(1, 1), GangPhase::Released);
+    assert_eq!((second.state(1), second.state(2)), (GangState::Running, GangState::Placed));
+    second.hear_gang(run(1, 1), GangPhase::Ended(EndCause::Completed));
+    assert_eq!((second.state(1), second.launches()), (GangState::Complete, vec![]));
+}
+
+#[test]
+fn restarts_are_counted_on_and_the_next_life_has_the_next_number() {
+    let mut first = Bench::established(2, 1);
+    first.submit(restarting(1, 2, 1));
+    first.hear_gang(run(1, 1), GangPhase::Ended(crate::bench::rank_failed(0)));
+    assert_eq!(first.status(1).restarts, 1);
+    let mut second = heir(2, 1, &legacy(&first), &[restarting(1, 2, 1)]);
+    take_over(&mut second, 2);
+    second.hear_gang(run(1, 2), GangPhase::Ended(crate::bench::rank_failed(0)));
+    assert_eq!((second.state(1), second.status(1).restarts), (GangState::Failed, 1), "its one restart is used up");
+}
+
+#[test]
+fn what_has_ended_is_not_run_again_and_not_said_again() {
+    let mut first = Bench::established(1, 1);
+    first.submit(job(1, 1));
+    first.hear_gang(run(1, 1), GangPhase::Ended(EndCause::Completed));
+    let mut second = heir(1, 1, &legacy(&first), &[job(1, 1)]);
+    take_over(&mut second, 1);
+    assert_eq!((second.state(1), second.states(1), second.launches()), (GangState::Complete, vec![], vec![]));
+    assert_eq!(second.status(1).reason, StateReason::EndedBefore);
+}
+
+#[test]
+fn what_was_suspended_meanwhile_is_ended() {
+    let mut first = Bench::established(1, 1);
+    first.submit(job(1, 1));
+    let mut second = heir(1, 1, &legacy(&first), &[JobSpecification { suspended: true, ..job(1, 1) }]);
+    take_over(&mut second, 1);
+    assert_eq!(second.state(1), GangState::Terminating);
+    second.hear_gang(run(1, 1), GangPhase::Ended(EndCause::Terminated));
+    assert_eq!(second.state(1), GangState::Suspended);
+}
+
+#[test]
+fn time_that_the_earlier_authority_saw_counts_for_the_deadline() {
+    let limited = || JobSpecification { active_deadline: Some(Duration::from_secs(60)), ..job(1, 1) };
+    let mut first = Bench::established(1, 1);
+    first.submit(limited());
+    let mut legacy = legacy(&first);
+    legacy.recollections[0].active = Duration::from_secs(60);
+    let mut second = heir(1, 1, &legacy, &[limited()]);
+    take_over(&mut second, 1);
+    assert_eq!((second.state(1), second.status(1).reason), (GangState::Terminating, StateReason::DeadlineExceeded));
+}
+
+#[test]
+fn a_run_without_its_place_is_neither_ended_nor_run_again() {
+    let mut first = Bench::established(2, 1);
+    first.submit(job(1, 2));
+    let mut legacy = legacy(&first);
+    let spoil: [fn(&mut Recollection); 3] = [
+        |recollection| recollection.run.as_mut().expect("it runs").home = RowIndex(9),
+        |recollection| recollection.run.as_mut().expect("it runs").placement[1].node = NodeIndex(7),
+        |recollection| recollection.run.as_mut().expect("it runs").placement.clear(),
+    ];
+    for spoil in spoil {
+        let whole = legacy.recollections[0].clone();
+        spoil(&mut legacy.recollections[0]);
+        let mut second = heir(2, 1, &legacy, &[job(1, 2)]);
+        take_over(&mut second, 2);
+        assert_eq!((second.state(1), second.status(1).reason), (GangState::Failed, StateReason::NotResumed));
+        assert_eq!(second.launches(), []);
+        legacy.recollections[0] = whole;
+    }
+    assert_eq!(legacy.recollections[0].gang, GangId(1));
+}

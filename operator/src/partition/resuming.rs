@@ -1,0 +1,128 @@
+//! What an authority must not forget of its gangs, and how the next one goes on with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+use kube::runtime::reflector::ObjectRef;
+use strobe_core::authority::{AuthorityInput, Recollection};
+use strobe_core::matrix::Matrix;
+use strobe_core::model::{GangId, GangRun, Settings};
+use strobe_crds::parallel_job::{GangState, ParallelJob};
+use strobe_crds::validate::{self, ValidJob};
+
+use super::Partition;
+use super::gangs::Gang;
+use super::jobs::Job;
+use super::keeper::Change;
+use super::kept::{KeptGang, KeptJob};
+use crate::controller::WatchedJob;
+use crate::limits::STORE_AGAIN;
+use crate::names::{LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB_UID, LABEL_PARTITION_UID};
+
+impl Partition {
+    /// Keeps what must not be forgotten of the gangs, where it has changed.
+    pub(super) fn keep_gangs(&mut self) -> Change {
+        let recollections: Vec<Recollection> = self.authority.recollections().collect();
+        let rows = self.authority.matrix().map_or(0, Matrix::rows);
+        let (jobs, now) = (&self.jobs, Timestamp::now().as_second());
+        let (change, ()) = self.keeper.keep(|kept| {
+            let before = std::mem::take(&mut kept.gangs);
+            let keep = |recollection: Recollection| {
+                let job = jobs.get(&recollection.gang)?;
+                let same = |known: &&KeptGang| {
+                    (known.recollection.gang, known.recollection.incarnation) == (recollection.gang, recollection.incarnation)
+                };
+                let admitted = before.iter().find(same).map_or(now, |known| known.admitted);
+                Some(KeptGang { job: kept_job(&job.object), recollection, admitted })
+            };
+            kept.gangs = recollections.into_iter().filter_map(keep).collect();
+            kept.rows = rows;
+        });
+        change
+    }
+
+    /// Goes on where an earlier authority stood: with its record, in its matrix, with the gangs whose jobs are still there.
+    pub(super) async fn resume(&mut self) {
+        let kept = self.keeper.kept().clone();
+        let settings = strobe_authority::settings(&self.valid);
+        let rows = if kept.gangs.is_empty() { settings.rows } else { kept.rows };
+        let pods = self.list_pods().await;
+        let found: Vec<_> = kept.gangs.into_iter().filter_map(|gang| Some((self.find(&gang.job)?, gang))).collect();
+        for ((object, valid), gang) in &found {
+            self.jobs.insert(gang.recollection.gang, Job::known(Arc::clone(object), valid.clone()));
+        }
+        let first = self.configuration(Settings { rows, ..settings }).into_iter().chain([AuthorityInput::Recovered(kept.term)]);
+        let mut inputs: Vec<AuthorityInput> = first.collect();
+        inputs.extend(found.into_iter().map(|((object, valid), gang)| self.recall(gang, &object, &valid, &pods)));
+        // All at once: what is kept in between would lack the gangs that are still to come.
+        self.step_all(inputs);
+        self.configure();
+    }
+
+    fn find(&self, job: &KeptJob) -> Option<(Arc<ParallelJob>, ValidJob)> {
+        let found = self.context.jobs.get(&ObjectRef::<WatchedJob>::new(&job.name).within(&job.namespace))?;
+        let object = found.0.as_ref().ok().filter(|object| object.uid().as_ref() == Some(&job.uid))?;
+        let valid = validate::parallel_job(object).ok()?;
+        Some((Arc::new(object.clone()), valid))
+    }
+
+    fn recall(&mut self, kept: KeptGang, object: &ParallelJob, valid: &ValidJob, pods: &[Pod]) -> AuthorityInput {
+        let KeptGang { mut recollection, admitted, .. } = kept;
+        let gang = recollection.gang;
+        let run = GangRun { gang, incarnation: recollection.incarnation };
+        if let Some(recalled) = &recollection.run {
+            let held = u64::try_from(Timestamp::now().as_second() - admitted).unwrap_or(0);
+            recollection.active += Duration::from_secs(held);
+            let nodes = self.launches.begin(run, recalled.placement.clone());
+            self.gangs.insert(run, Gang::known(nodes, &pods_of(object, run, pods)));
+        }
+        let specification = strobe_authority::specification(gang, super::jobs::order(object, 0), valid);
+        AuthorityInput::Resume { specification, recollection }
+    }
+
+    /// The pods of this partition's gangs, however long it takes: without their UIDs agents could not be told of them.
+    async fn list_pods(&self) -> Vec<Pod> {
+        let api: Api<Pod> = Api::all(self.context.client.clone());
+        let labels = format!("{LABEL_PARTITION_UID}={}", self.object.uid().unwrap_or_default());
+        loop {
+            match api.list(&ListParams::default().labels(&labels)).await {
+                Ok(pods) => return pods.items,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the pods of gangs cannot be listed yet");
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Forgets jobs that have ended once their status says so.
+    pub(super) fn forget_ended(&mut self) {
+        let is_told = |job: &Job| {
+            let found = self.context.jobs.get(&ObjectRef::<WatchedJob>::new(&job.object.name_any()).within(&job.namespace()));
+            let state = found.and_then(|found| found.0.as_ref().ok()?.status.as_ref()?.state);
+            state.is_some_and(GangState::is_over)
+        };
+        let ended = |gang: &GangId| self.authority.job(*gang).is_none_or(|status| status.state.is_terminal());
+        let gangs: Vec<GangId> = self.jobs.iter().filter(|(gang, job)| ended(gang) && is_told(job)).map(|(gang, _)| *gang).collect();
+        gangs.into_iter().for_each(|gang| self.forget(gang));
+    }
+}
+
+fn kept_job(object: &ParallelJob) -> KeptJob {
+    KeptJob { namespace: object.namespace().unwrap_or_default(), name: object.name_any(), uid: object.uid().unwrap_or_default() }
+}
+
+/// The pods of a gang's life, with their places in it and their UIDs.
+fn pods_of(job: &ParallelJob, run: GangRun, pods: &[Pod]) -> Vec<(usize, String)> {
+    let (uid, incarnation) = (job.uid().unwrap_or_default(), run.incarnation.to_string());
+    let is_of = |pod: &&Pod| {
+        let labels = pod.labels();
+        labels.get(LABEL_JOB_UID) == Some(&uid) && labels.get(LABEL_INCARNATION) == Some(&incarnation)
+    };
+    let place = |pod: &Pod| Some((pod.labels().get(LABEL_INDEX)?.parse().ok()?, pod.uid()?));
+    pods.iter().filter(is_of).filter_map(place).collect()
+}
