@@ -18,12 +18,15 @@ mod idle;
 mod killing;
 mod launch;
 mod limits;
+mod mailbox;
 mod metrics;
 mod pinning;
+mod pods;
 mod session;
 mod shared_memory;
 mod supervision;
 mod supervisors;
+mod surroundings;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,7 +37,12 @@ use std::{
 
 pub use bootstrap::{BootstrapError, bootstrap_from_standard_input};
 pub use error::AgentError;
+pub(crate) use event::LeavingReason;
+pub use files::FilesError;
+pub(crate) use files::write_whole;
+pub(crate) use mailbox::{Mailbox, mailbox};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+pub(crate) use session::offer_no_old_tls;
 use strobe_core::{
     machine::{Machine, Outbox},
     manager::{Manager, ManagerEffect, ManagerInput},
@@ -52,10 +60,12 @@ use strobe_proto::{
     agent::AgentMessage,
     bootstrap::{Bootstrap, Listening},
 };
+pub(crate) use surroundings::{Ports, Surroundings};
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
 use crate::{
     cgroup::{CgroupPath, CgroupTree},
+    health::Occupation,
     strobe_thread::{StrobeReport, StrobeReports, StrobeThread, StrobeThreadOptions},
     sys::{clock::monotonic_now, descriptor::register},
 };
@@ -65,7 +75,8 @@ use event::Event;
 use figures::FigureCollector;
 use files::Files;
 use gang::Gang;
-use limits::{DATAGRAM_KEYS_MAX, EVENTS_MAX};
+use limits::DATAGRAM_KEYS_MAX;
+use pods::Cluster;
 
 /// See the module.
 struct Agent {
@@ -85,6 +96,8 @@ struct Agent {
     /// The term whose links are open.
     link_term: Option<Term>,
     cgroups: Option<(CgroupTree, CgroupPath)>,
+    ports: Ports,
+    cluster: Option<Cluster>,
     gangs: BTreeMap<GangRun, Gang>,
     /// Connections whose first message has not come.
     strangers: BTreeMap<supervisors::ConnectionId, supervisors::Connection>,
@@ -97,6 +110,7 @@ struct Agent {
     metrics: metrics::Metrics,
     events: mpsc::Sender<Event>,
     ending: bool,
+    leaving: Option<LeavingReason>,
 }
 
 /// An input for a machine of this agent.
@@ -113,12 +127,20 @@ struct Sources {
     owner: Option<AsyncFd<OwnedFd>>,
 }
 
-/// Runs an agent until its run is over.
+/// Runs an agent of local mode until its run is over.
 ///
 /// # Errors
 /// When it cannot begin: a socket, a file, a certificate or the strobe thread is refused.
 pub async fn run(bootstrap: Bootstrap) -> Result<(), AgentError> {
-    let (mut agent, mut sources) = Agent::begin(bootstrap).await?;
+    run_in(bootstrap, Surroundings::of_local_mode()).await.map(drop)
+}
+
+/// Runs an agent until its run is over, or until it leaves for the reason that is returned; then its gangs run on.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_in(bootstrap: Bootstrap, surroundings: Surroundings) -> Result<Option<LeavingReason>, AgentError> {
+    let (mut agent, mut sources) = Agent::begin(bootstrap, surroundings).await?;
     let listening = match agent.start_serving(&mut sources).await {
         Ok(listening) => listening,
         Err(error) => {
@@ -131,32 +153,29 @@ pub async fn run(bootstrap: Bootstrap) -> Result<(), AgentError> {
     while !agent.is_over() {
         agent.turn(&mut sources).await?;
     }
+    let reason = agent.leaving;
     agent.leave();
-    Ok(())
+    Ok(reason)
 }
 
 impl Agent {
-    async fn begin(bootstrap: Bootstrap) -> Result<(Self, Sources), AgentError> {
+    async fn begin(bootstrap: Bootstrap, surroundings: Surroundings) -> Result<(Self, Sources), AgentError> {
+        let Surroundings { mailbox, inbox, ports, health } = surroundings;
+        let cluster = health.map(Cluster::new).transpose()?;
         let files = Files::open(bootstrap.directory.clone())?;
         let sealed = files.sealed()?;
-        let (event_sender, events) = mpsc::channel(EVENTS_MAX);
         let bundle = bundle(&bootstrap);
         let own = NodeIncarnation { node: bootstrap.node, incarnation: bootstrap.incarnation };
-        let listen = SocketAddr::new(bootstrap.address, 0);
+        let listen = SocketAddr::new(bootstrap.address, ports.fabric);
         let options = TcpOptions { listen, identity: TlsIdentity::new(&bundle)?, jitter_seed: jitter_seed(own), faults: None };
         let Endpoint { transport, control, .. } = TcpTransport::bind(options).await?;
         let socket =
             DatagramSocket::bind(listen, DATAGRAM_KEYS_MAX, Arc::new(DatagramCounters::default())).map_err(AgentError::Datagrams)?;
         let datagram = socket.local_address().map_err(AgentError::Datagrams)?;
         let own_address = addresses::AgentAddress { stream: transport.local_address(), datagram };
-        let settings = bootstrap.settings.clone();
-        let cpus = bootstrap.cpus.clone();
-        let thread = StrobeThreadOptions { node: own.node, incarnation: own.incarnation, settings: settings.clone(), cpus, socket };
-        let (strobe, reports) = StrobeThread::spawn(thread)?;
-        if let Err(error) = strobe.pinned() {
-            tracing::warn!(error = error as &dyn std::error::Error, "the strobe thread does not stay on its node's CPUs");
-        }
+        let (strobe, reports) = spawn_strobe_thread(&bootstrap, socket)?;
         let mut member_effects = Outbox::default();
+        let settings = bootstrap.settings.clone();
         let heartbeat = settings.heartbeat;
         let configuration =
             MemberConfiguration { partition: bootstrap.partition, node: own.node, incarnation: own.incarnation, sealed, settings };
@@ -165,6 +184,8 @@ impl Agent {
         let owner = bootstrap.owner.map(open_process).transpose().map_err(AgentError::Owner)?;
         let agent = Self {
             cgroups: open_cgroups(&bootstrap),
+            ports,
+            cluster,
             metrics: metrics::Metrics::new(own.node, strobe.scheduler()),
             bootstrap,
             files,
@@ -187,10 +208,11 @@ impl Agent {
             figures: FigureCollector::default(),
             state: AgentState::Unsealed,
             idle: idle::IdleRequest::default(),
-            events: event_sender,
+            events: mailbox.0,
             ending: false,
+            leaving: None,
         };
-        Ok((agent, Sources { events, control, reports, owner }))
+        Ok((agent, Sources { events: inbox.0, control, reports, owner }))
     }
 
     async fn start_serving(&mut self, sources: &mut Sources) -> Result<Listening, AgentError> {
@@ -200,12 +222,22 @@ impl Agent {
 
     /// Serves the contract and the metrics.
     async fn listen(&self) -> Result<Listening, AgentError> {
-        let address = SocketAddr::new(self.bootstrap.address, 0);
-        let expected = session::Expected { partition: self.bootstrap.partition, settings: self.bootstrap.settings.clone() };
+        let address = SocketAddr::new(self.bootstrap.address, self.ports.session);
+        let expected = session::Expected {
+            partition: self.bootstrap.partition,
+            settings: self.bootstrap.settings.clone(),
+            leaves_at_other_settings: self.cluster.is_some(),
+        };
         let session_port = session::serve(address, expected, &bundle(&self.bootstrap), self.events.clone()).await?;
-        let metrics_port = metrics::serve(&self.metrics).await.map_err(AgentError::Metrics)?;
+        let metrics_port = match &self.cluster {
+            Some(cluster) => {
+                cluster.health.occupied(Occupation::Serving(self.metrics.registry()));
+                self.ports.health
+            }
+            None => metrics::serve(&self.metrics).await.map_err(AgentError::Metrics)?,
+        };
         let node = self.own.node;
-        tracing::info!(%node, session_port, "the contract is served; metrics at http://127.0.0.1:{metrics_port}/metrics");
+        tracing::info!(%node, session_port, metrics_port, "the contract and the metrics are served");
         Ok(Listening { session_port, metrics_port })
     }
 
@@ -229,6 +261,9 @@ impl Agent {
             event = sources.events.recv() => self.happened(event.ok_or(AgentError::FabricEnded)?),
             () = ended(sources.owner.as_ref()), if !self.ending => self.happened(Event::OwnerEnded),
             () = timer => self.timers(),
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.health.turned();
         }
         self.settle().await
     }
@@ -339,6 +374,8 @@ impl Agent {
             Event::GraceOver(run) => self.kill_ranks(run),
             Event::GangGone { run, cpu_seconds } => self.gang_gone(run, cpu_seconds),
             Event::Shutdown | Event::OwnerEnded => self.end_everything(),
+            Event::PodAwaited { pod, answer } => self.pod_awaited(pod, answer),
+            Event::Leave(reason) => self.leaving = self.leaving.or(Some(reason)),
         }
     }
 
@@ -355,18 +392,40 @@ impl Agent {
     }
 
     fn is_over(&self) -> bool {
-        self.ending && self.gangs.values().all(Gang::is_over)
+        self.leaving.is_some() || self.ending && self.gangs.values().all(Gang::is_over)
     }
 
-    /// Leaves nothing behind: files, sockets and cgroups of this node.
+    /// Leaves nothing behind: files, sockets and cgroups of this node. Gangs that are not over run on; held ones stay as they are.
     fn leave(self) {
+        // First: it would freeze again what is thawed.
+        self.strobe.stop();
+        for (run, gang) in self.gangs.iter().filter(|(_, gang)| !gang.held) {
+            // Its supervisor does the same when the connection ends, where it has one.
+            if let Some(Err(error)) = gang.cgroup.as_ref().map(crate::cgroup::RankCgroup::thaw) {
+                tracing::warn!(%run, error = &error as &dyn std::error::Error, "a gang is left to its supervisor to thaw");
+            }
+        }
         if let Some((tree, parent)) = &self.cgroups
             && let Err(error) = tree.remove_unused(parent, &CgroupPath::root())
         {
             tracing::warn!(%error, "the agent's cgroup is left behind");
         }
-        self.strobe.stop();
     }
+}
+
+fn spawn_strobe_thread(bootstrap: &Bootstrap, socket: DatagramSocket) -> Result<(StrobeThread, StrobeReports), AgentError> {
+    let thread = StrobeThreadOptions {
+        node: bootstrap.node,
+        incarnation: bootstrap.incarnation,
+        settings: bootstrap.settings.clone(),
+        cpus: bootstrap.cpus.clone(),
+        socket,
+    };
+    let (strobe, reports) = StrobeThread::spawn(thread)?;
+    if let Err(error) = strobe.pinned() {
+        tracing::warn!(error = error as &dyn std::error::Error, "the strobe thread does not stay on its node's CPUs");
+    }
+    Ok((strobe, reports))
 }
 
 fn bundle(bootstrap: &Bootstrap) -> CertificateBundle {

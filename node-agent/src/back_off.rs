@@ -10,23 +10,32 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BackOff(Duration);
+pub(crate) struct BackOff {
+    next: Duration,
+    shortest: Duration,
+    longest: Duration,
+}
 
 impl BackOff {
     pub(crate) const fn new() -> Self {
-        Self(WAIT_MIN)
+        Self::between(WAIT_MIN, WAIT_MAX)
+    }
+
+    /// With waits of its own.
+    pub(crate) const fn between(shortest: Duration, longest: Duration) -> Self {
+        Self { next: shortest, shortest, longest }
     }
 
     /// How long to wait now.
     pub(crate) fn wait(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = (wait * 2).min(WAIT_MAX);
+        let wait = self.next;
+        self.next = (wait * 2).min(self.longest);
         wait
     }
 
     /// It was not refused: the next refusal is a first one.
     pub(crate) const fn reset(&mut self) {
-        self.0 = WAIT_MIN;
+        self.next = self.shortest;
     }
 }
 

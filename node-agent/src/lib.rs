@@ -3,8 +3,11 @@
 pub mod agent;
 mod back_off;
 pub mod cgroup;
+mod csi;
 pub mod executor;
 pub mod freezer;
+mod health;
+pub mod node;
 pub mod pmi;
 pub mod strobe_thread;
 pub mod supervisor;

@@ -55,6 +55,18 @@ fn ucx_is_not_bound_to_the_loopback() {
 }
 
 #[test]
+fn an_agent_of_version_two_hears_where_the_ranks_are_reached_before_they_are_up() {
+    for (version, expected) in [(1, vec![]), (2, vec![Effect::SendReachable])] {
+        let mut life = launched();
+        step(&mut life, 0, message(ToSupervisor::Welcome { version }));
+        step(&mut life, 0, message(ToSupervisor::StubAccepted { rank: Rank(2) }));
+        let mut up = expected;
+        up.push(Effect::Send(ToAgent::SupervisorUp));
+        assert_eq!(step(&mut life, 0, message(ToSupervisor::StubAccepted { rank: Rank(3) })), up, "version {version}");
+    }
+}
+
+#[test]
 fn no_rank_is_released_before_every_stub_is_accepted() {
     let mut life = launched();
     let refused = |effects: &[Effect]| matches!(effects, [Effect::Send(ToAgent::Refused { .. })]);

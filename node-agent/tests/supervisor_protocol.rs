@@ -120,6 +120,13 @@ fn the_bytes_of_version_one_do_not_change() {
     assert_eq!(codec::encode(&ToSupervisor::PmiGroupBarrierComplete { ticket: 17, block: vec![] }).unwrap(), [15, 17, 0]);
 }
 
+/// What version 2 has added.
+#[test]
+fn the_bytes_of_version_two_do_not_change() {
+    let reachable = ToAgent::Reachable { address: [10, 1, 2, 3].into(), port: 300 };
+    assert_eq!(codec::encode(&reachable).unwrap(), [15, 0, 10, 1, 2, 3, 172, 2]);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -1,4 +1,4 @@
-//! The messages of kubelet's two protocols, generated from `proto/`.
+//! The messages of kubelet's two protocols, generated from the agent's `proto/`.
 #![allow(missing_docs, clippy::all, unreachable_pub, unused_qualifications)]
 
 pub(crate) mod csi {

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{files::FilesError, session::ServeError};
+use crate::cgroup::CgroupError;
 use crate::strobe_thread::{CommandsFull, StrobeThreadError};
 
 /// See the module.
@@ -42,6 +43,9 @@ pub enum AgentError {
     /// The metrics.
     #[error("the metrics cannot be served")]
     Metrics(#[source] io::Error),
+    /// The cgroup tree of a cluster's node.
+    #[error("gangs in pods cannot be frozen")]
+    Cgroups(#[source] CgroupError),
     /// A descriptor cannot be waited for.
     #[error("a descriptor cannot be waited for")]
     Register(#[source] io::Error),

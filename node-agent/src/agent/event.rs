@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use strobe_core::model::{Appointment, GangRun, NodeSet, Plan, TermRecord};
 use strobe_proto::agent::{AgentMessage, Launch};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{addresses::AddressBook, supervisors::SupervisorEvent};
+use crate::cgroup::PodUid;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,4 +47,22 @@ pub(super) enum Event {
     },
     /// The owner of the run has ended.
     OwnerEnded,
+    /// Somebody waits until a gang has a part in this pod.
+    PodAwaited {
+        /// The pod.
+        pod: PodUid,
+        /// Who waits; closed when they wait no more.
+        answer: oneshot::Sender<()>,
+    },
+    /// Leave, and let the gangs run on under their supervisors.
+    Leave(LeavingReason),
+}
+
+/// Why an agent leaves though its partition goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeavingReason {
+    /// Its process was asked to end.
+    Terminated,
+    /// The partition is another than when this life began: the next one learns what it is now.
+    PartitionChanged,
 }

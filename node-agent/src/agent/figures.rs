@@ -56,7 +56,7 @@ impl Agent {
             stream_address: self.own_address.stream.to_string(),
             datagram_address: self.own_address.datagram.to_string(),
             scheduler: self.scheduler().into(),
-            freezer: if self.cgroups.is_some() { "cgroup" } else { "signal" }.into(),
+            freezer: if self.cgroups.is_some() || self.cluster.is_some() { "cgroup" } else { "signal" }.into(),
             adopted: self.gangs.iter().filter(|(_, gang)| gang.hello.is_some()).map(|(run, _)| (*run).into()).collect(),
         };
         self.say(Message::Hello(hello));

@@ -9,8 +9,12 @@ use std::{
 };
 
 use prost::Message;
+use serde::{Deserialize, Serialize};
 use strobe_core::model::{GangRun, Term};
 use strobe_proto::agent::Launch;
+
+use super::gang::PeerEntry;
+use crate::cgroup::CgroupPath;
 
 const SEAL_FILE: &str = "seal";
 const GANGS_FOLDER: &str = "gangs";
@@ -53,6 +57,19 @@ pub(super) struct StartedGang {
     pub supervisor: Option<i32>,
     /// Every rank of it here has exited with status 0.
     pub completed: bool,
+    /// The cgroup of its container, when it is a pod's and its supervisor was seen.
+    pub container: Option<CgroupPath>,
+    /// Where its ranks here are reached, when that was said.
+    pub entry: Option<PeerEntry>,
+}
+
+/// The same as it is written down, behind the supervisor's number: four bytes, 0 for none.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    gang: Vec<u8>,
+    completed: bool,
+    container: Option<String>,
+    entry: Option<PeerEntry>,
 }
 
 impl Files {
@@ -98,10 +115,14 @@ impl Files {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn write_gang(&self, run: GangRun, started: &StartedGang) -> Result<(), FilesError> {
-        let process = started.supervisor.unwrap_or(0);
-        let mut bytes = process.to_le_bytes().to_vec();
-        bytes.push(u8::from(started.completed));
-        started.gang.encode(&mut bytes).expect("a vector grows");
+        let note = Note {
+            gang: started.gang.encode_to_vec(),
+            completed: started.completed,
+            container: started.container.as_ref().map(ToString::to_string),
+            entry: started.entry,
+        };
+        let mut bytes = started.supervisor.unwrap_or(0).to_le_bytes().to_vec();
+        bytes.extend(postcard::to_stdvec(&note).expect("a vector grows"));
         write_whole(&self.gang_path(run), &bytes)
     }
 
@@ -144,13 +165,18 @@ impl Files {
 
 fn started_gang(bytes: &[u8]) -> Option<StartedGang> {
     let (supervisor, rest) = bytes.split_at_checked(4)?;
-    let (completed, gang) = rest.split_first()?;
-    let supervisor = i32::from_le_bytes(supervisor.try_into().ok()?);
-    Some(StartedGang { gang: Launch::decode(gang).ok()?, supervisor: (supervisor > 0).then_some(supervisor), completed: *completed == 1 })
+    let supervisor = Some(i32::from_le_bytes(supervisor.try_into().ok()?)).filter(|number| *number > 0);
+    let note: Note = postcard::from_bytes(rest).ok()?;
+    let container = note.container.map(|path| CgroupPath::parse(&path)).transpose().ok()?;
+    let gang = Launch::decode(note.gang.as_slice()).ok()?;
+    Some(StartedGang { gang, supervisor, completed: note.completed, container, entry: note.entry })
 }
 
 /// Writes beside the file and renames: a reader sees the old content or the new, whole.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
+///
+/// # Errors
+/// [`FilesError::Access`].
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
     let beside = path.with_extension("new");
     let write = || {
         let mut file = fs::File::create(&beside)?;
@@ -185,6 +211,8 @@ mod tests {
             gang: Launch { run: Some(run.into()), name: "sor".into(), ..Launch::default() },
             supervisor: Some(42),
             completed: true,
+            container: Some(CgroupPath::parse("/kubepods/pod1/2").unwrap()),
+            entry: PeerEntry::at([127, 0, 0, 1].into()).ok(),
         };
         files.write_gang(run, &started).unwrap();
         fs::write(folder.path().join(GANGS_FOLDER).join("4-1"), [1]).unwrap();

@@ -19,12 +19,13 @@ use strobe_core::{
 use strobe_proto::agent::{Launch, LocalSupervisor, launch::Supervisor};
 
 use super::{
+    files::StartedGang,
     killing::{self, RankProcess},
     shared_memory::SharedMemory,
     supervisors::Connection,
 };
 use crate::{
-    cgroup::{RankCgroup, process_of},
+    cgroup::{CgroupError, CgroupPath, PodUid, RankCgroup, process_of},
     supervisor_protocol::{Configure, Freezer, Hello, KeySpace, LaunchProtocol, PeerTable, Rank},
 };
 
@@ -39,6 +40,10 @@ pub(super) struct Gang {
     /// What the supervisor said first, until it was answered.
     pub(super) hello: Option<Hello>,
     pub(super) supervisor: Option<SupervisorProcess>,
+    /// The cgroup of its container, once its supervisor in a pod has reported in.
+    pub(super) container: Option<CgroupPath>,
+    /// Where its ranks here are reached, as their supervisor says.
+    pub(super) entry: Option<PeerEntry>,
     /// Processes of the ranks' stubs, in the order in which they came; for stopping and killing by signals.
     pub(super) stubs: Vec<RankProcess>,
     /// What the supervisor was last told to release with.
@@ -85,6 +90,7 @@ pub(super) struct Launched {
     pub(super) gang: Launch,
     pub(super) placement: Vec<NodePlacement>,
     protocol: LaunchProtocol,
+    pod: Option<PodUid>,
 }
 
 /// Why a gang cannot be launched as it is asked for.
@@ -98,7 +104,13 @@ pub(super) enum LaunchRefusal {
     NoSupervisor,
     /// An agent of local mode serves no pods.
     #[error("this agent is in no cluster: it cannot serve pod {0}")]
-    NoCluster(String),
+    NoCluster(PodUid),
+    /// In a cluster the kubelet alone starts anything.
+    #[error("this agent is in a cluster: it starts no supervisors")]
+    InCluster,
+    /// The UID of a pod that cannot be one.
+    #[error("the pod's UID is none")]
+    Pod(#[source] CgroupError),
     /// Where its ranks go.
     #[error("the placement of the gang's ranks is not valid")]
     Placement(#[source] strobe_proto::ConvertError),
@@ -141,6 +153,28 @@ impl Gang {
 
     pub(super) fn has_supervisor(&self) -> bool {
         self.supervisor.is_some() && !self.supervisor_ended
+    }
+
+    /// What a next life of the agent has to know; none before the launch.
+    pub(super) fn note(&self) -> Option<StartedGang> {
+        Some(StartedGang {
+            gang: self.launched.as_ref()?.gang.clone(),
+            supervisor: self.supervisor.as_ref().map(|process| process.pid),
+            completed: self.completed,
+            container: self.container.clone(),
+            entry: self.entry,
+        })
+    }
+
+    /// Where the stubs come from that are its: out of its pod, or from anywhere when its supervisor is the agent's own child.
+    pub(super) fn stubs_are_below(&self) -> CgroupPath {
+        let place = self.connection.as_ref().and_then(|connection| connection.place.as_ref());
+        place.map_or_else(CgroupPath::root, |place| place.pod.clone())
+    }
+
+    /// True for a gang in a pod whose supervisor has not been seen: kubelet may yet start it.
+    pub(super) fn waits_for_its_pod(&self) -> bool {
+        self.supervisor.is_none() && self.launched.as_ref().is_some_and(|launched| launched.pod.is_some())
     }
 
     /// Kills the supervisor if it still lives.
@@ -190,18 +224,29 @@ impl Launched {
             "none" => LaunchProtocol::None,
             unknown => return Err(LaunchRefusal::Protocol(unknown.to_owned())),
         };
-        Ok(Self { placement: placement.map_err(LaunchRefusal::Placement)?, gang, protocol })
+        let pod = match &gang.supervisor {
+            Some(Supervisor::Pod(pod)) => Some(PodUid::new(pod.pod_uid.as_str()).map_err(LaunchRefusal::Pod)?),
+            Some(Supervisor::Local(_)) | None => None,
+        };
+        Ok(Self { placement: placement.map_err(LaunchRefusal::Placement)?, gang, protocol, pod })
     }
 
-    /// How this agent starts the supervisor.
+    /// The pod whose container is the supervisor here; none where the agent starts it.
+    pub(super) const fn pod(&self) -> Option<&PodUid> {
+        self.pod.as_ref()
+    }
+
+    /// How the agent starts the supervisor; none where it is a pod's container.
     ///
     /// # Errors
-    /// It is not this agent that does.
-    pub(super) fn local_supervisor(&self) -> Result<&LocalSupervisor, LaunchRefusal> {
-        match &self.gang.supervisor {
-            Some(Supervisor::Local(supervisor)) => Ok(supervisor),
-            Some(Supervisor::Pod(pod)) => Err(LaunchRefusal::NoCluster(pod.pod_uid.clone())),
-            None => Err(LaunchRefusal::NoSupervisor),
+    /// An agent in a cluster starts none, and one in no cluster serves no pods.
+    pub(super) fn local_supervisor(&self, in_cluster: bool) -> Result<Option<&LocalSupervisor>, LaunchRefusal> {
+        match (&self.gang.supervisor, &self.pod) {
+            (_, Some(_)) if in_cluster => Ok(None),
+            (_, Some(pod)) => Err(LaunchRefusal::NoCluster(pod.clone())),
+            (Some(Supervisor::Local(_)), None) if in_cluster => Err(LaunchRefusal::InCluster),
+            (Some(Supervisor::Local(supervisor)), None) => Ok(Some(supervisor)),
+            (Some(Supervisor::Pod(_)) | None, None) => Err(LaunchRefusal::NoSupervisor),
         }
     }
 
@@ -266,6 +311,11 @@ impl PeerEntry {
     pub(super) fn at(address: IpAddr) -> std::io::Result<Self> {
         let port = std::net::TcpListener::bind((address, 0))?.local_addr()?.port();
         Ok(Self { address, port })
+    }
+
+    /// The entry of a pod, as its supervisor says.
+    pub(super) const fn of(address: IpAddr, port: u16) -> Self {
+        Self { address, port }
     }
 
     pub(super) fn payload(self) -> Payload {

@@ -21,7 +21,7 @@ use super::{
     killing::{kill_and_remove, kill_groups},
     limits::{ADOPTION_TIME_MAX, KILL_TIME_MAX, SUPERVISOR_END_MAX},
     shared_memory::SharedMemory,
-    supervisors,
+    supervisors::{self, Guard},
 };
 use crate::{
     cgroup::{CgroupError, CgroupName, RankCgroup},
@@ -46,14 +46,16 @@ enum StartError {
 impl Agent {
     /// Takes over what an earlier life left, serves the supervisors, and tells the member what is there.
     pub(super) async fn adopt(&mut self, sources: &mut Sources) -> Result<(), AgentError> {
-        let uid = rustix::process::geteuid().as_raw();
-        supervisors::serve(&self.files.socket(), uid, self.events.clone()).map_err(AgentError::Supervisors)?;
+        if self.cluster.is_none() {
+            let own = Guard::User(rustix::process::geteuid().as_raw());
+            supervisors::serve(&self.files.socket(), own, self.events.clone()).map_err(AgentError::Supervisors)?;
+        }
         for started in self.files.gangs()? {
             self.find_again(started);
         }
         self.remove_leftovers();
         let deadline = tokio::time::Instant::now() + ADOPTION_TIME_MAX;
-        while self.gangs.values().any(|gang| gang.hello.is_none() && !gang.completed) {
+        while self.gangs.values().any(|gang| gang.hello.is_none() && !gang.completed && !gang.waits_for_its_pod()) {
             match tokio::time::timeout_at(deadline, sources.events.recv()).await {
                 Ok(Some(event)) => self.happened(event),
                 Ok(None) => return Err(AgentError::FabricEnded),
@@ -68,21 +70,31 @@ impl Agent {
     /// A gang whose supervisor lives, or may live without being noted, is waited for; of any other nothing may be left.
     fn find_again(&mut self, started: StartedGang) {
         let Some(run) = started.gang.run.map(GangRun::from) else { return };
-        // The descriptor first: what is looked at then is the process that it means.
-        let alive = started.supervisor.and_then(|process| SupervisorProcess::open(process).ok());
-        let alive = alive.filter(|process| is_supervisor(process.pid, &self.files.socket()));
+        let (alive, cgroup) = match self.cluster {
+            Some(_) => self.find_in_pod(run, &started),
+            None => (self.find_on_machine(&started), None),
+        };
         if alive.is_none() && started.supervisor.is_some() && !started.completed {
             return self.remove_note(run);
         }
         if let Some(process) = &alive {
             self.watch(run, process);
         }
+        let (container, entry) = (started.container, started.entry);
         let launched = Launched::new(started.gang);
         let launched = launched.inspect_err(|error| tracing::warn!(%run, %error, "a gang of an earlier life is not understood"));
         let completed = started.completed;
         // Its ranks are gone; a supervisor that is still there hears so.
         let removal = if completed { Removal::Done } else { Removal::None };
-        self.gangs.insert(run, Gang { supervisor: alive, launched: launched.ok(), completed, removal, ..Gang::default() });
+        let launched = launched.ok();
+        let gang = Gang { supervisor: alive, launched, completed, removal, cgroup, container, entry, ..Gang::default() };
+        self.gangs.insert(run, gang);
+    }
+
+    fn find_on_machine(&self, started: &StartedGang) -> Option<SupervisorProcess> {
+        // The descriptor first: what is looked at then is the process that it means.
+        let process = started.supervisor.and_then(|process| SupervisorProcess::open(process).ok());
+        process.filter(|process| is_supervisor(process.pid, &self.files.socket()))
     }
 
     /// Tells of the end of a supervisor, also when it is no child of this process and has no connection.
@@ -141,8 +153,11 @@ impl Agent {
         let mut inventory = Vec::new();
         for run in runs {
             let gang = &self.gangs[&run];
+            if gang.waits_for_its_pod() && !gang.completed {
+                continue;
+            }
             if gang.completed {
-                let entry = self.peer_entry();
+                let entry = self.peer_entry(gang);
                 inventory.extend(gang.launched.as_ref().and_then(|launched| launched.completed_on(self.own.node, entry)));
                 continue;
             }
@@ -161,7 +176,7 @@ impl Agent {
             let hello = hello.clone();
             inventory.push(AdoptedGang {
                 run,
-                entry: self.peer_entry(),
+                entry: self.peer_entry(gang),
                 life: super::supervision::adopted_life(&hello, ranks),
                 held: hello.held,
                 ranks,
@@ -174,9 +189,17 @@ impl Agent {
         inventory
     }
 
-    /// This node's entry of a peer table; empty where no port is free.
-    fn peer_entry(&self) -> Payload {
-        PeerEntry::at(self.bootstrap.address).map_or_else(|_| Payload::new([]), PeerEntry::payload)
+    /// This node's entry of a gang's peer table; empty where no port is free, or a pod's supervisor has said nothing.
+    fn peer_entry(&self, gang: &Gang) -> Payload {
+        self.entry_of(gang).map_or_else(|| Payload::new([]), PeerEntry::payload)
+    }
+
+    /// Where a gang's ranks here are reached: in a pod where its supervisor says, else at the node.
+    pub(super) fn entry_of(&self, gang: &Gang) -> Option<PeerEntry> {
+        match self.cluster {
+            Some(_) => gang.entry,
+            None => PeerEntry::at(self.bootstrap.address).ok(),
+        }
     }
 
     /// Starts the gang's supervisor here. A repetition changes nothing.
@@ -189,9 +212,13 @@ impl Agent {
         }
         match self.start(run, gang) {
             Ok((launched, supervisor)) => {
+                let pod = launched.pod().cloned();
                 let known = self.gangs.entry(run).or_default();
                 known.launched = Some(launched);
                 known.supervisor = supervisor;
+                if let Some(pod) = pod {
+                    self.pod_launched(&pod);
+                }
             }
             Err(error) => {
                 tracing::error!(%run, error = &error as &dyn std::error::Error, "a gang cannot be launched");
@@ -208,13 +235,15 @@ impl Agent {
         self.supervisor_may_begin(run);
     }
 
-    /// Notes the gang, starts its supervisor, and notes that too: an agent that ends at any point in between leaves no
-    /// supervisor that the next one does not look for.
+    /// Notes the gang, starts its supervisor where that is not a pod's, and notes that too: an agent that ends at any point in
+    /// between leaves no supervisor that the next one does not look for.
     fn start(&self, run: GangRun, gang: &Launch) -> Result<(Launched, Option<SupervisorProcess>), StartError> {
         let launched = Launched::new(gang.clone())?;
-        let command = self.supervisor_command(run, &gang.name, launched.local_supervisor()?);
-        let mut started = StartedGang { gang: gang.clone(), supervisor: None, completed: false };
+        let command = launched.local_supervisor(self.cluster.is_some())?;
+        let command = command.map(|supervisor| self.supervisor_command(run, &gang.name, supervisor));
+        let mut started = StartedGang { gang: gang.clone(), supervisor: None, completed: false, container: None, entry: None };
         self.files.write_gang(run, &started)?;
+        let Some(command) = command else { return Ok((launched, None)) };
         let mut child = tokio::process::Command::from(command).spawn()?;
         started.supervisor = child.id().and_then(|process| i32::try_from(process).ok());
         // Nobody has waited for it yet: the number is its own.
@@ -260,8 +289,8 @@ impl Agent {
             // Its supervisor was never told what to run, and was killed when this life of the agent began.
             return self.member_hears(MemberInput::SupervisorLost(run));
         }
-        // No rank has begun unless the supervisor was taken over from an earlier life of this agent.
-        if gang.hello.as_ref().is_none_or(|hello| !hello.configured) && gang.shared_memory.is_none() {
+        // No rank has begun unless the supervisor was taken over from an earlier life of this agent. (A pod's goes with the pod.)
+        if self.cluster.is_none() && gang.hello.as_ref().is_none_or(|hello| !hello.configured) && gang.shared_memory.is_none() {
             gang.shared_memory = SharedMemory::before_the_gang();
         }
         if gang.cgroup.is_none()
@@ -285,7 +314,7 @@ impl Agent {
         self.idle.for_gangs(in_turns);
     }
 
-    fn insert_cgroup_freezer(&mut self, run: GangRun) {
+    pub(super) fn insert_cgroup_freezer(&mut self, run: GangRun) {
         let Some(gang) = self.gangs.get(&run) else { return };
         let (Some(slot), Some(cgroup)) = (gang.slot, &gang.cgroup) else { return };
         match CgroupFreezer::open(cgroup) {
@@ -396,7 +425,7 @@ impl StartError {
 }
 
 /// The name of a gang's rank cgroup; [`run_of`] reads it.
-fn cgroup_name(run: GangRun) -> Result<CgroupName, CgroupError> {
+pub(super) fn cgroup_name(run: GangRun) -> Result<CgroupName, CgroupError> {
     CgroupName::new(format!("gang-{run}"))
 }
 

@@ -44,6 +44,13 @@ pub(super) const SUPERVISOR_MESSAGES_MAX: usize = 256;
 /// Connections that wait to be accepted.
 pub(super) const SUPERVISORS_BACKLOG: i32 = 128;
 
+/// Connections that one pod may have at a time: its supervisor's, and that of the supervisor's next try. Further ones wait, and those
+/// that say nothing make room.
+pub(super) const CONNECTIONS_PER_POD_MAX: usize = 4;
+
+/// Those who wait for a pod's gang. A further one is told at once that it waits in vain, and is asked again later by whoever sent it.
+pub(super) const PODS_AWAITED_MAX: usize = 256;
+
 /// How long a connection may say nothing at first. Past it it is closed; a supervisor connects again.
 pub(super) const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
 

@@ -14,7 +14,6 @@ use std::{
 
 use axum::{Router, http::header::CONTENT_TYPE, routing::get};
 use prometheus_client::{
-    encoding::text::encode,
     metrics::{
         counter::Counter,
         family::Family,
@@ -29,15 +28,12 @@ use strobe_core::{
     node::{MemberEvent, SwitchSample},
 };
 use strobe_proto::agent::GangFigures;
-use tokio::net::TcpListener;
 
 use crate::{
+    health::{OPEN_METRICS, serve_router, text},
     strobe_thread::{StrobeCounters, SwitchRecord},
     sys::scheduler::Scheduler,
 };
-
-/// The text format, by which a scraper knows that names, units and counters follow OpenMetrics.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The smallest bound of the histograms, in seconds: a good switch takes some tens of microseconds.
 const BUCKET_MIN_SECONDS: f64 = 1e-5;
@@ -116,6 +112,11 @@ impl Metrics {
             gang_cpu,
             known_gangs: BTreeSet::new(),
         }
+    }
+
+    /// What a scraper is shown.
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
     }
 
     /// Counts what the member did.
@@ -231,28 +232,14 @@ impl ClockMetrics {
     }
 }
 
-/// Serves `/metrics` until the process ends, and returns the port.
+/// Serves `/metrics` on the loopback interface until the process ends, and returns the port.
 ///
 /// # Errors
-/// When no port of the loopback interface can be listened on.
+/// When no port of it can be listened on.
 pub(super) async fn serve(metrics: &Metrics) -> io::Result<u16> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    let port = listener.local_addr()?.port();
-    let registry = Arc::clone(&metrics.registry);
+    let registry = metrics.registry();
     let answer = move || std::future::ready(([(CONTENT_TYPE, OPEN_METRICS)], text(&registry)));
-    let router = Router::new().route("/metrics", get(answer));
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "metrics are served no more");
-        }
-    });
-    Ok(port)
-}
-
-fn text(registry: &Registry) -> String {
-    let mut text = String::new();
-    encode(&mut text, registry).expect("a string takes every text");
-    text
+    serve_router(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Router::new().route("/metrics", get(answer))).await
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {

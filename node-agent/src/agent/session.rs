@@ -20,13 +20,20 @@ use tonic::{
     transport::{Certificate, Identity, Server, ServerTlsConfig},
 };
 
-use super::{addresses::address_book, event::Event, limits::SESSION_MESSAGES_MAX};
+use super::{
+    addresses::address_book,
+    event::{Event, LeavingReason},
+    limits::SESSION_MESSAGES_MAX,
+};
 
 /// What an authority must have in common with the agent.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) partition: PartitionUid,
     pub(super) settings: Settings,
+    /// An authority with other settings means that the partition was changed: the agent leaves, to learn what it is now. In local mode
+    /// it is a mistake of whoever asks.
+    pub(super) leaves_at_other_settings: bool,
 }
 
 /// The service.
@@ -75,10 +82,10 @@ pub(super) async fn serve(
 
 /// Makes TLS 1.3 all that this process speaks (docs/adr/0005). tonic cannot be told so: it takes the process's default
 /// provider, and every version that has a cipher suite there.
-fn offer_no_old_tls() {
+pub(crate) fn offer_no_old_tls() {
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites.retain(|suite| *suite.version() == rustls::version::TLS13);
-    // Refused only when the process has a default already, which is this one: nothing else here sets any.
+    // Refused only when the process has a default already, which is this one: nothing else sets any.
     let _already_so = provider.install_default();
 }
 
@@ -89,7 +96,10 @@ impl Agent for Service {
     async fn session(&self, request: Request<Streaming<AuthorityMessage>>) -> Result<Response<Self::SessionStream>, Status> {
         self.check_authority(&request)?;
         let mut messages = request.into_inner();
-        self.check_hello(messages.message().await?)?;
+        if let Err(status) = self.check_hello(messages.message().await?) {
+            self.leave_if_changed(&status).await?;
+            return Err(status.into());
+        }
         let (outgoing, queue) = mpsc::channel(SESSION_MESSAGES_MAX);
         let events = self.events.clone();
         send(&events, Event::SessionOpened(outgoing)).await?;
@@ -114,31 +124,64 @@ impl Service {
         if identity == expected { Ok(()) } else { Err(Status::permission_denied("only the partition's authority may open a session")) }
     }
 
-    fn check_hello(&self, first: Option<AuthorityMessage>) -> Result<(), Status> {
+    async fn leave_if_changed(&self, refusal: &Refusal) -> Result<(), Status> {
+        match refusal {
+            Refusal::Settings(_) if self.expected.leaves_at_other_settings => {
+                send(&self.events, Event::Leave(LeavingReason::PartitionChanged)).await
+            }
+            Refusal::Settings(_) | Refusal::Hello(_) => Ok(()),
+        }
+    }
+
+    fn check_hello(&self, first: Option<AuthorityMessage>) -> Result<(), Refusal> {
         let Some(AuthorityMessage { message: Some(Message::Hello(hello)) }) = first else {
-            return Err(Status::failed_precondition("a session begins with hello"));
+            return Err(Status::failed_precondition("a session begins with hello").into());
         };
         let theirs: RangeInclusive<u32> = hello.version_min..=hello.version_max;
         if theirs.start() > VERSIONS.end() || theirs.end() < VERSIONS.start() {
             let problem = format!("versions {theirs:?} and {VERSIONS:?} of the contract have none in common");
-            return Err(Status::failed_precondition(problem));
+            return Err(Status::failed_precondition(problem).into());
         }
         let partition = partition_uid(&hello.partition).map_err(|error| refused(&error))?;
         if partition != self.expected.partition {
-            return Err(Status::failed_precondition("this agent serves another partition"));
+            return Err(Status::failed_precondition("this agent serves another partition").into());
         }
         let settings = hello.settings.ok_or(ConvertError::Missing { field: "settings" }).and_then(Settings::try_from);
         self.check_settings(&settings.map_err(|error| refused(&error))?)
     }
 
     /// A session between different settings would end in a watchdog that expires early, or in leases that overlap.
-    fn check_settings(&self, theirs: &Settings) -> Result<(), Status> {
+    fn check_settings(&self, theirs: &Settings) -> Result<(), Refusal> {
         let ours = &self.expected.settings;
         if ours == theirs {
             return Ok(());
         }
         let problem = format!("the settings differ: this agent was started with {ours:?}, its authority has {theirs:?}");
-        Err(Status::failed_precondition(problem))
+        Err(Refusal::Settings(Status::failed_precondition(problem)))
+    }
+}
+
+/// Why a session does not begin.
+enum Refusal {
+    /// The settings are others.
+    Settings(Status),
+    /// Anything else.
+    Hello(Status),
+}
+
+// === impl Refusal ===
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self::Hello(status)
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Settings(status) | Refusal::Hello(status) => status,
+        }
     }
 }
 

@@ -14,7 +14,6 @@ use strobe_proto::agent::{LaunchFailed, RankAborted, agent_message};
 
 use super::{
     Agent, Pending,
-    files::StartedGang,
     frames::GroupBlock,
     gang::{Gang, PeerEntry, Removal, SupervisorProcess, peer_table},
     killing::RankProcess,
@@ -22,7 +21,7 @@ use super::{
     supervisors::{Connection, ConnectionId, SupervisorEvent},
 };
 use crate::{
-    cgroup::{CgroupPath, process_of},
+    cgroup::process_of,
     supervisor_protocol::{
         BarrierFault, Freezer, Hello, LaunchError, LaunchFailure, RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
     },
@@ -66,6 +65,7 @@ impl Agent {
             ToAgent::Hello(_) | ToAgent::Resumed | ToAgent::Pong { .. } => {}
             ToAgent::Stub(report) => self.stub(run, report, descriptor),
             ToAgent::SupervisorUp => self.supervisor_up(run),
+            ToAgent::Reachable { address, port } => self.reachable(run, PeerEntry::of(address, port)),
             ToAgent::LaunchFailed(failure) => self.launch_failed(run, &failure),
             ToAgent::Released => {
                 if let Some(gang) = self.gangs.get_mut(&run) {
@@ -110,11 +110,7 @@ impl Agent {
             return;
         }
         gang.completed = true;
-        let supervisor = gang.supervisor.as_ref().map(|process| process.pid);
-        let started = StartedGang { gang: launched.gang.clone(), supervisor, completed: true };
-        if let Err(error) = self.files.write_gang(run, &started) {
-            tracing::warn!(%run, %error, "a restarted agent would not know that the gang has completed here");
-        }
+        self.note(run);
     }
 
     pub(super) fn member_hears(&mut self, input: MemberInput) {
@@ -135,14 +131,8 @@ impl Agent {
     /// Finds the gang that a supervisor is of, by its process or by the name that it was started with.
     fn hello(&mut self, id: ConnectionId, hello: Hello) {
         let Some(connection) = self.strangers.remove(&id) else { return };
-        let named = |(run, gang): &(&GangRun, &Gang)| {
-            let incarnation = GangIncarnation(u32::try_from(hello.incarnation.0).unwrap_or(u32::MAX));
-            let launched = gang.launched.as_ref().is_some_and(|launched| launched.gang.name == hello.gang.0);
-            launched
-                && run.incarnation == incarnation
-                && gang.supervisor.as_ref().is_none_or(|process| process.pid == connection.process.pid)
-        };
-        let Some(run) = self.gangs.iter().find(named).map(|(run, _)| *run) else {
+        let named = self.gangs.iter().find(|(run, gang)| is_supervisor_of(**run, gang, &hello, &connection));
+        let Some(run) = named.map(|(run, _)| *run) else {
             tracing::warn!(gang = hello.gang.0, pid = connection.process.pid, "a supervisor of a gang that is not this agent's; refused");
             connection.send(ToSupervisor::Refuse { explanation: "this agent was not asked to run the gang".into() }, None);
             return;
@@ -154,6 +144,9 @@ impl Agent {
         connection.send(ToSupervisor::Welcome { version }, None);
         if self.gangs.get(&run).is_some_and(|gang| gang.supervisor.is_none()) {
             self.take_over(run, &connection.process);
+            if let Some(place) = &connection.place {
+                self.note_place(run, place);
+            }
         }
         let gang = self.gangs.entry(run).or_default();
         gang.connection = Some(connection);
@@ -167,7 +160,8 @@ impl Agent {
         }
     }
 
-    /// A supervisor that an earlier life of the agent started and could not note: it is no child, and its end is to be told too.
+    /// A supervisor that this life of the agent did not start: a pod's, or one that an earlier life could not note. It is no child,
+    /// and its end is to be told too.
     fn take_over(&mut self, run: GangRun, process: &SupervisorProcess) {
         self.watch(run, process);
         let held = process.try_clone().inspect_err(|error| tracing::warn!(%run, %error, "a supervisor cannot be held on to"));
@@ -191,6 +185,10 @@ impl Agent {
         if gang.slot.is_none() || gang.connection.is_none() || gang.launched.is_none() || gang.removal != Removal::None {
             return;
         }
+        if !self.has_rank_cgroup(run) {
+            return;
+        }
+        let Some(gang) = self.gangs.get_mut(&run) else { return };
         let Some(hello) = gang.hello.as_ref() else { return };
         let watchdog = self.bootstrap.settings.watchdog;
         let (freezer, descriptor) = thaw_descriptor(run, gang);
@@ -233,7 +231,7 @@ impl Agent {
             _ if gang.removal != Removal::None => {
                 return self.tell(run, ToSupervisor::StubRefused { rank, explanation: "the gang is ending".into() });
             }
-            Some(cgroup) => cgroup.admit(process.as_fd(), &CgroupPath::root()),
+            Some(cgroup) => cgroup.admit(process.as_fd(), &gang.stubs_are_below()),
             None => process_of(process.as_fd()),
         };
         match admitted {
@@ -250,10 +248,10 @@ impl Agent {
 
     fn supervisor_up(&mut self, run: GangRun) {
         self.insert_signal_freezer(run);
-        match PeerEntry::at(self.bootstrap.address) {
-            Ok(entry) => self.member_hears(MemberInput::SupervisorUp { run, entry: entry.payload() }),
-            Err(error) => {
-                tracing::error!(%run, %error, "no port for the gang's rank 0");
+        match self.gangs.get(&run).and_then(|gang| self.entry_of(gang)) {
+            Some(entry) => self.member_hears(MemberInput::SupervisorUp { run, entry: entry.payload() }),
+            None => {
+                tracing::error!(%run, "the gang has no address here, or no port of it is free for its rank 0");
                 self.member_hears(MemberInput::SupervisorLost(run));
             }
         }
@@ -340,6 +338,21 @@ impl Agent {
             self.tell(run, ToSupervisor::Ping { number: 0 });
         }
     }
+}
+
+/// A pod is one gang's, whatever its supervisor calls itself; of several processes there, the first to report in. The agent's own are
+/// known by the name that they were started with, and by their process once that is noted.
+fn is_supervisor_of(run: GangRun, gang: &Gang, hello: &Hello, connection: &Connection) -> bool {
+    let Some(launched) = &gang.launched else { return false };
+    let named = match (&connection.place, launched.pod()) {
+        (Some(place), Some(pod)) => place.uid == *pod,
+        (None, None) => {
+            let incarnation = GangIncarnation(u32::try_from(hello.incarnation.0).unwrap_or(u32::MAX));
+            launched.gang.name == hello.gang.0 && run.incarnation == incarnation
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    named && gang.supervisor.as_ref().is_none_or(|process| process.pid == connection.process.pid)
 }
 
 /// How the gang is stopped, and the descriptor with which its supervisor thaws it.

@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 use rustix::process::Pid;
-use strobe_node_agent::cgroup::{CgroupName, CgroupPath, CgroupTree, RankCgroup, cgroup_of};
+use strobe_node_agent::cgroup::{CgroupName, CgroupPath, CgroupTree, PodUid, RankCgroup, cgroup_of};
 use strobe_node_agent::freezer::{CgroupFreezer, Freezer as PreparedFreezer, Observed};
 use strobe_node_agent::supervisor_protocol::{
     AgentEndpoint, Configure, Freezer, KeySpace, LaunchProtocol, PeerTable, ProtocolError, Rank, Received, ToAgent, ToSupervisor,
@@ -165,13 +165,8 @@ fn rank_cgroup(supervisor: &Supervisor, pod: &str) -> Result<RankCgroup> {
     RankCgroup::create(&CgroupTree::find()?, &container, &CgroupName::new(RANKS)?).context("make the rank cgroup")
 }
 
-/// The cgroup of the pod with this UID, which has to be above this one: `podUID` by kubelet's cgroupfs driver,
-/// `...-podUID.slice` with underscores by its systemd driver.
 fn pod_of(cgroup: &CgroupPath, uid: &str) -> Result<CgroupPath> {
-    let (plain, slice) = (format!("pod{uid}"), format!("-pod{}.slice", uid.replace('-', "_")));
-    let is_pod = |path: &CgroupPath| path.as_str().rsplit('/').next().is_some_and(|name| name == plain || name.ends_with(&slice));
-    let found = std::iter::successors(Some(cgroup.clone()), CgroupPath::parent).find(is_pod);
-    found.with_context(|| format!("{cgroup} is outside pod {uid}"))
+    PodUid::new(uid)?.cgroup_above(cgroup).with_context(|| format!("{cgroup} is outside pod {uid}"))
 }
 
 fn configuration(ranks: u32) -> Configure {

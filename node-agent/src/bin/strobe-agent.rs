@@ -1,20 +1,30 @@
-//! `strobe-agent`: the agent of a node. `kubectl strobe local` and, in a cluster, the DaemonSet start it; it reads what
-//! it has to know from its standard input.
+//! `strobe-agent`: the agent of a node. `kubectl strobe local` starts it, and it reads what it has to know from its standard input; in a
+//! cluster the DaemonSet starts `strobe-agent node`, which asks the operator.
 
-use clap::Parser;
-use strobe_node_agent::agent;
+use clap::{Parser, Subcommand};
+use strobe_node_agent::{
+    agent,
+    node::{self, NodeArguments},
+};
 use tracing_subscriber::EnvFilter;
 
 /// The agent of a node of a Strobe partition.
 ///
-/// It reads one bootstrap document (JSON) from standard input, writes one line (JSON) with its ports to standard output
-/// once it listens, and its log to standard error.
+/// Without a command it reads one bootstrap document (JSON) from standard input. It writes one line (JSON) with its ports to standard
+/// output once it listens, and its log to standard error.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
     /// What is logged, as in `info` or `strobe_node_agent=debug`.
-    #[arg(long, env = "STROBE_LOG", default_value = "warn")]
+    #[arg(long, env = "STROBE_LOG", default_value = "warn", global = true)]
     log: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Node(NodeArguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -25,10 +35,12 @@ fn main() -> anyhow::Result<()> {
         .with_ansi(false)
         .log_internal_errors(false)
         .init();
-    let bootstrap = agent::bootstrap_from_standard_input()?;
     // One thread for the agent's loop, TLS and gRPC: every further one that a message is handed to takes the CPU from a rank
     // once more. The strobe has a thread of its own, and what blocks for long has others.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(agent::run(bootstrap))?;
+    match arguments.command {
+        None => runtime.block_on(agent::run(agent::bootstrap_from_standard_input()?))?,
+        Some(Command::Node(arguments)) => runtime.block_on(node::run(arguments))?,
+    }
     Ok(())
 }

@@ -23,3 +23,6 @@ pub const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 /// Attempts to make a cgroup with those above it, while another process removes one of them as unused. Beyond, the
 /// kernel's answer (`ENOENT`) is passed on.
 pub const CREATE_ATTEMPTS_MAX: usize = 8;
+
+/// Bytes of a pod's UID at most: those of a label's value, which no UID that an API server gives comes near. A longer one is refused.
+pub const POD_UID_BYTES_MAX: usize = 63;

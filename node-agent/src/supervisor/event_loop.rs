@@ -23,13 +23,13 @@ use super::{
     environment::{EnvironmentInput, rank_environment},
     error::SupervisorError,
     journal::say,
-    life::{Effect, Input, Life, Moment, PassedSignal},
+    life::{Effect, Input, Life, Moment},
     limits::LAST_OUTPUT,
-    network::{Tables, await_running},
+    network::{Tables, await_running, own_place},
     pmi_service::PmiService,
     program,
     rank_process::{ForkInput, RankProcess, kill_orphans, rank_end},
-    signals::Signals,
+    signals::{Signals, kernel_signal},
     sink::Sink,
 };
 use crate::{
@@ -161,6 +161,11 @@ impl Supervisor {
                 if let Some(process) = self.ranks.iter().find(|process| process.rank == report.rank) {
                     let pidfd = rustix::io::fcntl_dupfd_cloexec(&process.pidfd, 3).map_err(SupervisorError::kernel("fcntl"))?;
                     self.send(&ToAgent::Stub(report), Some(pidfd));
+                }
+            }
+            Effect::SendReachable => {
+                if let Some((address, port)) = own_place() {
+                    self.send(&ToAgent::Reachable { address, port }, None);
                 }
             }
             Effect::Disconnect => self.disconnect(),
@@ -477,16 +482,6 @@ fn owner(pid: i32, inputs: &mut VecDeque<Input>) -> Result<Option<OwnedFd>, Supe
             Ok(None)
         }
         Err(source) => Err(SupervisorError::Kernel { operation: "pidfd_open", source }),
-    }
-}
-
-fn kernel_signal(signal: PassedSignal) -> Signal {
-    match signal {
-        PassedSignal::Terminate => Signal::TERM,
-        PassedSignal::Interrupt => Signal::INT,
-        PassedSignal::Hangup => Signal::HUP,
-        PassedSignal::User1 => Signal::USR1,
-        PassedSignal::User2 => Signal::USR2,
     }
 }
 

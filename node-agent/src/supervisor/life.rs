@@ -3,132 +3,23 @@
 //! *Invariant:* a gang that is held is thawed by nothing here but `Resume` (which leaves it to the agent)
 //! and SIGTERM with no agent (ARCHITECTURE section 2).
 
+mod effect;
+mod input;
+
 use std::time::Duration;
+
+pub use effect::Effect;
+pub use input::{Input, PassedSignal};
 
 use super::limits::UNACKNOWLEDGED;
 use crate::pmi::GroupEntered;
 use crate::supervisor_protocol::{
-    BarrierFault, Configure, GangName, Hello, Incarnation, LaunchError, LaunchFailure, PeerTable, Rank, RankEnd, RankPhase, RankReport,
-    ToAgent, ToSupervisor, VersionRange, limits,
+    Configure, GangName, Hello, Incarnation, LaunchError, LaunchFailure, PeerTable, Rank, RankEnd, RankPhase, RankReport, ToAgent,
+    ToSupervisor, VersionRange, limits,
 };
 
 /// Time since the supervisor began, by the monotonic clock.
 pub type Moment = Duration;
-
-/// Signals that are passed on to the ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PassedSignal {
-    /// SIGTERM.
-    Terminate,
-    /// SIGINT.
-    Interrupt,
-    /// SIGHUP.
-    Hangup,
-    /// SIGUSR1.
-    User1,
-    /// SIGUSR2.
-    User2,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// A connection to the agent stands.
-    Connected,
-    /// It is gone.
-    Disconnected,
-    /// The agent says.
-    Message(ToSupervisor),
-    /// A stub was forked.
-    StubStarted {
-        /// Its rank.
-        rank: Rank,
-        /// Its process id.
-        pid: u32,
-    },
-    /// A program could not be started.
-    LaunchFailed(LaunchFailure),
-    /// A rank's process was reaped.
-    RankEnded {
-        /// The rank.
-        rank: Rank,
-        /// How it ended.
-        end: RankEnd,
-    },
-    /// A rank called PMI abort.
-    PmiAborted {
-        /// The rank.
-        rank: Rank,
-        /// The code that it asks for.
-        code: i32,
-        /// What it said.
-        explanation: String,
-    },
-    /// Ranks were told that their barrier failed.
-    PmiBarrierFailed {
-        /// Why.
-        fault: BarrierFault,
-    },
-    /// All local ranks are in a barrier.
-    PmiBarrierEntered {
-        /// Number of the barrier.
-        number: u64,
-        /// This node's new keys.
-        block: Vec<u8>,
-    },
-    /// All ranks that a group has here are in its barrier.
-    PmiGroupEntered(GroupEntered),
-    /// The supervisor got a signal.
-    Signal(PassedSignal),
-    /// The owner's process is gone.
-    OwnerGone,
-    /// Time has passed.
-    Tick,
-}
-
-/// What shall be done, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Tell the agent.
-    Send(ToAgent),
-    /// Tell the agent of this rank, with its pidfd.
-    SendStub(RankReport),
-    /// Close the connection; it is made again later.
-    Disconnect,
-    /// Check the program, prepare PMI, fork the stubs.
-    StartStubs(Configure),
-    /// Let every stub become its rank.
-    Release(PeerTable),
-    /// Thaw the rank cgroup.
-    Thaw,
-    /// Pass a signal to every living rank.
-    Pass(PassedSignal),
-    /// SIGKILL to every living rank.
-    Kill,
-    /// Answer the local ranks' barrier.
-    BarrierComplete {
-        /// Its number.
-        number: u64,
-        /// All nodes' keys.
-        block: Vec<u8>,
-    },
-    /// Fail the local ranks' barrier.
-    BarrierFailed {
-        /// Its number.
-        number: u64,
-        /// Why.
-        explanation: String,
-    },
-    /// Answer a group's barrier, unless it was answered before, and acknowledge the answer.
-    GroupBarrierComplete {
-        /// Its ticket.
-        ticket: u64,
-        /// Keys of all its nodes.
-        block: Vec<u8>,
-    },
-    /// Tell the agent of the barriers that wait.
-    RepeatBarriers,
-}
 
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +28,8 @@ pub struct Life {
     incarnation: Incarnation,
     pid: u32,
     link: Link,
+    /// What the agent speaks; of version 1 until it says so.
+    version: u16,
     last_heard: Moment,
     watchdog: Option<Duration>,
     silent: bool,
@@ -176,6 +69,7 @@ impl Life {
             incarnation,
             pid,
             link: Link::Away,
+            version: limits::VERSION_MINIMUM,
             last_heard: Moment::ZERO,
             watchdog: None,
             silent: false,
@@ -245,6 +139,7 @@ impl Life {
 
     fn connected(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.link = Link::Greeted;
+        self.version = limits::VERSION_MINIMUM;
         self.last_heard = now;
         self.silent = false;
         effects.push(Effect::Send(ToAgent::Hello(Hello {
@@ -293,7 +188,9 @@ impl Life {
     }
 
     fn welcome(&mut self, version: u16, effects: &mut Vec<Effect>) {
-        if !(limits::VERSION_MINIMUM..=limits::VERSION_MAXIMUM).contains(&version) {
+        if (limits::VERSION_MINIMUM..=limits::VERSION_MAXIMUM).contains(&version) {
+            self.version = version;
+        } else {
             refuse(&format!("version {version} was not offered"), effects);
             effects.push(Effect::Disconnect);
         }
@@ -333,7 +230,7 @@ impl Life {
             effects.push(Effect::Send(ToAgent::LaunchFailed(failure.clone())));
         }
         if self.is_up() && !self.released {
-            effects.push(Effect::Send(ToAgent::SupervisorUp));
+            self.say_up(effects);
         }
         effects.push(Effect::RepeatBarriers);
     }
@@ -365,9 +262,16 @@ impl Life {
         if state.report.phase == RankPhase::Stub {
             state.report.phase = RankPhase::Accepted;
             if self.is_up() {
-                effects.push(Effect::Send(ToAgent::SupervisorUp));
+                self.say_up(effects);
             }
         }
+    }
+
+    fn say_up(&self, effects: &mut Vec<Effect>) {
+        if self.version >= limits::VERSION_REACHABLE {
+            effects.push(Effect::SendReachable);
+        }
+        effects.push(Effect::Send(ToAgent::SupervisorUp));
     }
 
     fn release(&mut self, peers: PeerTable, effects: &mut Vec<Effect>) {

@@ -1,7 +1,7 @@
 //! Which network interface holds an address, by the kernel's own tables (no netlink, no privilege), and whether it runs.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
     path::Path,
     thread::sleep,
     time::{Duration, Instant},
@@ -11,6 +11,26 @@ use super::limits::{INTERFACE_ASKED, INTERFACE_RUNS};
 
 /// Where the kernel says of each interface what state it is in (Documentation/networking/operstates.rst).
 const INTERFACES: &str = "/sys/class/net";
+
+/// Addresses that nobody has (RFC 5737, RFC 3849): towards them the kernel takes the way that leads out.
+const NOWHERE: [(IpAddr, IpAddr); 2] = [
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))),
+];
+
+/// The address with which this network namespace speaks to the world, which in a pod is the pod's own, and a TCP port of it that
+/// nobody listens on now. None without a way that leads out. Nothing is sent.
+#[must_use]
+pub fn own_place() -> Option<(IpAddr, u16)> {
+    let towards = |(from, to): (IpAddr, IpAddr)| {
+        let socket = UdpSocket::bind((from, 0)).ok()?;
+        // A port must be named; for a datagram socket this asks for the route and no more.
+        socket.connect((to, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback() && !address.is_unspecified())
+    };
+    let address = NOWHERE.into_iter().find_map(towards)?;
+    Some((address, TcpListener::bind((address, 0)).ok()?.local_addr().ok()?.port()))
+}
 
 /// Waits until an interface runs, so that a library which looks for one finds it: UCX takes none without `IFF_RUNNING`, and then
 /// knows no way to another pod. Packets pass long before: where both ends of a pod's pair have the same number, each in its

@@ -18,6 +18,8 @@ use signal_hook::{
     low_level::pipe,
 };
 
+use rustix::process::Signal;
+
 use super::{error::SupervisorError, life::PassedSignal};
 
 const PASSED: [(i32, PassedSignal); 5] = [
@@ -68,5 +70,16 @@ impl Signals {
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+}
+
+/// The kernel's number of a signal that is passed on.
+pub(super) fn kernel_signal(signal: PassedSignal) -> Signal {
+    match signal {
+        PassedSignal::Terminate => Signal::TERM,
+        PassedSignal::Interrupt => Signal::INT,
+        PassedSignal::Hangup => Signal::HUP,
+        PassedSignal::User1 => Signal::USR1,
+        PassedSignal::User2 => Signal::USR2,
     }
 }

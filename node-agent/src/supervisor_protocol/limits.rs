@@ -3,7 +3,9 @@
 /// Lowest protocol version that this build speaks.
 pub const VERSION_MINIMUM: u16 = 1;
 /// Highest protocol version that this build speaks.
-pub const VERSION_MAXIMUM: u16 = 1;
+pub const VERSION_MAXIMUM: u16 = 2;
+/// The version from which on a supervisor says where its ranks are reached. An older agent is not told.
+pub const VERSION_REACHABLE: u16 = 2;
 
 /// Bytes of payload in one packet. Far below the default socket buffer (212,992 bytes), so that no
 /// privilege is needed to raise it; a longer message travels in several packets.

@@ -277,6 +277,14 @@ pub enum ToAgent {
         /// The barrier's ticket.
         ticket: u64,
     },
+    /// Where the ranks of this node are reached, as their supervisor sees its own network. Said before `SupervisorUp`, where the
+    /// agent speaks version 2 and an address is found; a pod's own network is known to nobody else on the node.
+    Reachable {
+        /// The address.
+        address: IpAddr,
+        /// A TCP port of it that nobody listens on now.
+        port: u16,
+    },
 }
 
 /// Agent to supervisor.

@@ -1,0 +1,38 @@
+//! What a process gives its agent beside the bootstrap document.
+
+use super::mailbox::{Inbox, Mailbox, mailbox};
+use crate::health::Health;
+
+/// Where an agent listens; 0 is any port that is free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ports {
+    /// The contract with the authority.
+    pub session: u16,
+    /// The fabric: frames by TCP, the strobe's datagrams by UDP.
+    pub fabric: u16,
+    /// Where the process serves health and metrics; of a cluster's agent.
+    pub health: u16,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    /// How the rest of the process reaches the agent.
+    pub mailbox: Mailbox,
+    /// What it takes from.
+    pub inbox: Inbox,
+    /// Where it listens.
+    pub ports: Ports,
+    /// Where it says how it is; none in local mode, where it is its gangs' supervisors' parent and in no cluster.
+    pub health: Option<Health>,
+}
+
+// === impl Surroundings ===
+
+impl Surroundings {
+    /// On a machine of one's own.
+    pub(super) fn of_local_mode() -> Self {
+        let (mailbox, inbox) = mailbox();
+        Self { mailbox, inbox, ports: Ports::default(), health: None }
+    }
+}

@@ -1,0 +1,129 @@
+//! The agent of a cluster's node: what a pod of the DaemonSet does before its agent runs, and when that leaves.
+//!
+//! The volume plugin begins first, so that pods which run find their sockets again; then the operator is asked who this node is; then
+//! the agent runs until its process is asked to end or the partition is changed. kubelet starts the process again.
+
+mod arguments;
+mod enrolment;
+mod error;
+mod incarnation;
+mod limits;
+
+use std::{future::Future, net::SocketAddr, path::PathBuf};
+
+pub use arguments::NodeArguments;
+pub use error::NodeError;
+use strobe_proto::bootstrap::Bootstrap;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    agent::{LeavingReason, Mailbox, Ports, Surroundings, mailbox, offer_no_old_tls, run_in},
+    csi,
+    health::{self, Health},
+};
+use enrolment::{Enrolled, Enroller};
+
+/// Where mounts are made before a pod's node sees them: a place of this process's own mount namespace.
+const ASIDE: &str = "strobe-volumes";
+
+/// Runs the agent of a node of a cluster.
+///
+/// # Errors
+/// [`NodeError`] when it cannot begin, or the agent fails. That it was asked to end, and that its partition was changed, are none.
+pub async fn run(arguments: NodeArguments) -> Result<(), NodeError> {
+    offer_no_old_tls();
+    let terminated = terminated()?;
+    tokio::pin!(terminated);
+    let health = Health::new();
+    let address = SocketAddr::new(arguments.address, arguments.health_port);
+    let health_port = health::serve(address, &health).await.map_err(|source| NodeError::Health { address, source })?;
+    let (mailbox, inbox) = mailbox();
+    let supervisor = arguments.supervisor.clone().map_or_else(beside_this_program, Ok)?;
+    let plugin = csi::begin(csi::Options {
+        kubelet: arguments.kubelet_directory.clone(),
+        supervisor: supervisor.clone(),
+        aside: std::env::temp_dir().join(ASIDE),
+        mailbox: mailbox.clone(),
+        health: health.clone(),
+    })
+    .await?;
+    let enroller = Enroller::new(&arguments)?;
+    let enrolled = tokio::select! {
+        biased;
+        () = &mut terminated => {
+            plugin.leave();
+            return Ok(());
+        }
+        enrolled = enroller.enrol(&health) => enrolled,
+    };
+    let bootstrap = bootstrap(&arguments, supervisor, enrolled)?;
+    let ports = Ports { session: arguments.session_port, fabric: arguments.fabric_port, health: health_port };
+    let leave = mailbox.clone();
+    let surroundings = Surroundings { mailbox, inbox, ports, health: Some(health) };
+    let result = run_until(bootstrap, surroundings, leave, terminated).await;
+    plugin.leave();
+    result
+}
+
+/// Runs the agent and tells it of the end of its process.
+async fn run_until(
+    bootstrap: Bootstrap,
+    surroundings: Surroundings,
+    leave: Mailbox,
+    terminated: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
+    let running = run_in(bootstrap, surroundings);
+    tokio::pin!(running);
+    let reason = tokio::select! {
+        reason = &mut running => reason?,
+        () = terminated => {
+            // Refused only when the agent has left already.
+            let _has_left = leave.leave(LeavingReason::Terminated).await;
+            running.await?
+        }
+    };
+    match reason {
+        Some(LeavingReason::PartitionChanged) => {
+            tracing::warn!("the partition was changed: this process ends, and the next one enrols anew");
+        }
+        Some(LeavingReason::Terminated) => tracing::info!("the agent has left; its gangs run on"),
+        None => tracing::info!("the authority has ended the agent with its gangs"),
+    }
+    Ok(())
+}
+
+fn bootstrap(arguments: &NodeArguments, supervisor: PathBuf, enrolled: Enrolled) -> Result<Bootstrap, NodeError> {
+    let incarnation = incarnation::next(&arguments.directory)?;
+    Ok(Bootstrap {
+        partition: enrolled.partition,
+        node: enrolled.node,
+        incarnation,
+        settings: enrolled.settings,
+        cpus: enrolled.cpus,
+        address: arguments.address,
+        // A promise is one to a partition: another one's terms begin anew.
+        directory: arguments.directory.join(format!("{:032x}", enrolled.partition.0)),
+        cgroup: None,
+        supervisor,
+        owner: None,
+        certificate_pem: enrolled.certificate_pem,
+        key_pem: enrolled.key_pem,
+        roots_pem: enrolled.roots_pem,
+    })
+}
+
+fn beside_this_program() -> Result<PathBuf, NodeError> {
+    Ok(std::env::current_exe().map_err(NodeError::Program)?.with_file_name("strobe-init"))
+}
+
+/// Resolves when the process is asked to end.
+fn terminated() -> Result<impl Future<Output = ()>, NodeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Signal)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
