@@ -8,8 +8,6 @@ mod program;
 mod protocol;
 mod registration;
 mod service;
-#[cfg(test)]
-mod tests;
 mod volume;
 mod volumes;
 

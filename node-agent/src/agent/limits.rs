@@ -37,6 +37,10 @@ pub(super) const KILL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Messages that wait to be sent in a session. Reports replace each other and figures are dropped beyond.
 pub(super) const SESSION_MESSAGES_MAX: usize = 64;
 
+/// How long an agent stays that leaves after it refused a session, so that its authority hears why. Past it the authority sees a broken
+/// connection, and learns nothing worse.
+pub(super) const REFUSAL_TIME: Duration = Duration::from_millis(200);
+
 /// Messages to one supervisor that wait for its task. A further one closes the connection: a supervisor that does not
 /// read is taken over again by its next connection.
 pub(super) const SUPERVISOR_MESSAGES_MAX: usize = 256;

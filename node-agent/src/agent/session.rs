@@ -23,7 +23,7 @@ use tonic::{
 use super::{
     addresses::address_book,
     event::{Event, LeavingReason},
-    limits::SESSION_MESSAGES_MAX,
+    limits::{REFUSAL_TIME, SESSION_MESSAGES_MAX},
 };
 
 /// What an authority must have in common with the agent.
@@ -96,9 +96,9 @@ impl Agent for Service {
     async fn session(&self, request: Request<Streaming<AuthorityMessage>>) -> Result<Response<Self::SessionStream>, Status> {
         self.check_authority(&request)?;
         let mut messages = request.into_inner();
-        if let Err(status) = self.check_hello(messages.message().await?) {
-            self.leave_if_changed(&status).await?;
-            return Err(status.into());
+        if let Err(refusal) = self.check_hello(messages.message().await?) {
+            self.leave_if_changed(&refusal);
+            return Err(refusal.into());
         }
         let (outgoing, queue) = mpsc::channel(SESSION_MESSAGES_MAX);
         let events = self.events.clone();
@@ -124,12 +124,17 @@ impl Service {
         if identity == expected { Ok(()) } else { Err(Status::permission_denied("only the partition's authority may open a session")) }
     }
 
-    async fn leave_if_changed(&self, refusal: &Refusal) -> Result<(), Status> {
+    fn leave_if_changed(&self, refusal: &Refusal) {
         match refusal {
             Refusal::Settings(_) if self.expected.leaves_at_other_settings => {
-                send(&self.events, Event::Leave(LeavingReason::PartitionChanged)).await
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(REFUSAL_TIME).await;
+                    // The receiver is gone only when the agent ends.
+                    let _agent_ends = events.send(Event::Leave(LeavingReason::PartitionChanged)).await;
+                });
             }
-            Refusal::Settings(_) | Refusal::Hello(_) => Ok(()),
+            Refusal::Settings(_) | Refusal::Hello(_) => {}
         }
     }
 

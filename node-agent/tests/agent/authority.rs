@@ -1,5 +1,6 @@
 //! A scripted authority: starts agents, appoints the first, and says what a test wants.
 
+mod certificates;
 mod clean_up;
 mod heard;
 mod launching;
@@ -7,7 +8,7 @@ mod launching;
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -16,7 +17,7 @@ use strobe_core::model::{
     AgentIncarnation, Appointment, EstablishedTerm, GangRun, MatrixVersion, NodeIncarnation, NodeIndex, NodeSet, PartitionUid, Plan,
     PlannedGang, Settings, Term, TermRecord,
 };
-use strobe_fabric::{authority::LocalAuthority, identity::PeerIdentity};
+use strobe_fabric::identity::PeerIdentity;
 use strobe_proto::{
     VERSIONS,
     agent::{
@@ -32,6 +33,11 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Identity},
 };
 
+use crate::{
+    kubelet::{Kubelet, open_to_all},
+    operator::{Operator, token},
+};
+pub(crate) use certificates::{Certificates, OPERATOR};
 use clean_up::cgroup_path;
 pub(crate) use heard::Heard;
 pub(crate) use launching::{Shape, gang, gang_of, in_row};
@@ -42,7 +48,9 @@ const PLANS_OF_A_TERM: u64 = 100;
 /// The agents of one test and what they say.
 pub(crate) struct Nodes {
     partition: PartitionUid,
-    authority: LocalAuthority,
+    certificates: Arc<Certificates>,
+    /// Of a cluster.
+    operator: Option<Operator>,
     options: Options,
     agents: Vec<Agent>,
     addresses: BTreeMap<NodeIndex, agent::NodeAddress>,
@@ -62,6 +70,8 @@ pub(crate) struct Options {
     pub(crate) owner: u32,
     /// Ranks are stopped by signals, as where nobody may use cgroups.
     pub(crate) by_signals: bool,
+    /// The agents are those of a cluster's nodes, and kubelet is played.
+    pub(crate) in_cluster: bool,
 }
 
 struct Agent {
@@ -77,6 +87,7 @@ impl Default for Options {
             settings: Settings { quantum: Duration::from_millis(5), ..Settings::default() },
             owner: std::process::id(),
             by_signals: false,
+            in_cluster: false,
         }
     }
 }
@@ -89,11 +100,17 @@ impl Nodes {
     pub(crate) async fn start_with(nodes: u16, options: Options) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let partition = PartitionUid(u128::from(std::process::id()) << 64 | u128::from(rand_seed(&folder)));
-        let authority = LocalAuthority::new(partition).expect("a certificate authority can be made");
+        let certificates = Arc::new(Certificates::new(partition));
+        let operator = match options.in_cluster {
+            true => Some(Operator::start(&certificates, Some((partition, options.settings.clone()))).await),
+            false => None,
+        };
+        open_to_all(folder.path());
         let (said_sender, said) = mpsc::channel(1024);
         let mut started = Self {
             partition,
-            authority,
+            certificates,
+            operator,
             options,
             agents: Vec::new(),
             addresses: BTreeMap::new(),
@@ -112,8 +129,26 @@ impl Nodes {
     }
 
     async fn start_agent(&self, node: NodeIndex, incarnation: AgentIncarnation) -> Agent {
-        let bundle = self.authority.issue_node(node).expect("a certificate can be issued");
-        let bootstrap = Bootstrap {
+        let (process, listening) = match &self.operator {
+            Some(operator) => self.start_pod(node, operator).await,
+            None => start_process(&self.bootstrap(node, incarnation)),
+        };
+        let hello = self.hello();
+        let (session, mut answers) = self.open_session(node, &listening, hello).await.expect("a session is opened");
+        let said = self.said_sender.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(AgentMessage { message: Some(message) })) = answers.message().await {
+                if said.send((node, message)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Agent { process, incarnation, listening, session }
+    }
+
+    fn bootstrap(&self, node: NodeIndex, incarnation: AgentIncarnation) -> Bootstrap {
+        let bundle = self.certificates.issue_node(node);
+        Bootstrap {
             partition: self.partition,
             node,
             incarnation,
@@ -127,19 +162,58 @@ impl Nodes {
             certificate_pem: bundle.certificate_pem,
             key_pem: bundle.key_pem,
             roots_pem: bundle.roots_pem,
-        };
-        let (process, listening) = start_process(&bootstrap);
-        let hello = self.hello();
-        let (session, mut answers) = self.open_session(node, &listening, hello).await.expect("a session is opened");
-        let said = self.said_sender.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(AgentMessage { message: Some(message) })) = answers.message().await {
-                if said.send((node, message)).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Agent { process, incarnation, listening, session }
+        }
+    }
+
+    /// Starts an agent as its DaemonSet would, and takes in its plugin as kubelet would.
+    async fn start_pod(&self, node: NodeIndex, operator: &Operator) -> (Child, Listening) {
+        let mut process = self.pod_command(node, operator).stdout(Stdio::piped()).spawn().expect("the agent's program can be started");
+        self.kubelet(node.0).take_in_plugin().await;
+        let output = process.stdout.take().expect("it was piped");
+        let listening = tokio::task::spawn_blocking(|| listening(output)).await.expect("a line is read");
+        (process, listening)
+    }
+
+    /// An agent of a node that waits for nothing.
+    pub(crate) fn pod_command(&self, node: NodeIndex, operator: &Operator) -> Command {
+        let files = self.folder.path().join(format!("files-{node}"));
+        std::fs::create_dir_all(&files).expect("a folder can be made");
+        let (roots, token_file) = (files.join("roots.pem"), files.join("token"));
+        std::fs::write(&roots, self.certificates.root_pem()).expect("a file can be written");
+        std::fs::write(&token_file, token(node)).expect("a file can be written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strobe-agent"));
+        command.args(["node", "--address", "127.0.0.1", "--session-port", "0", "--fabric-port", "0"]).env("STROBE_HEALTH_PORT", "0");
+        command.arg("--operator").arg(format!("https://{OPERATOR}:{}", operator.port));
+        command.arg("--operator-roots").arg(&roots).arg("--token").arg(&token_file);
+        command.arg("--directory").arg(self.folder.path().join(format!("node-{node}")));
+        command.arg("--kubelet-directory").arg(self.kubelet(node.0).folder());
+        command.arg("--supervisor").arg(env!("CARGO_BIN_EXE_strobe-init"));
+        command
+    }
+
+    /// The operator of a cluster.
+    pub(crate) fn operator(&self) -> &Operator {
+        self.operator.as_ref().expect("the test plays a cluster")
+    }
+
+    pub(crate) fn partition(&self) -> PartitionUid {
+        self.partition
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.options.settings
+    }
+
+    /// The partition is another from now on; agents that have enrolled do not know it.
+    pub(crate) fn change_settings(&mut self, settings: Settings) {
+        self.operator().known.send_replace(Some((self.partition, settings.clone())));
+        self.options.settings = settings;
+    }
+
+    /// The kubelet of a node.
+    pub(crate) fn kubelet(&self, node: u16) -> Kubelet {
+        let folder = self.folder.path().join(format!("kubelet-{node}"));
+        Kubelet::new(folder, &cgroup_path(self.partition, NodeIndex(node)))
     }
 
     /// What the authority says first.
@@ -164,7 +238,7 @@ impl Nodes {
         listening: &Listening,
         hello: agent::AuthorityHello,
     ) -> Result<(mpsc::Sender<AuthorityMessage>, Streaming<AgentMessage>), tonic::Status> {
-        let bundle = self.authority.issue_authority().expect("a certificate can be issued");
+        let bundle = self.certificates.issue_authority();
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&bundle.roots_pem))
             .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem))
@@ -180,7 +254,7 @@ impl Nodes {
 
     /// The roots of the run, as PEM, and the name that an agent's certificate has.
     pub(crate) fn trust(&self, node: u16) -> (String, String) {
-        let bundle = self.authority.issue_authority().expect("a certificate can be issued");
+        let bundle = self.certificates.issue_authority();
         (bundle.roots_pem, PeerIdentity::node(self.partition, NodeIndex(node)).server_name())
     }
 
@@ -206,6 +280,9 @@ impl Nodes {
                     datagram_address: hello.datagram_address,
                 };
                 self.addresses.insert(node, address);
+                if let Some(agent) = self.agents.get_mut(usize::from(node.0)) {
+                    agent.incarnation = AgentIncarnation(hello.incarnation);
+                }
                 said_hello += 1;
             }
         }
@@ -294,10 +371,15 @@ fn start_process(bootstrap: &Bootstrap) -> (Child, Listening) {
         .expect("the agent's program can be started");
     let document = serde_json::to_vec(bootstrap).expect("a bootstrap document is JSON");
     process.stdin.take().expect("it was piped").write_all(&document).expect("the agent reads its document");
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().expect("it was piped")).read_line(&mut line).expect("the agent says where it listens");
-    let listening = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is no listening line: {error}"));
+    let listening = listening(process.stdout.take().expect("it was piped"));
     (process, listening)
+}
+
+/// Reads where an agent listens.
+fn listening(output: ChildStdout) -> Listening {
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line).expect("the agent says where it listens");
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is no listening line: {error}"))
 }
 
 /// Tells the tests of one process apart.

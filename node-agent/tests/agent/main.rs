@@ -7,8 +7,11 @@ mod barriers;
 mod commands;
 mod faults;
 mod groups;
+mod kubelet;
 mod metrics;
 mod observe;
+mod operator;
+mod pods;
 mod session;
 
 use std::path::Path;

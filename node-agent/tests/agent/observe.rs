@@ -13,7 +13,7 @@ use strobe_node_agent::cgroup::CgroupTree;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Time between two looks at what the kernel announces to nobody.
-const LOOK: Duration = Duration::from_millis(2);
+pub(crate) const LOOK: Duration = Duration::from_millis(2);
 
 /// A gang's ranks on one node, as their cgroup shows them.
 #[derive(Debug, Clone)]

@@ -44,6 +44,9 @@ impl Drop for Nodes {
         }
         let Ok(tree) = CgroupTree::find() else { return };
         for node in 0..u16::try_from(agents).expect("few nodes") {
+            if self.options.in_cluster {
+                self.kubelet(node).clean_up();
+            }
             let parent = CgroupPath::parse(&cgroup_path(self.partition, NodeIndex(node))).expect("a path of our own");
             for leftover in tree.leftovers(&parent).unwrap_or_default() {
                 leftover.remove(Duration::from_secs(10)).expect("a rank cgroup of the test can be removed");

@@ -6,6 +6,7 @@ use strobe_core::model::{CpuIndex, Desire, GangRun, NodeIndex, NodePlacement, Pl
 use strobe_proto::agent::{self, authority_message::Message};
 
 use super::Nodes;
+use crate::kubelet::Container;
 use crate::observe::eventually;
 
 /// How many nodes a gang has, and ranks on each.
@@ -87,7 +88,36 @@ impl Nodes {
         }
     }
 
-    fn output_path(&self, run: GangRun, node: usize) -> PathBuf {
+    /// Asks for a gang in pods, one on each node, and returns their UIDs.
+    pub(crate) async fn launch_in_pods(&mut self, run: GangRun, nodes: u16) -> Vec<String> {
+        let shape = Shape { nodes, ranks: 1 };
+        let pods: Vec<String> = (0..nodes).map(|node| format!("{:08x}-{run}-{node}", std::process::id())).collect();
+        for (node, pod) in pods.iter().enumerate() {
+            let gang = agent::Launch {
+                run: Some(run.into()),
+                name: format!("job-{}", run.gang.0),
+                protocol: "env".into(),
+                placement: shape.placement().iter().map(Into::into).collect(),
+                cpus_per_rank: 1,
+                supervisor: Some(agent::launch::Supervisor::Pod(agent::PodSupervisor { pod_uid: pod.clone() })),
+            };
+            self.agents[node].say(Message::Launch(gang)).await;
+        }
+        pods
+    }
+
+    /// Starts the pods of a gang: volume and container.
+    pub(crate) async fn start_pods(&self, run: GangRun, pods: &[String], script: &str) -> Vec<Container> {
+        let mut containers = Vec::new();
+        for (node, pod) in pods.iter().enumerate() {
+            let kubelet = self.kubelet(u16::try_from(node).expect("few nodes"));
+            kubelet.publish(pod, true).await.expect("the volume is published");
+            containers.push(kubelet.start(pod, &format!("job-{}", run.gang.0), &self.output_path(run, node), script));
+        }
+        containers
+    }
+
+    pub(crate) fn output_path(&self, run: GangRun, node: usize) -> PathBuf {
         self.folder.path().join(format!("output-{run}-{node}"))
     }
 
