@@ -5,6 +5,7 @@
 //! prepared here once and then lives in [`crate::freezer`]. No controller is ever enabled (`subtree_control` is left
 //! alone, ARCHITECTURE section 6): `cgroup.freeze`, `cgroup.kill`, `cgroup.events` and `cpu.stat` exist without any.
 
+mod cpuset;
 mod directory;
 mod error;
 mod leftover;
@@ -17,6 +18,7 @@ mod removal;
 mod state;
 mod tree;
 
+pub use cpuset::{CpuSet, CpuSetError};
 pub(crate) use directory::is_gone;
 pub use error::{CgroupError, Operation};
 pub use leftover::Leftover;

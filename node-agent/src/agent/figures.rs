@@ -75,6 +75,8 @@ impl Agent {
 
     pub(super) fn send_figures(&mut self, now: Instant) {
         self.figures.due = now + FIGURES_PERIOD;
+        let mended = self.confine_containers();
+        self.metrics.mended(mended);
         self.confine_ranks();
         self.note_shared_memory(now);
         let gangs = self.gang_figures();

@@ -25,7 +25,7 @@ use super::{
     supervisors::Connection,
 };
 use crate::{
-    cgroup::{CgroupError, CgroupPath, PodUid, RankCgroup, process_of},
+    cgroup::{CgroupError, CgroupPath, CpuSet, PodUid, RankCgroup, process_of},
     supervisor_protocol::{Configure, Freezer, Hello, KeySpace, LaunchProtocol, PeerTable, Rank},
 };
 
@@ -42,6 +42,8 @@ pub(super) struct Gang {
     pub(super) supervisor: Option<SupervisorProcess>,
     /// The cgroup of its container, once its supervisor in a pod has reported in.
     pub(super) container: Option<CgroupPath>,
+    /// The CPUs of its container, which are its own while they can be set.
+    pub(super) cpu_set: Option<CpuSet>,
     /// Where its ranks here are reached, as their supervisor says.
     pub(super) entry: Option<PeerEntry>,
     /// Processes of the ranks' stubs, in the order in which they came; for stopping and killing by signals.

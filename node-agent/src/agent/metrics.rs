@@ -50,6 +50,7 @@ pub(super) struct Metrics {
     seals: Counter,
     admissions: Counter,
     affinity_escapes: Counter,
+    cpu_set_mends: Counter,
     gangs: Gauge,
     gang_cpu: Family<GangLabels, Counter<f64, AtomicU64>>,
     /// The gangs that have a series in `gang_cpu`; at most those of one node, so that the series are bounded.
@@ -97,6 +98,8 @@ impl Metrics {
         let admissions = counter(&mut registry, "admissions", "Times that the agent was admitted to a view");
         let escapes = "Threads of ranks that had left the CPUs of their gang, and were pinned again";
         let affinity_escapes = counter(&mut registry, "affinity_escapes", escapes);
+        let mends = "Containers whose CPUs somebody had changed, and that got those of their gang again";
+        let cpu_set_mends = counter(&mut registry, "cpu_set_mends", mends);
         let gangs = Gauge::default();
         registry.register("gangs", "Gangs on the node", gangs.clone());
         let gang_cpu = Family::default();
@@ -108,6 +111,7 @@ impl Metrics {
             seals,
             admissions,
             affinity_escapes,
+            cpu_set_mends,
             gangs,
             gang_cpu,
             known_gangs: BTreeSet::new(),
@@ -145,6 +149,11 @@ impl Metrics {
     /// Counts threads that had left their gang's CPUs.
     pub(super) fn escaped(&self, threads: u64) {
         self.affinity_escapes.inc_by(threads);
+    }
+
+    /// Counts containers whose CPUs were set again.
+    pub(super) fn mended(&self, containers: u64) {
+        self.cpu_set_mends.inc_by(containers);
     }
 
     /// Takes over what others have counted. `clock`: the manager's clock minus the own one, and the bound of its error,

@@ -2,11 +2,11 @@
 //! do (ARCHITECTURE section 5). Escapes are looked for with every figures, taken back and counted.
 
 use rustix::{io::Errno, process::Pid};
-use strobe_core::model::CpuIndex;
+use strobe_core::model::{CpuIndex, GangRun};
 
-use super::{Agent, Gang};
+use super::{Agent, Gang, gang::Removal};
 use crate::{
-    cgroup::RankCgroup,
+    cgroup::{CpuSet, CpuSetError, RankCgroup},
     sys::affinity::{AffinityError, confine},
 };
 
@@ -23,12 +23,51 @@ impl Agent {
         }
     }
 
+    /// Gives a pod's container the CPUs of its gang, before any rank runs there.
+    pub(super) fn find_cpu_set(&mut self, run: GangRun) {
+        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        let (Some(launched), Some(container), Some(supervisor)) = (&gang.launched, &gang.container, &gang.supervisor) else { return };
+        let (Some(pod), Some(process)) = (launched.pod(), Pid::from_raw(supervisor.pid)) else { return };
+        match CpuSet::of(process, pod, container) {
+            Ok(set) => gang.cpu_set = Some(set),
+            Err(error) => warn_of_all_cpus(run, &error),
+        }
+        self.confine_containers();
+    }
+
+    /// Looks whether each container still has the CPUs of its gang: others write there too. Returns how many were mended after they
+    /// had been right.
+    pub(super) fn confine_containers(&mut self) -> u64 {
+        let node = self.own.node;
+        let mut mended = 0;
+        for (run, gang) in &mut self.gangs {
+            let Some(set) = gang.cpu_set.as_ref().filter(|_| gang.removal == Removal::None) else { continue };
+            let here = gang.launched.as_ref().and_then(|launched| launched.placement.iter().find(|placement| placement.node == node));
+            let cpus: Vec<CpuIndex> = here.map(|here| here.cpus.iter().collect()).unwrap_or_default();
+            if cpus.is_empty() {
+                continue;
+            }
+            match set.confine(&cpus) {
+                Ok(was_another) => mended += u64::from(was_another),
+                Err(error) => {
+                    warn_of_all_cpus(*run, &error);
+                    gang.cpu_set = None;
+                }
+            }
+        }
+        mended
+    }
+
     /// The CPUs that a gang has here; none before its release, when stubs pin themselves, and none when it has no part here.
     fn cpus_of(&self, gang: &Gang) -> Option<Vec<CpuIndex>> {
         let launched = gang.launched.as_ref().filter(|_| gang.released_at.is_some() && !gang.is_gone())?;
         let here = launched.placement.iter().find(|placement| placement.node == self.own.node)?;
         Some(here.cpus.iter().collect::<Vec<_>>()).filter(|cpus| !cpus.is_empty())
     }
+}
+
+fn warn_of_all_cpus(run: GangRun, error: &CpuSetError) {
+    tracing::warn!(%run, error = error as &dyn std::error::Error, "the gang's container keeps all CPUs that its node gives it");
 }
 
 /// How many threads of a gang had left the CPUs.

@@ -117,6 +117,7 @@ impl Agent {
             Ok(cgroup) => {
                 gang.cgroup = Some(cgroup);
                 self.insert_cgroup_freezer(run);
+                self.find_cpu_set(run);
                 true
             }
             Err(error) => {

@@ -182,7 +182,10 @@ impl Nodes {
         std::fs::write(&roots, self.certificates.root_pem()).expect("a file can be written");
         std::fs::write(&token_file, token(node)).expect("a file can be written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_strobe-agent"));
-        command.args(["node", "--address", "127.0.0.1", "--session-port", "0", "--fabric-port", "0"]).env("STROBE_HEALTH_PORT", "0").env("TMPDIR", self.folder.path());
+        command
+            .args(["node", "--address", "127.0.0.1", "--session-port", "0", "--fabric-port", "0"])
+            .env("STROBE_HEALTH_PORT", "0")
+            .env("TMPDIR", self.folder.path());
         command.arg("--operator").arg(format!("https://{OPERATOR}:{}", operator.port));
         command.arg("--operator-roots").arg(&roots).arg("--token").arg(&token_file);
         command.arg("--directory").arg(self.folder.path().join(format!("node-{node}")));

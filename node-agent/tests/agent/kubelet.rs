@@ -28,6 +28,9 @@ mod registration {
     tonic::include_proto!("pluginregistration");
 }
 
+/// Where the CPU sets of cgroup v1 are.
+const CPU_SETS: &str = "/sys/fs/cgroup/cpuset";
+
 /// The user of the pods: nobody.
 const USER: &str = "65534";
 
@@ -153,13 +156,35 @@ impl Kubelet {
         Container { process, cgroup }
     }
 
+    /// The container's place among the CPU sets of cgroup v1, made as a runtime makes it; none where they are not mounted.
+    pub(crate) fn cpu_set(&self, pod: &str) -> Option<PathBuf> {
+        let root = Path::new(CPU_SETS);
+        if !root.join("cpuset.cpus").exists() {
+            skipped("no CPU sets of cgroup v1 here");
+            return None;
+        }
+        let place = format!("{}/container", self.pod_cgroup(pod));
+        let mut folder = root.to_owned();
+        for name in place.split('/').filter(|name| !name.is_empty()) {
+            let above = folder.clone();
+            folder.push(name);
+            fs::create_dir_all(&folder).unwrap();
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                fs::write(folder.join(file), fs::read(above.join(file)).unwrap()).unwrap();
+            }
+        }
+        Some(folder)
+    }
+
     fn pod_cgroup(&self, pod: &str) -> CgroupPath {
         self.cgroup.child(&CgroupName::new(format!("pod{pod}")).unwrap())
     }
 
     fn supervisor(&self, cgroup: &Path, pod: &str, name: &str, output: &Path, script: &str) -> Child {
         let volume = self.target(pod);
-        let join = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", cgroup.display());
+        let cpu_set = Path::new(CPU_SETS).join(format!("{}/container/tasks", self.pod_cgroup(pod)).trim_start_matches('/'));
+        let join_cpu_set = if cpu_set.exists() { format!("echo $$ > {} && ", cpu_set.display()) } else { String::new() };
+        let join = format!("{join_cpu_set}echo $$ > {}/cgroup.procs && exec \"$@\"", cgroup.display());
         Command::new("/bin/sh")
             .args(["-c", &join, "sh", "setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"])
             .arg(volume.join("strobe-init"))
@@ -177,11 +202,23 @@ impl Kubelet {
         for pod in fs::read_dir(self.folder.join("pods")).into_iter().flatten().flatten() {
             let _not_mounted = unmount(self.target(&pod.file_name().to_string_lossy()), UnmountFlags::DETACH);
         }
+        remove_cpu_sets(&Path::new(CPU_SETS).join(self.cgroup.as_str().trim_start_matches('/')));
         let Ok(tree) = CgroupTree::find() else { return };
         for pod in tree.leftovers(&self.cgroup).unwrap_or_default() {
             pod.remove(Duration::from_secs(10)).expect("a pod's cgroup can be removed");
         }
         tree.remove_unused(&self.cgroup, &CgroupPath::root()).expect("an empty cgroup of the test can be removed");
+    }
+}
+
+/// Removes a folder of CPU sets and those below it, and what is above it and empty.
+fn remove_cpu_sets(folder: &Path) {
+    for below in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        remove_cpu_sets(&below.path());
+    }
+    let _absent_or_in_use = fs::remove_dir(folder);
+    if let Some(above) = folder.parent().filter(|above| *above != Path::new(CPU_SETS)) {
+        let _absent_or_in_use = fs::remove_dir(above);
     }
 }
 

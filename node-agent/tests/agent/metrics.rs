@@ -20,7 +20,7 @@ use crate::{
 const OTHER: GangRun = GangRun { gang: GangId(2), incarnation: GangIncarnation(1) };
 
 /// Every family: its name, its type, and the unit that its name has to end in.
-const FAMILIES: [(&str, &str, Option<&str>); 19] = [
+const FAMILIES: [(&str, &str, Option<&str>); 20] = [
     ("strobe_scheduler", "info", None),
     ("strobe_epochs", "counter", None),
     ("strobe_late_epochs", "counter", None),
@@ -38,6 +38,7 @@ const FAMILIES: [(&str, &str, Option<&str>); 19] = [
     ("strobe_seals", "counter", None),
     ("strobe_admissions", "counter", None),
     ("strobe_affinity_escapes", "counter", None),
+    ("strobe_cpu_set_mends", "counter", None),
     ("strobe_gangs", "gauge", None),
     ("strobe_gang_cpu_seconds", "counter", Some("seconds")),
 ];

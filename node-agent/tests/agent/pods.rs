@@ -174,6 +174,25 @@ async fn a_volume_is_read_only_waits_for_the_plan_and_is_refused_where_it_could_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_has_the_cpus_of_its_gang_and_gets_them_again() {
+    if !can_play_pods() {
+        return;
+    }
+    let mut nodes = nodes_in_cluster(1).await;
+    nodes.command(1, &[gang(RUN, 1, Desire::Run)]).await;
+    let pods = nodes.launch_in_pods(RUN, 1).await;
+    let Some(set) = nodes.kubelet(0).cpu_set(&pods[0]) else { return };
+    let cpus = set.join("cpuset.cpus");
+    let all = fs::read_to_string(&cpus).unwrap();
+    let mut containers = nodes.start_pods(RUN, &pods, &until(&nodes, "finish")).await;
+    nodes.wait_for_output(RUN, 1).await;
+    assert_eq!(fs::read_to_string(&cpus).unwrap(), "0\n", "ranks ran before their container had the gang's CPUs");
+    fs::write(&cpus, &all).unwrap();
+    eventually("the CPUs are the gang's again", || fs::read_to_string(&cpus).is_ok_and(|cpus| cpus == "0\n")).await;
+    finish(nodes, &pods, &mut containers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gang_in_pods_outlives_a_killed_agent_and_is_adopted() {
     if !can_play_pods() {
         return;

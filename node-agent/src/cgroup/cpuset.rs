@@ -1,0 +1,157 @@
+//! The CPUs of a container, set from outside (docs/adr/0015): its own cgroup's, never those of one above it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::process::Pid;
+use strobe_core::model::CpuIndex;
+
+use super::{CgroupError, CgroupPath, CgroupTree, PodUid};
+
+/// The CPU set of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuSet {
+    /// What is written, and on v1 what holds.
+    file: PathBuf,
+    /// What holds.
+    effective: PathBuf,
+}
+
+/// Why a container's CPUs cannot be set.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuSetError {
+    /// Where the container is.
+    #[error("the container's place cannot be found")]
+    Place(#[from] CgroupError),
+    /// Neither the v1 hierarchy nor the controller of v2 has it.
+    #[error("no cpuset of the container's own: the node has no such controller, or its runtime does not use it")]
+    None,
+    /// systemd would write over it, with every installation of a package.
+    #[error("{cgroup} belongs to systemd, which sets its CPUs itself")]
+    OfSystemd {
+        /// The container's cgroup.
+        cgroup: CgroupPath,
+    },
+    /// A file.
+    #[error("cannot {operation} {path}")]
+    Access {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// What the kernel shows is no list of CPUs.
+    #[error("{path} holds no list of CPUs")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+// === impl CpuSet ===
+
+impl CpuSet {
+    /// The CPU set of the container in which a process of this pod is: of the v1 hierarchy where that is mounted, else of v2.
+    ///
+    /// # Errors
+    /// [`CpuSetError`]; a cgroup that is not the pod's is never touched.
+    pub fn of(process: Pid, pod: &PodUid, container: &CgroupPath) -> Result<Self, CpuSetError> {
+        let access = |path: &str, source| CpuSetError::Access { operation: "read", path: path.into(), source };
+        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|source| access("/proc/self/mountinfo", source))?;
+        if let Some(mount) = mount_of_v1(&mounts) {
+            let groups = format!("/proc/{}/cgroup", process.as_raw_pid());
+            let groups = fs::read_to_string(&groups).map_err(|source| access(&groups, source))?;
+            let cgroup = CgroupPath::parse(path_in_v1(&groups).ok_or(CpuSetError::None)?)?;
+            pod.cgroup_above(&cgroup).filter(|pod| *pod != cgroup).ok_or(CpuSetError::None)?;
+            let file = mount.join(cgroup.as_str().trim_start_matches('/')).join("cpuset.cpus");
+            return Ok(Self { effective: file.clone(), file });
+        }
+        if container.as_str().ends_with(".scope") {
+            return Err(CpuSetError::OfSystemd { cgroup: container.clone() });
+        }
+        let folder = CgroupTree::find()?.on_disk(container)?;
+        let (file, effective) = (folder.join("cpuset.cpus"), folder.join("cpuset.cpus.effective"));
+        if file.exists() { Ok(Self { file, effective }) } else { Err(CpuSetError::None) }
+    }
+
+    /// Sets it where it is another; true when it was.
+    ///
+    /// # Errors
+    /// [`CpuSetError::Access`], for example when the container is gone, and [`CpuSetError::Unreadable`].
+    pub fn confine(&self, cpus: &[CpuIndex]) -> Result<bool, CpuSetError> {
+        let text = fs::read_to_string(&self.effective).map_err(|source| self.access("read", &self.effective, source))?;
+        let mut wanted: Vec<u16> = cpus.iter().map(|cpu| cpu.0).collect();
+        wanted.sort_unstable();
+        let found = parse_list(text.trim()).ok_or_else(|| CpuSetError::Unreadable { path: self.effective.clone() })?;
+        if found == wanted {
+            return Ok(false);
+        }
+        let list: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+        fs::write(&self.file, list.join(",")).map_err(|source| self.access("write", &self.file, source))?;
+        Ok(true)
+    }
+
+    fn access(&self, operation: &'static str, path: &Path, source: io::Error) -> CpuSetError {
+        CpuSetError::Access { operation, path: path.to_owned(), source }
+    }
+}
+
+/// Where the v1 hierarchy with this controller is mounted whole (proc(5)).
+fn mount_of_v1(mounts: &str) -> Option<PathBuf> {
+    let mount = |line: &str| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut described = file_system.split(' ');
+        let is_v1 = described.next() == Some("cgroup") && described.nth(1)?.split(',').any(|option| option == "cpuset");
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (is_v1 && root == "/").then(|| PathBuf::from(point))
+    };
+    mounts.lines().find_map(mount)
+}
+
+/// The path in that hierarchy, of a `/proc/PID/cgroup`.
+fn path_in_v1(groups: &str) -> Option<&str> {
+    let path = |line: &'_ str| -> Option<usize> {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        controllers.split(',').any(|controller| controller == "cpuset").then_some(line.len() - path.len())
+    };
+    groups.lines().find_map(|line| path(line).map(|start| &line[start..]))
+}
+
+/// A list as the kernel writes it: numbers and ranges with commas between.
+fn parse_list(text: &str) -> Option<Vec<u16>> {
+    let mut list = Vec::new();
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        list.extend(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?);
+    }
+    Some(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_the_kernel_are_read() {
+        assert_eq!(parse_list("0-2,5"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(parse_list(""), Some(vec![]));
+        assert_eq!(parse_list("0-x"), None);
+    }
+
+    #[test]
+    fn the_hierarchy_and_the_place_in_it_are_found() {
+        let mounts =
+            "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup none rw,cpuset\n";
+        assert_eq!(mount_of_v1(mounts), Some(PathBuf::from("/sys/fs/cgroup/cpuset")));
+        assert_eq!(mount_of_v1("29 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), None);
+        assert_eq!(path_in_v1("4:cpu,cpuacct:/a\n3:cpuset:/kubepods/pod1/2\n0::/b\n"), Some("/kubepods/pod1/2"));
+        assert_eq!(path_in_v1("0::/b\n"), None);
+    }
+}
