@@ -401,6 +401,8 @@ impl Agent {
     pub(super) fn remove_if_over(&mut self, run: GangRun) {
         if self.gangs.get(&run).is_some_and(|gang| gang.removed && gang.is_over()) {
             self.gangs.remove(&run);
+            // The member forgets those that it knew; a pod's may never have been planned here.
+            self.remove_note(run);
         }
     }
 
