@@ -48,6 +48,8 @@ pub(crate) struct Health {
     occupation: Arc<watch::Sender<Occupation>>,
     /// Whether kubelet has taken in the volume plugin.
     registered: Arc<watch::Sender<bool>>,
+    /// Whether the agent has a session with its authority.
+    in_session: Arc<watch::Sender<bool>>,
     /// When the event loop last turned, in nanoseconds of the monotonic clock.
     turned: Arc<AtomicU64>,
 }
@@ -57,7 +59,12 @@ pub(crate) struct Health {
 impl Health {
     pub(crate) fn new() -> Self {
         let occupation = Occupation::Enrolling("the operator was not asked yet".to_owned());
-        Self { occupation: Arc::new(watch::Sender::new(occupation)), registered: Arc::default(), turned: Arc::default() }
+        Self {
+            occupation: Arc::new(watch::Sender::new(occupation)),
+            registered: Arc::default(),
+            in_session: Arc::default(),
+            turned: Arc::default(),
+        }
     }
 
     /// What the pod is about from now on.
@@ -69,6 +76,16 @@ impl Health {
     /// kubelet has taken in the volume plugin, or has not.
     pub(crate) fn registered(&self, registered: bool) {
         self.registered.send_replace(registered);
+    }
+
+    /// The agent has a session with its authority, or has none.
+    pub(crate) fn has_session(&self, in_session: bool) {
+        self.in_session.send_replace(in_session);
+    }
+
+    /// Whether the agent has a session with its authority.
+    pub(crate) fn is_in_session(&self) -> bool {
+        *self.in_session.borrow()
     }
 
     /// The event loop has turned.
@@ -93,7 +110,9 @@ impl Health {
             return (StatusCode::SERVICE_UNAVAILABLE, "not ready: kubelet has not taken in the volume plugin\n".to_owned());
         }
         match &*self.occupation.borrow() {
-            Occupation::Serving(_) => (StatusCode::OK, "ready: in a partition\n".to_owned()),
+            Occupation::Serving(_) if self.is_in_session() => (StatusCode::OK, "ready: in a partition\n".to_owned()),
+            // The operator may be away, and gangs run on: nothing that this pod could mend.
+            Occupation::Serving(_) => (StatusCode::OK, "ready: in a partition, without a session of its authority\n".to_owned()),
             Occupation::Outside(answer) => (StatusCode::OK, format!("ready, and idle: {answer}\n")),
             Occupation::Enrolling(answer) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {answer}\n")),
         }

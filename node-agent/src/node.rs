@@ -56,29 +56,35 @@ pub async fn run(arguments: NodeArguments) -> Result<(), NodeError> {
         }
         enrolled = enroller.enrol(&health) => enrolled,
     };
-    let bootstrap = bootstrap(&arguments, supervisor, enrolled)?;
+    let bootstrap = bootstrap(&arguments, supervisor, enrolled.clone())?;
     let ports = Ports { session: arguments.session_port, fabric: arguments.fabric_port, health: health_port };
     let leave = mailbox.clone();
-    let surroundings = Surroundings { mailbox, inbox, ports, health: Some(health) };
-    let result = run_until(bootstrap, surroundings, leave, terminated).await;
+    let surroundings = Surroundings { mailbox, inbox, ports, health: Some(health.clone()) };
+    let reason_to_leave = async {
+        tokio::select! {
+            () = terminated => LeavingReason::Terminated,
+            () = enroller.await_change(&enrolled, &health) => LeavingReason::PartitionChanged,
+        }
+    };
+    let result = run_until(bootstrap, surroundings, leave, reason_to_leave).await;
     plugin.leave();
     result
 }
 
-/// Runs the agent and tells it of the end of its process.
+/// Runs the agent, and tells it when it is to leave.
 async fn run_until(
     bootstrap: Bootstrap,
     surroundings: Surroundings,
     leave: Mailbox,
-    terminated: impl Future<Output = ()>,
+    reason_to_leave: impl Future<Output = LeavingReason>,
 ) -> Result<(), NodeError> {
     let running = run_in(bootstrap, surroundings);
     tokio::pin!(running);
     let reason = tokio::select! {
         reason = &mut running => reason?,
-        () = terminated => {
+        reason = reason_to_leave => {
             // Refused only when the agent has left already.
-            let _has_left = leave.leave(LeavingReason::Terminated).await;
+            let _has_left = leave.leave(reason).await;
             running.await?
         }
     };

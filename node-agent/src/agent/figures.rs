@@ -75,6 +75,9 @@ impl Agent {
 
     pub(super) fn send_figures(&mut self, now: Instant) {
         self.figures.due = now + FIGURES_PERIOD;
+        if let Some(cluster) = &self.cluster {
+            cluster.health.has_session(self.session.as_ref().is_some_and(|session| !session.is_closed()));
+        }
         let mended = self.confine_containers();
         self.metrics.mended(mended);
         self.confine_ranks();

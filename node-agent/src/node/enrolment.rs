@@ -19,7 +19,7 @@ use tonic::{
 
 use super::{
     NodeArguments, NodeError,
-    limits::{ANSWER_TIME_MAX, ENROLMENT_BYTES_MAX, ENROLMENT_PAUSE_MAX, ENROLMENT_PAUSE_MIN},
+    limits::{ANSWER_TIME_MAX, ENROLMENT_BYTES_MAX, ENROLMENT_PAUSE_MAX, ENROLMENT_PAUSE_MIN, SESSION_LOOK},
 };
 use crate::{
     back_off::BackOff,
@@ -121,6 +121,23 @@ impl Enroller {
         }
     }
 
+    /// Returns when the operator says something else of the node than it did. It is asked while the agent has no session alone: an
+    /// authority that has one says by itself what is new.
+    pub(super) async fn await_change(&self, enrolled: &Enrolled, health: &Health) {
+        loop {
+            tokio::time::sleep(SESSION_LOOK).await;
+            if health.is_in_session() {
+                continue;
+            }
+            match self.ask().await {
+                Ok(now) if now.describes_the_same(enrolled) => {}
+                Ok(_) => return,
+                Err(EnrolmentError::Refused(status)) if status.code() == Code::FailedPrecondition => return,
+                Err(error) => tracing::debug!(answer = error.with_causes(), "without a session, and the operator does not say why"),
+            }
+        }
+    }
+
     /// Asks once. Token and roots are read anew: both are renewed in their files.
     async fn ask(&self) -> Result<Enrolled, EnrolmentError> {
         let read = |path: &PathBuf| fs::read_to_string(path).map_err(|source| EnrolmentError::Read { path: path.clone(), source });
@@ -154,6 +171,15 @@ impl Enroller {
             key_pem: self.key_pem.clone(),
             roots_pem: enrolment.roots_pem,
         })
+    }
+}
+
+// === impl Enrolled ===
+
+impl Enrolled {
+    /// Certificates differ each time.
+    fn describes_the_same(&self, other: &Self) -> bool {
+        (self.partition, self.node) == (other.partition, other.node) && self.settings == other.settings && self.cpus == other.cpus
     }
 }
 

@@ -13,3 +13,7 @@ pub(super) const ENROLMENT_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Bytes of an enrolment at most: certificate, roots and the CPUs of a node. A larger one is refused.
 pub(super) const ENROLMENT_BYTES_MAX: usize = 1 << 20;
+
+/// How often an agent looks whether it has a session, and asks the operator again when it has none: its node may be in another partition
+/// by now. So late it learns that.
+pub(super) const SESSION_LOOK: Duration = Duration::from_secs(60);

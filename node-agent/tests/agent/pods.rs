@@ -275,7 +275,7 @@ async fn a_node_in_no_partition_is_ready_and_joins_when_it_is_in_one() {
     eventually("it is ready and idle", || get(health_port, "/readyz").is_some_and(|(ready, text)| ready && text == idle)).await;
     assert_eq!(get(health_port, "/healthz"), Some((true, "alive\n".to_owned())));
     nodes.operator().known.send_replace(Some((nodes.partition(), nodes.settings().clone())));
-    let in_partition = (true, "ready: in a partition\n".to_owned());
+    let in_partition = (true, "ready: in a partition, without a session of its authority\n".to_owned());
     eventually("it is in the partition", || get(health_port, "/readyz").as_ref() == Some(&in_partition)).await;
     assert!(get(health_port, "/metrics").is_some_and(|(_, text)| text.contains("strobe_gangs")));
     signal(process.id(), Signal::TERM);
