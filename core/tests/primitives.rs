@@ -185,9 +185,11 @@ fn a_later_life_of_a_caller_ends_the_memory_of_the_earlier_and_of_no_other_node(
     let mut memory = Memory::default();
     memory.apply(&plan([run(1, 1)]));
     let of = |node, incarnation| OperationId { caller: caller(node, incarnation), sequence: 1 };
-    for name in [of(1, 1), of(2, 1), of(1, 2)] {
+    for name in [of(1, 1), of(2, 1)] {
         memory.apply(&xfer(name, 0, nodes([0]), b""));
     }
+    assert_eq!(memory.outcome(of(1, 1)), Some(COMMITTED), "another node's caller, of the same life");
+    memory.apply(&xfer(of(1, 2), 0, nodes([0]), b""));
     assert_eq!([of(1, 1), of(2, 1), of(1, 2)].map(|name| memory.outcome(name)), [None, Some(COMMITTED), Some(COMMITTED)]);
     memory.apply(&xfer(of(1, 1), 0, nodes([0]), b""));
     assert_eq!(memory.outcome(of(1, 2)), Some(COMMITTED), "what an earlier life asked late ends nothing");
@@ -221,6 +223,22 @@ fn payloads_are_told_apart_by_their_bytes() {
     }
     // The published check values of FNV-1a, 64 bits.
     assert!(format!("{:?}", Payload::new(&b"a"[..])).contains(&0xaf63_dc4c_8601_ec8c_u64.to_string()));
+}
+
+#[test]
+fn each_comparison_holds_as_its_sign_says() {
+    use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+    // A cell that is smaller than the value, equal, greater.
+    for (comparison, holds) in [
+        (Less, [true, false, false]),
+        (LessOrEqual, [true, true, false]),
+        (Equal, [false, true, false]),
+        (NotEqual, [true, false, true]),
+        (GreaterOrEqual, [false, true, true]),
+        (Greater, [false, false, true]),
+    ] {
+        assert_eq!([6, 7, 8].map(|cell| comparison.holds(cell, 7)), holds, "{comparison:?}");
+    }
 }
 
 #[test]
