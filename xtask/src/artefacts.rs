@@ -57,11 +57,27 @@ pub(crate) fn build(workspace: &Workspace, profile: Profile, mpicc: Option<&Path
 /// # Errors
 /// Whatever does not compile, and files that cannot be copied.
 pub(crate) fn build_agent(workspace: &Workspace, profile: Profile) -> Result<(PathBuf, PathBuf)> {
-    let folder = workspace.target().join(profile.folder());
+    build_program(workspace, profile, "strobe-node-agent", "strobe-agent")?;
+    let agent = workspace.target().join(profile.folder()).join("strobe-agent");
+    Ok((agent, build_static_supervisor(workspace, profile)?))
+}
+
+/// Builds the operator, which local mode has no need of.
+///
+/// # Errors
+/// Whatever does not compile.
+pub(crate) fn build_operator(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
+    match profile {
+        Profile::Debug => build_programs(workspace, profile)?,
+        Profile::Release => build_program(workspace, profile, "strobe-operator", "strobe-operator")?,
+    }
+    Ok(workspace.target().join(profile.folder()).join("strobe-operator"))
+}
+
+fn build_program(workspace: &Workspace, profile: Profile, package: &str, program: &str) -> Result<()> {
     let mut command = workspace.cargo();
-    command.args(["build", "--locked", "--package", "strobe-node-agent", "--bin", "strobe-agent"]).args(profile.flag());
-    process::run(command)?;
-    Ok((folder.join("strobe-agent"), build_static_supervisor(workspace, profile)?))
+    command.args(["build", "--locked", "--package", package, "--bin", program]).args(profile.flag());
+    process::run(command)
 }
 
 /// The command that checks the examples against their sequential runs.

@@ -5,6 +5,7 @@ mod agent;
 mod examples;
 mod mpi_trial;
 mod mpich;
+mod operator;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ const PREFIX: &str = "localhost/strobe";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Which images [default: agent and examples]
+    /// Which images [default: agent, operator and examples]
     #[arg(value_enum)]
     images: Vec<Name>,
     /// Of unoptimised programs: sooner built, and many times larger
@@ -35,11 +36,13 @@ pub(crate) struct Options {
     load: bool,
 }
 
-/// The images that there are. The operator's comes with the operator.
+/// The images that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
     /// strobe-agent and strobe-init
     Agent,
+    /// strobe-operator
+    Operator,
     /// The MPI programs of examples/, with PyPI's MPICH
     Examples,
     /// What a test of the laboratory runs over several MPIs
@@ -47,12 +50,14 @@ pub(crate) enum Name {
 }
 
 /// Those that users need.
-const FOR_USERS: [Name; 2] = [Name::Agent, Name::Examples];
+const FOR_USERS: [Name; 3] = [Name::Agent, Name::Operator, Name::Examples];
 
 /// What an image is made of besides the layer that all share.
 struct Content {
     layer: Layer,
     entrypoint: Vec<String>,
+    /// See [`Image::user`].
+    user: Option<&'static str>,
 }
 
 /// Makes images, and loads them where that is asked for.
@@ -66,7 +71,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     if options.load {
         lab::load(workspace, &archives)?;
     }
-    println!("the operator's image comes with the operator");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,6 +86,7 @@ pub(crate) fn load_for_tests(workspace: &Workspace) -> Result<()> {
 fn make(workspace: &Workspace, name: Name, profile: Profile) -> Result<PathBuf> {
     let content = match name {
         Name::Agent => agent::content(&artefacts::build_agent(workspace, profile)?)?,
+        Name::Operator => operator::content(&artefacts::build_operator(workspace, profile)?)?,
         Name::Examples => examples::content(workspace)?,
         Name::MpiTrial => mpi_trial::content(workspace, profile)?,
     };
@@ -106,6 +111,7 @@ fn write(reference: &str, content: Content, path: &Path) -> Result<String> {
         reference: reference.to_owned(),
         layers: vec!["base".to_owned(), "programs".to_owned()],
         entrypoint: content.entrypoint,
+        user: content.user,
         environment: vec![PATH.to_owned()],
     });
     let mut digests = files::replace(path, |fresh| archive.write(fresh))?;
@@ -127,6 +133,7 @@ impl Name {
     fn text(self) -> &'static str {
         match self {
             Self::Agent => "agent",
+            Self::Operator => "operator",
             Self::Examples => "examples",
             Self::MpiTrial => "mpi-trial",
         }

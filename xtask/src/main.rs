@@ -66,7 +66,7 @@ enum Recipe {
     Bench(bench::Options),
     /// Run the fault tests on real processes many times in a row
     Faults(faults::Options),
-    /// Make images of agent and examples without a registry, in target/images
+    /// Make images of agent, operator and examples without a registry, in target/images
     Images(images::Options),
     /// A real Kubernetes on this machine, from packages alone
     Lab(lab::Options),

@@ -31,6 +31,8 @@ pub(crate) struct Image {
     /// Names of layers, the lowest first.
     pub(crate) layers: Vec<String>,
     pub(crate) entrypoint: Vec<String>,
+    /// Numbers of user and group, `1:1`; none is root.
+    pub(crate) user: Option<&'static str>,
     /// `NAME=value`.
     pub(crate) environment: Vec<String>,
 }
@@ -100,11 +102,14 @@ impl Image {
         let layers: Vec<&Blob> = layers.collect::<Result<_>>()?;
         // The layers are not compressed: what names their content names their file too.
         let content: Vec<_> = layers.iter().map(|layer| &layer.digest).collect();
-        let configuration = json!({
+        let mut configuration = json!({
             "architecture": ARCHITECTURE, "os": "linux",
             "config": { "Env": self.environment, "Entrypoint": self.entrypoint },
             "rootfs": { "type": "layers", "diff_ids": content },
         });
+        if let Some(user) = self.user {
+            configuration["config"]["User"] = json!(user);
+        }
         let configuration = writer.blob(configuration.to_string().as_bytes())?;
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST,
@@ -177,6 +182,7 @@ mod tests {
                 reference: reference.to_owned(),
                 layers: vec!["base".to_owned(), "top".to_owned()],
                 entrypoint: vec!["/usr/bin/program".to_owned()],
+                user: None,
                 environment: vec!["PATH=/usr/bin".to_owned()],
             });
         }
@@ -218,6 +224,23 @@ mod tests {
         }
         let index: Value = serde_json::from_slice(&entries["index.json"]).unwrap();
         assert_eq!(index["manifests"][1]["annotations"]["io.containerd.image.name"], "example/two:1");
+    }
+
+    #[test]
+    fn only_another_user_than_root_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive.tar");
+        let mut archive = archive(folder.path());
+        archive.images[1].user = Some("7:8");
+        archive.write(&path).unwrap();
+        let entries = entries(&path);
+        let read = |digest: &Value| -> Value {
+            let hex = digest.as_str().unwrap().trim_start_matches("sha256:");
+            serde_json::from_slice(&entries[&format!("blobs/sha256/{hex}")]).unwrap()
+        };
+        let index: Value = serde_json::from_slice(&entries["index.json"]).unwrap();
+        let user = |image: usize| read(&read(&index["manifests"][image]["digest"])["config"]["digest"])["config"]["User"].clone();
+        assert_eq!([user(0), user(1)], [Value::Null, json!("7:8")]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) fn content((agent, supervisor): &(PathBuf, PathBuf)) -> Result<Conten
     layer.file(&format!("{FOLDER}/strobe-agent"), agent, 0o755);
     layer.file(&format!("{FOLDER}/strobe-init"), supervisor, 0o755);
     Root::of_machine().add(&mut layer, libraries.iter().map(String::as_str))?;
-    Ok(Content { layer, entrypoint: vec![format!("/{FOLDER}/strobe-agent")] })
+    Ok(Content { layer, entrypoint: vec![format!("/{FOLDER}/strobe-agent")], user: None })
 }
 
 fn text(path: &Path) -> Result<&str> {

@@ -29,7 +29,7 @@ pub(super) fn content(workspace: &Workspace) -> Result<Content> {
     add(&mut layer, &built);
     // The manifests name the programs as local mode finds them: relative to where it was started. Here that is the root.
     layer.link("target/examples", &format!("../{FOLDER}"));
-    Ok(Content { layer, entrypoint: Vec::new() })
+    Ok(Content { layer, entrypoint: Vec::new(), user: None })
 }
 
 /// Adds the programs of this folder.

@@ -37,7 +37,7 @@ pub(super) fn content(workspace: &Workspace, profile: Profile) -> Result<Content
     layer.file(&format!("{}/NPmpich2", examples::FOLDER), Path::new(NETPIPE), 0o755);
     layer.file(&format!("{}/pmi-over-tcp", examples::FOLDER), &launcher, 0o755);
     mpich::add(&mut layer, &third_party::mpich()?)?;
-    Ok(Content { layer, entrypoint: Vec::new() })
+    Ok(Content { layer, entrypoint: Vec::new(), user: None })
 }
 
 /// Adds what MPI programs of this machine load, when they begin and later.

@@ -83,6 +83,7 @@ fn image(reference: &str, lower: &[&str], program: &str) -> Image {
         reference: reference.to_owned(),
         layers: lower.iter().copied().chain([program]).map(str::to_owned).collect(),
         entrypoint: vec![format!("/usr/local/bin/{program}")],
+        user: None,
         environment: vec![PATH.to_owned()],
     }
 }
