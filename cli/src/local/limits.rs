@@ -38,6 +38,11 @@ pub(super) const START_UP: Duration = Duration::from_secs(30);
 /// Period of what is looked at without an event: silence, proof of death, the picture.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
+/// Of the epochs that an agent tells of together, that whose number this divides is shown; where there is none, the last. Agents tell of ten
+/// at a time when the quantum is 50 ms: with two rows the last is the same row for minutes. A prime number keeps step with no fewer rows.
+pub(super) const SHOWN_EPOCH: u64 = 17;
+const _: () = assert!(SHOWN_EPOCH > strobe_core::limits::ROWS_MAX as u64, "every row is shown in its turn");
+
 /// How long the last figures are waited for once every job has ended.
 pub(super) const LAST_FIGURES: Duration = Duration::from_secs(1);
 

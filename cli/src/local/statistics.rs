@@ -7,6 +7,7 @@ use strobe_proto::agent::{AgentHello, Counters, Figures, SwitchCause, SwitchSamp
 
 use super::{
     histogram::Histogram,
+    limits::SHOWN_EPOCH,
     skew::{Act, Skew},
 };
 
@@ -29,7 +30,7 @@ pub(super) struct NodeStatistics {
     pub scheduler: Option<String>,
     /// Its agent's state.
     pub state: String,
-    /// The row that it switched to last; none when idle.
+    /// The row that it ran in the epoch that is shown, see [`SHOWN_EPOCH`]; none when idle.
     pub row: Option<u32>,
     /// Largest error bound of its clock estimate, in nanoseconds.
     pub clock_bound: u64,
@@ -76,10 +77,12 @@ impl Statistics {
         node.clock_bound = node.clock_bound.max(figures.clock_bound_nanoseconds);
         node.resident_bytes = node.resident_bytes.max(figures.agent_resident_bytes);
         node.samples_dropped += figures.samples_dropped;
-        if let Some(last) = figures.samples.iter().rfind(|sample| is_epoch(sample)) {
-            node.row = last.row;
+        let epochs = figures.samples.iter().filter(|sample| is_epoch(sample));
+        if let Some(last) = epochs.clone().next_back() {
+            let shown = epochs.clone().rfind(|sample| sample.epoch % SHOWN_EPOCH == 0).unwrap_or(last);
+            node.row = last.row.and(shown.row);
         }
-        figures.samples.iter().filter(|sample| is_epoch(sample)).for_each(|sample| self.take_sample(sample));
+        epochs.for_each(|sample| self.take_sample(sample));
     }
 
     fn take_sample(&mut self, sample: &SwitchSample) {
@@ -180,6 +183,22 @@ mod tests {
         statistics.take(agent(2), &figures(2, Vec::new()));
         assert_eq!(statistics.counters().strobes, 7);
         assert!((statistics.nodes()[&NodeIndex(0)].cpu_seconds() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn every_row_is_shown_in_turn_though_agents_tell_of_an_even_number_of_epochs() {
+        let mut statistics = Statistics::new(1);
+        let sample = |epoch, row| SwitchSample { cause: SwitchCause::Epoch.into(), term: 1, epoch, row, ..SwitchSample::default() };
+        let mut shown = |samples| {
+            statistics.take(agent(1), &figures(0, samples));
+            statistics.nodes()[&NodeIndex(0)].row
+        };
+        let rows =
+            [0, 10, 20, 30, 40].map(|first| shown((first..first + 10).map(|epoch| sample(epoch, Some((epoch % 2) as u32))).collect()));
+        assert_eq!(rows, [Some(0), Some(1), Some(1), Some(0), Some(1)]);
+        assert_eq!(shown(Vec::new()), Some(1), "nothing new");
+        assert_eq!(shown(vec![sample(41, Some(0))]), Some(0), "the last");
+        assert_eq!(shown(vec![sample(51, Some(1)), sample(52, None)]), None, "idle");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     process::Child,
     sync::mpsc::{self, Receiver},
     thread,
+    time::Instant,
 };
 
 use rustix::{
@@ -55,12 +56,14 @@ impl Terminal {
         Self { controller, user, chunks, seen: String::new(), child }
     }
 
-    /// Waits until what was drawn since the last call is as it should be.
+    /// Waits until what was drawn since the last call is as it should be; not for ever, though pictures never end.
     fn until(&mut self, what: &str, is_there: impl Fn(&str) -> bool) {
         self.seen.clear();
         let mut bytes = Vec::new();
+        let began = Instant::now();
         while !is_there(&self.seen) {
-            bytes.extend(self.chunks.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {what} in {:?}", self.seen)));
+            let left = PATIENCE.saturating_sub(began.elapsed());
+            bytes.extend(self.chunks.recv_timeout(left).unwrap_or_else(|_| panic!("no {what} in {:?}", self.seen)));
             self.seen = String::from_utf8_lossy(&bytes).into_owned();
         }
     }
@@ -96,6 +99,7 @@ fn the_view_shows_matrix_progress_and_skew_follows_the_width_and_gives_the_termi
         let parts = ["node0   node1", "row 0", "row 1", "[A]", "left  [██████████░░░░░░░░░░]  50% Running", "strobes ", "skew p50 "];
         parts.iter().all(|part| has(&picture, part))
     });
+    terminal.until("picture of the other row", |seen| has(&last_picture(seen), "[B]"));
     resize(&terminal.controller, 20);
     terminal.until("narrow picture", |seen| {
         let picture = last_picture(seen);
