@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 /// Without a command it reads one bootstrap document (JSON) from standard input. It writes one line (JSON) with its ports to standard
 /// output once it listens, and its log to standard error.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "strobe-agent", version)]
 struct Arguments {
     /// What is logged, as in `info` or `strobe_node_agent=debug`.
     #[arg(long, env = "STROBE_LOG", default_value = "warn", global = true)]
