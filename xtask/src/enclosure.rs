@@ -16,6 +16,9 @@ use rustix::process::{Pid, Signal, geteuid, getpid, getppid, set_parent_process_
 use crate::cgroup::{Cgroup, Mount};
 use crate::leak::Process;
 
+/// This program. Its path is no name for it: a build may have put another there meanwhile.
+pub(crate) const THIS: &str = "/proc/self/exe";
+
 /// The cgroup, from the root of the tree, below which Strobe's programs and their tests make theirs.
 const CGROUP: &str = "STROBE_CGROUP";
 
@@ -44,7 +47,6 @@ pub(crate) struct EnterOptions {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Enclosure {
-    xtask: PathBuf,
     cgroup: Option<Cgroup>,
     folder: PathBuf,
 }
@@ -94,20 +96,25 @@ impl Enclosure {
         if let Err(error) = &cgroup {
             println!("no right to cgroups ({error}): what a killed recipe leaves is not found by the next");
         }
-        Ok(Self { xtask: std::env::current_exe().context("the path of this program")?, cgroup: cgroup.ok(), folder })
+        Ok(Self { cgroup: cgroup.ok(), folder })
     }
 
     /// A command that runs the program in here, until this process ends.
     ///
     /// *Caveats*: it ends with the thread that starts it, too.
     pub(crate) fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(&self.xtask);
+        let mut command = Command::new(THIS);
         command.args(["enclosed", "--parent", &getpid().to_string()]);
         if let Some(cgroup) = &self.cgroup {
             command.arg("--cgroup").arg(&cgroup.disk).env(CGROUP, &cgroup.path);
         }
         command.arg("--").arg(program).env("TMPDIR", &self.folder);
         command
+    }
+
+    /// The folder for temporary files, which goes with this.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Ends and removes what is in here now; one line for each thing found. For a moment when nothing should be.

@@ -19,6 +19,7 @@ use crate::files;
 use crate::lab;
 use crate::oci::{Archive, Image, Layer, PATH};
 use crate::workspace::Workspace;
+pub(crate) use operator::USER as OPERATORS_USER;
 
 /// The part of a reference that all of them share. Kubernetes asks no registry for a name of this host.
 const PREFIX: &str = "localhost/strobe";

@@ -4,7 +4,7 @@
 mod build;
 mod check;
 mod cluster;
-mod engine;
+pub(crate) mod engine;
 mod files;
 mod go;
 mod images;

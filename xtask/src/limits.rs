@@ -49,6 +49,11 @@ pub(crate) const CLUSTER_READY_SECONDS: u32 = 300;
 pub(crate) const ENGINE_READY: Duration = Duration::from_secs(60);
 /// How long the processes of a killed engine may take to be gone. Past it `lab down` fails, and can be tried again.
 pub(crate) const ENGINE_STOPPED: Duration = Duration::from_secs(30);
+/// One program of the Dockerfiles' check: a Debian from packages, or the build of an image. Past it the check fails; a mirror that hangs must
+/// not hold a machine.
+pub(crate) const DOCKERFILES_STEP: Duration = Duration::from_secs(15 * 60);
+/// Bytes that must be free for the images of the Dockerfiles' check.
+pub(crate) const DOCKERFILES_BYTES_FREE: u64 = 3 << 30;
 /// The CPUs of the first workers where none are named. A machine with fewer has to name them.
 pub(crate) const LABORATORY_CPUS: [&str; 2] = ["0", "1"];
 /// Tests of a cluster at a time.

@@ -6,6 +6,7 @@ mod bench;
 mod cgroup;
 mod changed;
 mod counts;
+mod dockerfiles;
 mod enclosure;
 mod faults;
 mod files;
@@ -54,6 +55,8 @@ enum Recipe {
     Build(artefacts::Options),
     /// Check the results of the C examples against their sequential runs
     CheckExamples,
+    /// Build the Dockerfiles of deploy/ without a registry, and look into their images
+    CheckDockerfiles(dockerfiles::Options),
     /// Set up what is missing, build, and run two MPI jobs as gangs
     Demo(DemoOptions),
     /// Set up what is missing, build, and run every test
@@ -119,6 +122,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::CheckPrerequisites(options) => prepare::run(options).map(|_| ExitCode::SUCCESS),
         Recipe::Build(options) => build(&workspace, options),
         Recipe::CheckExamples => check_examples(&workspace),
+        Recipe::CheckDockerfiles(options) => dockerfiles::run(&workspace, options),
         Recipe::Demo(options) => demo(&workspace, &options),
         Recipe::Test(options) => suite::test(&workspace, options),
         Recipe::Sim(options) => simulate(&workspace, &options),

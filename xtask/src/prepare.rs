@@ -87,14 +87,28 @@ const IP: Need = Need {
 /// By which debootstrap checks what a mirror gives. Without them it warns, and takes everything unchecked.
 const ARCHIVE_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Of both the laboratory and the Dockerfiles' check.
+const DOCKER: Need = Need {
+    name: "Docker's engine",
+    why: "the laboratory's nodes are containers, and Dockerfiles are built by it",
+    found: || on_path("dockerd"),
+    packages: Names { apt: "docker.io", dnf: "", zypper: "", pacman: "" },
+};
+
+/// Of both the emulated machine and the Dockerfiles' check.
+const MMDEBSTRAP: Need = Need {
+    name: "mmdebstrap",
+    why: "it makes a Debian from packages",
+    found: || on_path("mmdebstrap"),
+    packages: Names { apt: "mmdebstrap debian-archive-keyring", dnf: "", zypper: "", pacman: "" },
+};
+
+/// For the Dockerfiles' check. Tried with Debian's packages alone.
+const DOCKERFILES: [Need; 2] = [DOCKER, MMDEBSTRAP];
+
 /// For a Kubernetes that is built and run on this machine. Tried with Debian's packages alone.
 const LABORATORY: [Need; 7] = [
-    Need {
-        name: "Docker's engine",
-        why: "the laboratory's nodes are containers",
-        found: || on_path("dockerd"),
-        packages: Names { apt: "docker.io", dnf: "", zypper: "", pacman: "" },
-    },
+    DOCKER,
     Need {
         name: "iptables",
         why: "Docker and Kubernetes make their networks with it",
@@ -139,12 +153,7 @@ const RDMA_MACHINE: [Need; 6] = [
         found: || on_path("qemu-system-x86_64") && on_path("qemu-img"),
         packages: Names { apt: "qemu-system-x86 qemu-utils", dnf: "", zypper: "", pacman: "" },
     },
-    Need {
-        name: "mmdebstrap",
-        why: "the machine is a Debian, made from packages",
-        found: || on_path("mmdebstrap"),
-        packages: Names { apt: "mmdebstrap debian-archive-keyring", dnf: "", zypper: "", pacman: "" },
-    },
+    MMDEBSTRAP,
     Need {
         name: "mkfs.ext4",
         why: "it makes the machine's disk",
@@ -184,6 +193,14 @@ pub(crate) fn run(options: Options) -> Result<Found> {
 /// Those of [`run`].
 pub(crate) fn laboratory(no_install: bool) -> Result<()> {
     provide(&missing_of(&LABORATORY), no_install)
+}
+
+/// Checks what building the Dockerfiles needs, says what is missing, and installs it unless told not to.
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) fn dockerfiles(no_install: bool) -> Result<()> {
+    provide(&missing_of(&DOCKERFILES), no_install)
 }
 
 /// Checks what the emulated machine needs, says what is missing, and installs it unless told not to.

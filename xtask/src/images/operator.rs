@@ -12,7 +12,7 @@ use crate::oci::Layer;
 const PROGRAM: &str = "usr/local/bin/strobe-operator";
 
 /// It needs no right on its node and writes no file. A number, since kubelet cannot know that a name is not root's.
-const USER: &str = "65532:65532";
+pub(crate) const USER: &str = "65532:65532";
 
 /// The image of this operator.
 ///

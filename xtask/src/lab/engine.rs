@@ -27,7 +27,7 @@ pub(super) const MACHINE: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
 pub(super) const LABORATORY: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
 
 /// How often the engine is asked whether it answers.
-const ASKED: Duration = Duration::from_millis(100);
+pub(crate) const ASKED: Duration = Duration::from_millis(100);
 
 /// An engine, running or not.
 pub(super) struct Engine<'a> {
@@ -99,7 +99,7 @@ impl<'a> Engine<'a> {
         if let Some(process) = self.state.hold_process() {
             pidfd_send_signal(process, Signal::KILL).context("end the engine")?;
         }
-        remove_cgroups()?;
+        remove_cgroups(NAME)?;
         remove_network()?;
         self.state.restore_machine()
     }
@@ -185,10 +185,13 @@ fn remove_network() -> Result<()> {
     Ok(())
 }
 
-/// Removes the engine's cgroups in every hierarchy. Killed processes may take a moment to leave them.
-fn remove_cgroups() -> Result<()> {
+/// Removes a cgroup of this name, and those in it, from every hierarchy. Killed processes may take a moment to leave them.
+///
+/// # Errors
+/// Processes stay in them.
+pub(crate) fn remove_cgroups(name: &str) -> Result<()> {
     let until = Instant::now() + ENGINE_STOPPED;
-    for top in cgroup_tops()? {
+    for top in cgroup_tops(name)? {
         while let Err(error) = remove_tree(&top) {
             if Instant::now() > until {
                 return Err(error);
@@ -199,13 +202,13 @@ fn remove_cgroups() -> Result<()> {
     Ok(())
 }
 
-/// The engine's parent cgroup in each mounted hierarchy, where it is.
-fn cgroup_tops() -> Result<Vec<PathBuf>> {
+/// The cgroup in each mounted hierarchy, where it is.
+fn cgroup_tops(name: &str) -> Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
     let points = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');
         let (_, point, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        kind.starts_with("cgroup").then(|| Path::new(point).join(NAME))
+        kind.starts_with("cgroup").then(|| Path::new(point).join(name))
     });
     Ok(points.filter(|top| top.is_dir()).collect())
 }

@@ -5,10 +5,8 @@ use std::process::Command;
 
 use rustix::process::getpid;
 
+use crate::enclosure::THIS;
 use crate::limits::RDMA_VM_BUILD_STEP;
-
-/// This program. Its path is no name for it: a build may have put another there meanwhile.
-const THIS: &str = "/proc/self/exe";
 
 /// A command that runs the program so.
 pub(super) fn contained(program: &str) -> Command {
