@@ -42,7 +42,8 @@ pub use files::FilesError;
 pub(crate) use files::write_whole;
 pub(crate) use mailbox::{Mailbox, mailbox};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-pub(crate) use session::offer_no_old_tls;
+pub use session::ServeError;
+pub(crate) use session::{listen, offer_no_old_tls};
 use strobe_core::{
     machine::{Machine, Outbox},
     manager::{Manager, ManagerEffect, ManagerInput},
@@ -61,7 +62,7 @@ use strobe_proto::{
     bootstrap::{Bootstrap, Listening},
 };
 pub(crate) use surroundings::{Ports, Surroundings};
-use tokio::{io::unix::AsyncFd, sync::mpsc};
+use tokio::{io::unix::AsyncFd, net::TcpListener, sync::mpsc};
 
 use crate::{
     cgroup::{CgroupPath, CgroupTree},
@@ -97,6 +98,8 @@ struct Agent {
     link_term: Option<Term>,
     cgroups: Option<(CgroupTree, CgroupPath)>,
     ports: Ports,
+    /// Until it is served.
+    session_listener: Option<TcpListener>,
     cluster: Option<Cluster>,
     gangs: BTreeMap<GangRun, Gang>,
     /// Connections whose first message has not come.
@@ -160,7 +163,7 @@ pub(crate) async fn run_in(bootstrap: Bootstrap, surroundings: Surroundings) -> 
 
 impl Agent {
     async fn begin(bootstrap: Bootstrap, surroundings: Surroundings) -> Result<(Self, Sources), AgentError> {
-        let Surroundings { mailbox, inbox, ports, health } = surroundings;
+        let Surroundings { mailbox, inbox, ports, session: session_listener, health } = surroundings;
         let cluster = health.map(Cluster::new).transpose()?;
         let files = Files::open(bootstrap.directory.clone())?;
         let sealed = files.sealed()?;
@@ -185,6 +188,7 @@ impl Agent {
         let agent = Self {
             cgroups: open_cgroups(&bootstrap),
             ports,
+            session_listener,
             cluster,
             metrics: metrics::Metrics::new(own.node, strobe.scheduler()),
             bootstrap,
@@ -221,14 +225,17 @@ impl Agent {
     }
 
     /// Serves the contract and the metrics.
-    async fn listen(&self) -> Result<Listening, AgentError> {
-        let address = SocketAddr::new(self.bootstrap.address, self.ports.session);
+    async fn listen(&mut self) -> Result<Listening, AgentError> {
+        let listener = match self.session_listener.take() {
+            Some(listener) => listener,
+            None => listen(SocketAddr::new(self.bootstrap.address, 0)).await?,
+        };
         let expected = session::Expected {
             partition: self.bootstrap.partition,
             settings: self.bootstrap.settings.clone(),
             leaves_at_other_settings: self.cluster.is_some(),
         };
-        let session_port = session::serve(address, expected, &bundle(&self.bootstrap), self.events.clone()).await?;
+        let session_port = session::serve(listener, expected, &bundle(&self.bootstrap), self.events.clone())?;
         let metrics_port = match &self.cluster {
             Some(cluster) => {
                 cluster.health.occupied(Occupation::Serving(self.metrics.registry()));

@@ -17,7 +17,7 @@ use strobe_proto::bootstrap::Bootstrap;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    agent::{LeavingReason, Mailbox, Ports, Surroundings, mailbox, offer_no_old_tls, run_in},
+    agent::{LeavingReason, Mailbox, Ports, ServeError, Surroundings, listen, mailbox, offer_no_old_tls, run_in},
     csi,
     health::{self, Health},
 };
@@ -47,7 +47,9 @@ pub async fn run(arguments: NodeArguments) -> Result<(), NodeError> {
         health: health.clone(),
     })
     .await?;
-    let enroller = Enroller::new(&arguments)?;
+    let session = listen(SocketAddr::new(arguments.address, arguments.session_port)).await?;
+    let session_address = session.local_addr().map_err(ServeError::Port)?;
+    let enroller = Enroller::new(&arguments, session_address)?;
     let enrolled = tokio::select! {
         biased;
         () = &mut terminated => {
@@ -57,9 +59,9 @@ pub async fn run(arguments: NodeArguments) -> Result<(), NodeError> {
         enrolled = enroller.enrol(&health) => enrolled,
     };
     let bootstrap = bootstrap(&arguments, supervisor, enrolled.clone())?;
-    let ports = Ports { session: arguments.session_port, fabric: arguments.fabric_port, health: health_port };
+    let ports = Ports { fabric: arguments.fabric_port, health: health_port };
     let leave = mailbox.clone();
-    let surroundings = Surroundings { mailbox, inbox, ports, health: Some(health.clone()) };
+    let surroundings = Surroundings { mailbox, inbox, ports, session: Some(session), health: Some(health.clone()) };
     let reason_to_leave = async {
         tokio::select! {
             () = terminated => LeavingReason::Terminated,

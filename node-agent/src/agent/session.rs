@@ -48,25 +48,34 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] std::io::Error),
+    /// It is not known where is listened.
+    #[error("the listener has no address")]
+    Port(#[source] std::io::Error),
     /// The certificate cannot be used.
     #[error("the certificate cannot be used")]
     Tls(#[source] tonic::transport::Error),
 }
 
-/// Serves the contract at `address` until the process ends, and returns the port.
+/// Listens for the authority.
+///
+/// # Errors
+/// [`ServeError::Listen`].
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen(address, source))
+}
+
+/// Serves the contract until the process ends, and returns the port.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub(super) async fn serve(
-    address: SocketAddr,
+pub(super) fn serve(
+    listener: TcpListener,
     expected: Expected,
     bundle: &CertificateBundle,
     events: mpsc::Sender<Event>,
 ) -> Result<u16, ServeError> {
     offer_no_old_tls();
-    let listen = |source| ServeError::Listen(address, source);
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let port = listener.local_addr().map_err(listen)?.port();
+    let port = listener.local_addr().map_err(ServeError::Port)?.port();
     let tls = ServerTlsConfig::new()
         .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem))
         .client_ca_root(Certificate::from_pem(&bundle.roots_pem));

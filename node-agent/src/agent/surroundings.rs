@@ -1,13 +1,13 @@
 //! What a process gives its agent beside the bootstrap document.
 
+use tokio::net::TcpListener;
+
 use super::mailbox::{Inbox, Mailbox, mailbox};
 use crate::health::Health;
 
 /// Where an agent listens; 0 is any port that is free.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Ports {
-    /// The contract with the authority.
-    pub session: u16,
     /// The fabric: frames by TCP, the strobe's datagrams by UDP.
     pub fabric: u16,
     /// Where the process serves health and metrics; of a cluster's agent.
@@ -23,6 +23,8 @@ pub(crate) struct Surroundings {
     pub inbox: Inbox,
     /// Where it listens.
     pub ports: Ports,
+    /// Where it serves its authority, which a cluster's has to know before it enrols; any port where there is none.
+    pub session: Option<TcpListener>,
     /// Where it says how it is; none in local mode, where it is its gangs' supervisors' parent and in no cluster.
     pub health: Option<Health>,
 }
@@ -33,6 +35,6 @@ impl Surroundings {
     /// On a machine of one's own.
     pub(super) fn of_local_mode() -> Self {
         let (mailbox, inbox) = mailbox();
-        Self { mailbox, inbox, ports: Ports::default(), health: None }
+        Self { mailbox, inbox, ports: Ports::default(), session: None, health: None }
     }
 }

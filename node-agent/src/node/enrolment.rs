@@ -1,6 +1,6 @@
 //! Asking the operator who this node is (docs/adr/0014).
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, net::SocketAddr, path::PathBuf};
 
 use rcgen::{CertificateParams, KeyPair};
 use strobe_core::{
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     back_off::BackOff,
     health::{Health, Occupation},
+    sys::affinity::pinned_to,
 };
 
 /// What the operator has said of this node, with the key that it was said for.
@@ -45,6 +46,10 @@ pub(super) struct Enroller {
     token: PathBuf,
     key_pem: String,
     certificate_request: Vec<u8>,
+    /// Where the authority reaches this agent.
+    session: SocketAddr,
+    /// The CPUs that this process may run on.
+    cpus: Vec<u32>,
 }
 
 /// Why there is no enrolment yet. All of it may change.
@@ -85,8 +90,8 @@ impl Enroller {
     /// Makes the key that the certificate will be for; it never leaves this process.
     ///
     /// # Errors
-    /// [`NodeError::Key`].
-    pub(super) fn new(arguments: &NodeArguments) -> Result<Self, NodeError> {
+    /// [`NodeError::Key`], [`NodeError::Cpus`].
+    pub(super) fn new(arguments: &NodeArguments, session: SocketAddr) -> Result<Self, NodeError> {
         let key = KeyPair::generate()?;
         let request = CertificateParams::default().serialize_request(&key)?;
         Ok(Self {
@@ -95,6 +100,8 @@ impl Enroller {
             token: arguments.token.clone(),
             key_pem: key.serialize_pem(),
             certificate_request: request.der().to_vec(),
+            session,
+            cpus: pinned_to(None)?.into_iter().map(|cpu| cpu.0.into()).collect(),
         })
     }
 
@@ -152,6 +159,8 @@ impl Enroller {
             version_max: *VERSIONS.end(),
             token: token.trim().to_owned(),
             certificate_request: self.certificate_request.clone(),
+            cpus: self.cpus.clone(),
+            session_address: self.session.to_string(),
         };
         let enrolment = client.max_decoding_message_size(ENROLMENT_BYTES_MAX).enrol(request).await.map_err(EnrolmentError::Refused)?;
         self.understand(enrolment.into_inner())

@@ -2,7 +2,11 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use crate::{agent::AgentError, agent::FilesError, csi::PluginError};
+use crate::{
+    agent::{AgentError, FilesError, ServeError},
+    csi::PluginError,
+    sys::affinity::AffinityError,
+};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +23,12 @@ pub enum NodeError {
     /// The volume plugin.
     #[error("the volume plugin cannot be served")]
     Plugin(#[from] PluginError),
+    /// The authority's sessions.
+    #[error("the authority cannot be served")]
+    Session(#[from] ServeError),
+    /// The node's CPUs.
+    #[error("the CPUs of the node cannot be learnt")]
+    Cpus(#[from] AffinityError),
     /// The own key.
     #[error("no key and no request for a certificate can be made")]
     Key(#[from] rcgen::Error),

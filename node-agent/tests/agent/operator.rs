@@ -1,6 +1,9 @@
 //! The operator, as far as an agent that enrols sees it.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use strobe_core::model::{NodeIndex, PartitionUid, Settings};
 use strobe_proto::{
@@ -65,6 +68,8 @@ impl Identity for Service {
         let request = request.into_inner();
         let node = (0..64).map(NodeIndex).find(|node| token(*node) == request.token);
         let node = node.ok_or_else(|| Status::unauthenticated("the token proves no agent"))?;
+        let address: SocketAddr = request.session_address.parse().map_err(|_| Status::invalid_argument("no address"))?;
+        assert!(address.port() > 0 && !request.cpus.is_empty(), "{address} with CPUs {:?}", request.cpus);
         let known = self.known.borrow().clone();
         let (partition, settings) = known.ok_or_else(|| Status::failed_precondition("the node is in no partition"))?;
         Ok(Response::new(Enrolment {
