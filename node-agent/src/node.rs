@@ -9,10 +9,11 @@ mod error;
 mod incarnation;
 mod limits;
 
-use std::{future::Future, net::SocketAddr, path::PathBuf};
+use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use arguments::NodeArguments;
 pub use error::NodeError;
+use strobe_core::model::{AgentIncarnation, NodeIndex};
 use strobe_proto::bootstrap::Bootstrap;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +23,7 @@ use crate::{
     health::{self, Health},
 };
 use enrolment::{Enrolled, Enroller};
+use limits::{RENEWAL_BEGINS, RENEWAL_SPREAD};
 
 /// Where mounts are made before a pod's node sees them: a place of this process's own mount namespace.
 const ASIDE: &str = "strobe-volumes";
@@ -59,6 +61,7 @@ pub async fn run(arguments: NodeArguments) -> Result<(), NodeError> {
         enrolled = enroller.enrol(&health) => enrolled,
     };
     let bootstrap = bootstrap(&arguments, supervisor, enrolled.clone())?;
+    let renewal = tokio::time::sleep(renewal_after(bootstrap.incarnation, bootstrap.node));
     let ports = Ports { fabric: arguments.fabric_port, health: health_port };
     let leave = mailbox.clone();
     let surroundings = Surroundings { mailbox, inbox, ports, session: Some(session), health: Some(health.clone()) };
@@ -66,6 +69,7 @@ pub async fn run(arguments: NodeArguments) -> Result<(), NodeError> {
         tokio::select! {
             () = terminated => LeavingReason::Terminated,
             () = enroller.await_change(&enrolled, &health) => LeavingReason::PartitionChanged,
+            () = renewal => LeavingReason::CertificateAged,
         }
     };
     let result = run_until(bootstrap, surroundings, leave, reason_to_leave).await;
@@ -94,6 +98,9 @@ async fn run_until(
         Some(LeavingReason::PartitionChanged) => {
             tracing::warn!("the partition was changed: this process ends, and the next one enrols anew");
         }
+        Some(LeavingReason::CertificateAged) => {
+            tracing::info!("the certificate is to be renewed: this process ends, and the next one enrols anew");
+        }
         Some(LeavingReason::Terminated) => tracing::info!("the agent has left; its gangs run on"),
         None => tracing::info!("the authority has ended the agent with its gangs"),
     }
@@ -120,6 +127,13 @@ fn bootstrap(arguments: &NodeArguments, supervisor: PathBuf, enrolled: Enrolled)
     })
 }
 
+/// How old a certificate becomes before its agent leaves for another; differs between lives and nodes.
+fn renewal_after(incarnation: AgentIncarnation, node: NodeIndex) -> Duration {
+    // Fibonacci hashing: neighbours come to lie far from each other.
+    let mixed = incarnation.0.wrapping_add(u64::from(node.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    RENEWAL_BEGINS + Duration::from_secs(mixed % RENEWAL_SPREAD.as_secs())
+}
+
 fn beside_this_program() -> Result<PathBuf, NodeError> {
     Ok(std::env::current_exe().map_err(NodeError::Program)?.with_file_name("strobe-init"))
 }
@@ -134,4 +148,19 @@ fn terminated() -> Result<impl Future<Output = ()>, NodeError> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn agents_that_began_at_once_do_not_renew_at_once() {
+        let after = |node| renewal_after(AgentIncarnation(1_795_000_000_000_000), NodeIndex(node));
+        let hours: BTreeSet<u64> = (0..64).map(|node| after(node).as_secs() / 3600).collect();
+        assert!(hours.len() > 30, "64 agents renew in {} different hours", hours.len());
+        assert!((0..64).all(|node| (RENEWAL_BEGINS..RENEWAL_BEGINS + RENEWAL_SPREAD).contains(&after(node))));
+    }
 }

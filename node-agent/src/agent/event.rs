@@ -65,4 +65,6 @@ pub(crate) enum LeavingReason {
     Terminated,
     /// The partition is another than when this life began: the next one learns what it is now.
     PartitionChanged,
+    /// Its certificate has to be renewed, which the next life does.
+    CertificateAged,
 }

@@ -17,3 +17,14 @@ pub(super) const ENROLMENT_BYTES_MAX: usize = 1 << 20;
 /// How often an agent looks whether it has a session, and asks the operator again when it has none: its node may be in another partition
 /// by now. So late it learns that.
 pub(super) const SESSION_LOOK: Duration = Duration::from_secs(60);
+
+/// How long the operator's certificates are good.
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// From a third of its certificate's life on an agent leaves to enrol anew, and has done so when two thirds are over: an older one could
+/// make no new connections. When in between differs between lives, since agents that all leave at once would take memory with them.
+pub(super) const RENEWAL_BEGINS: Duration = Duration::from_secs(CERTIFICATE_LIFE.as_secs() / 3);
+/// See [`RENEWAL_BEGINS`].
+pub(super) const RENEWAL_SPREAD: Duration = Duration::from_secs(CERTIFICATE_LIFE.as_secs() / 3);
+
+const _: () = assert!(RENEWAL_BEGINS.as_secs() + RENEWAL_SPREAD.as_secs() < CERTIFICATE_LIFE.as_secs());
