@@ -3,6 +3,7 @@
 mod gang;
 mod lock;
 mod node;
+pub mod system;
 
 use std::env;
 use std::fs::File;

@@ -112,9 +112,11 @@ impl Identity for Service {
 fn status(refused: &EnrolmentRefused) -> Status {
     match refused {
         EnrolmentRefused::Unavailable => Status::unavailable(refused.to_string()),
-        EnrolmentRefused::NoPartition | EnrolmentRefused::SeveralPartitions(_) | EnrolmentRefused::Full | EnrolmentRefused::NoCpus => {
-            Status::failed_precondition(refused.to_string())
-        }
+        EnrolmentRefused::NoPartition
+        | EnrolmentRefused::SeveralPartitions(_)
+        | EnrolmentRefused::Full
+        | EnrolmentRefused::NoCpus
+        | EnrolmentRefused::BadCpus(_) => Status::failed_precondition(refused.to_string()),
     }
 }
 

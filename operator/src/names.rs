@@ -27,6 +27,9 @@ pub const LABEL_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// The same, as an annotation: the downward API gives it to containers.
 pub const ANNOTATION_INDEX: &str = LABEL_INDEX;
 
+/// The CPUs of a node that ranks may use, beside what its partition says: an annotation of the node, as a list in the kernel's notation.
+pub const ANNOTATION_CPUS: &str = "strobe.dev/cpus";
+
 /// Whom the agents' tokens are for.
 pub const AUDIENCE: &str = "strobe.dev/operator";
 

@@ -27,6 +27,7 @@ use strobe_core::authority::{Authority, AuthorityInput, PartitionConfiguration};
 use strobe_core::machine::{Machine as _, Outbox};
 use strobe_core::message::PartitionReport;
 use strobe_core::model::{CpuIndex, GangId, GangRun, Instant, NodeIncarnation, PartitionUid, Settings, Term};
+use strobe_crds::cpu_list::CpuList;
 use strobe_crds::partition::{Partition as Object, PartitionStatus};
 use strobe_crds::validate::{self, ValidPartition};
 use strobe_fabric::authority::AuthorityError;
@@ -37,7 +38,7 @@ use tokio::sync::mpsc;
 pub(crate) use event::{Enrolling, Event};
 
 use crate::limits::{PARTITION_EVENTS, STORE_AGAIN, TICK};
-use crate::names::LABEL_PARTITION_UID;
+use crate::names::{ANNOTATION_CPUS, LABEL_PARTITION_UID};
 use crate::partitions::{Context, EnrolmentRefused, Place};
 use crate::standing::Standing;
 use gangs::Gang;
@@ -115,8 +116,6 @@ impl Partition {
         let uid = object.uid().as_deref().and_then(partition_uid).ok_or(PartitionError::Uid)?;
         let owner = object.owner_ref(&()).ok_or(PartitionError::Uid)?;
         let store = Store::new(context.client.clone(), &context.namespace, owner);
-        // Gangs go on with the jobs that they are of.
-        let _ends = context.jobs.wait_until_ready().await;
         let found = keeper::read(&store).await;
         let options = session_options(&context, uid, &valid)?;
         let pods = watch_pods(&context, &object, events.clone());
@@ -235,11 +234,7 @@ impl Partition {
 
     fn enrol(&mut self, enrolling: Enrolling) {
         let Enrolling { node, address, cpus, answer } = enrolling;
-        let cpus: Vec<CpuIndex> = match &self.valid.cpus {
-            Some(list) => cpus.into_iter().filter(|cpu| list.iter().any(|allowed| allowed == cpu.0)).collect(),
-            None => cpus,
-        };
-        let taken = if cpus.is_empty() { Err(EnrolmentRefused::NoCpus) } else { self.take_in(&node, address, cpus) };
+        let taken = usable_cpus(cpus, self.valid.cpus.as_ref(), &node).and_then(|cpus| self.take_in(&node, address, cpus));
         match taken {
             Ok((change, place)) => {
                 let lost = self.contacts.expect(self.now(), place.node, address);
@@ -400,6 +395,15 @@ fn watch_pods(context: &Context, object: &Object, events: mpsc::Sender<Event>) -
     cache
 }
 
+/// Of the CPUs that an agent offers those that neither its partition nor its node's annotation leaves out.
+fn usable_cpus(offered: Vec<CpuIndex>, partition: Option<&CpuList>, node: &Node) -> Result<Vec<CpuIndex>, EnrolmentRefused> {
+    let annotation = node.annotations().get(ANNOTATION_CPUS);
+    let annotated = annotation.map(|text| text.parse::<CpuList>().map_err(|_| EnrolmentRefused::BadCpus(text.clone()))).transpose()?;
+    let allows = |list: Option<&CpuList>, cpu: CpuIndex| list.is_none_or(|list| list.iter().any(|allowed| allowed == cpu.0));
+    let usable: Vec<_> = offered.into_iter().filter(|cpu| allows(partition, *cpu) && allows(annotated.as_ref(), *cpu)).collect();
+    if usable.is_empty() { Err(EnrolmentRefused::NoCpus) } else { Ok(usable) }
+}
+
 /// Memory that the pods of a node may use, in bytes; 0 where the node does not say.
 fn allocatable_memory(node: &Node) -> u64 {
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
@@ -423,6 +427,23 @@ fn bytes(quantity: &Quantity) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nodes_cpus_are_those_that_agent_partition_and_annotation_have_in_common() {
+        let node = |annotation: Option<&str>| {
+            let annotations: BTreeMap<&str, &str> = annotation.into_iter().map(|list| (ANNOTATION_CPUS, list)).collect();
+            serde_json::from_value::<Node>(serde_json::json!({ "metadata": { "name": "n", "annotations": annotations } })).unwrap()
+        };
+        let usable = |partition: Option<&str>, annotation: Option<&str>| {
+            let list: Option<CpuList> = partition.map(|list| list.parse().unwrap());
+            usable_cpus((0..4).map(CpuIndex).collect(), list.as_ref(), &node(annotation))
+        };
+        let cpus = |numbers: &[u16]| Ok(numbers.iter().copied().map(CpuIndex).collect());
+        assert_eq!(usable(None, None), cpus(&[0, 1, 2, 3]));
+        assert_eq!(usable(Some("1-9"), Some("0-2")), cpus(&[1, 2]));
+        assert_eq!(usable(Some("0"), Some("1")), Err(EnrolmentRefused::NoCpus));
+        assert_eq!(usable(None, Some("some")), Err(EnrolmentRefused::BadCpus("some".to_owned())));
+    }
 
     #[test]
     fn a_uid_is_128_bits_in_hexadecimal() {

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use crate::controller::WatchedJob;
 use crate::limits::PARTITION_EVENTS;
+use crate::names::ANNOTATION_CPUS;
 use crate::partition::{self, Enrolling, Event};
 use crate::standing::Standing;
 
@@ -80,8 +81,11 @@ pub enum EnrolmentRefused {
     #[error("the Partition has as many nodes as it can have")]
     Full,
     /// Of the CPUs that the agent offers its partition takes none.
-    #[error("the Partition's cpus leave this node none of those that its agent may use")]
+    #[error("the Partition's cpus and the node's annotation {ANNOTATION_CPUS} leave none of the CPUs that the node's agent may use")]
     NoCpus,
+    /// The annotation is no list.
+    #[error("the node's annotation {ANNOTATION_CPUS} is {0:?}; it must be a list such as 0-3,8")]
+    BadCpus(String),
     /// What must not be forgotten could not be kept.
     #[error("the Partition's authority cannot take in nodes now")]
     Unavailable,

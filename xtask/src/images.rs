@@ -80,7 +80,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
 /// # Errors
 /// Those of [`run`].
 pub(crate) fn load_for_tests(workspace: &Workspace) -> Result<()> {
-    lab::load(workspace, &[make(workspace, Name::MpiTrial, Profile::Debug)?])
+    let names = [Name::MpiTrial, Name::Operator, Name::Agent, Name::Examples];
+    let archives = names.map(|name| make(workspace, name, Profile::Debug)).into_iter().collect::<Result<Vec<_>>>()?;
+    lab::load(workspace, &archives)
 }
 
 /// Builds the programs of one image and writes its archive; says its reference and digest.

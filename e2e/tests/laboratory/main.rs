@@ -5,6 +5,7 @@
 mod cpuset;
 mod csi;
 mod freezing;
+mod gangs;
 mod identity;
 mod mpi;
 mod placement;

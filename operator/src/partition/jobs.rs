@@ -28,8 +28,10 @@ use crate::standing::Standing;
 pub(super) struct Job {
     pub(super) object: Arc<ParallelJob>,
     pub(super) valid: ValidJob,
+    /// True once its object was among those that are listed.
+    listed: bool,
     /// Nodes whose supervisors are up, in the newest life that a manager reports.
-    up: u16,
+    up: u32,
     /// What was found out beyond what the authority knows: a server's or a program's own words.
     problem: Option<(GangRun, String)>,
     failures: Vec<JobFailure>,
@@ -49,6 +51,7 @@ impl Job {
         Self {
             object,
             valid,
+            listed: false,
             up: 0,
             problem: None,
             failures: Vec::new(),
@@ -147,7 +150,9 @@ impl Partition {
         let now = self.now();
         let kept = self.keeper.kept();
         let Some(job) = self.jobs.get_mut(&report.run.gang) else { return };
-        job.up = report.nodes_up;
+        // A manager counts those that come up under it. Of ranks that were released before, all had.
+        let present = job.valid.nodes.get().saturating_sub(u32::try_from(report.nodes_absent.len()).unwrap_or(u32::MAX));
+        job.up = if report.phase == GangPhase::Released { present } else { report.nodes_up.into() };
         match report.phase {
             GangPhase::Released if job.released.is_none_or(|(run, _)| run != report.run) => {
                 job.released = Some((report.run, now));
@@ -233,7 +238,7 @@ impl Partition {
             synchronised: status.synchronised,
             rows: status.placement.iter().flat_map(|placement| placement.rows.iter()).map(|row| row.0).collect(),
             occupied_rows,
-            up: job.up.into(),
+            up: job.up,
             pods: seen.pods,
             bound: u32::try_from(seen.bound.len()).unwrap_or(u32::MAX),
             position: position(&status.reason),
@@ -279,13 +284,18 @@ impl Partition {
         }
     }
 
-    /// Jobs whose objects are gone, or were replaced by others of their names, are withdrawn.
+    /// Jobs whose objects are gone, or were replaced by others of their names, are withdrawn. What was never listed is not gone: a list
+    /// may not be whole yet.
     pub(super) fn withdraw_absent(&mut self) {
-        let is_there = |job: &Job| {
+        let mut absent = Vec::new();
+        for (gang, job) in &mut self.jobs {
             let found = self.context.jobs.get(&ObjectRef::new(&job.object.name_any()).within(&job.namespace()));
-            found.is_some_and(|found| found.uid() == job.object.uid())
-        };
-        let absent: Vec<GangId> = self.jobs.iter().filter(|(_, job)| !is_there(job)).map(|(gang, _)| *gang).collect();
+            if found.is_some_and(|found| found.uid() == job.object.uid()) {
+                job.listed = true;
+            } else if job.listed {
+                absent.push(*gang);
+            }
+        }
         absent.into_iter().for_each(|gang| self.withdrawn(gang));
     }
 }

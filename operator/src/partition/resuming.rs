@@ -51,7 +51,10 @@ impl Partition {
         let settings = strobe_authority::settings(&self.valid);
         let rows = if kept.gangs.is_empty() { settings.rows } else { kept.rows };
         let pods = self.list_pods().await;
-        let found: Vec<_> = kept.gangs.into_iter().filter_map(|gang| Some((self.find(&gang.job)?, gang))).collect();
+        let mut found = Vec::new();
+        for gang in kept.gangs {
+            found.extend(self.find(&gang.job).await.map(|job| (job, gang)));
+        }
         for ((object, valid), gang) in &found {
             self.jobs.insert(gang.recollection.gang, Job::known(Arc::clone(object), valid.clone()));
         }
@@ -63,11 +66,22 @@ impl Partition {
         self.configure();
     }
 
-    fn find(&self, job: &KeptJob) -> Option<(Arc<ParallelJob>, ValidJob)> {
-        let found = self.context.jobs.get(&ObjectRef::<WatchedJob>::new(&job.name).within(&job.namespace))?;
-        let object = found.0.as_ref().ok().filter(|object| object.uid().as_ref() == Some(&job.uid))?;
-        let valid = validate::parallel_job(object).ok()?;
-        Some((Arc::new(object.clone()), valid))
+    /// The job of a gang, if it is still there. Asked of the API server: what the controller has listed of jobs may not be whole yet, and
+    /// of several that wait for a cache of kube's one alone is woken when it is.
+    async fn find(&self, job: &KeptJob) -> Option<(Arc<ParallelJob>, ValidJob)> {
+        let api: Api<WatchedJob> = Api::namespaced(self.context.client.clone(), &job.namespace);
+        let found = loop {
+            match api.get_opt(&job.name).await {
+                Ok(found) => break found?,
+                Err(error) => {
+                    tracing::warn!(job = job.name, error = &error as &dyn std::error::Error, "the job of a gang cannot be read yet");
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+            }
+        };
+        let object = found.0.ok().filter(|object| object.uid().as_ref() == Some(&job.uid))?;
+        let valid = validate::parallel_job(&object).ok()?;
+        Some((Arc::new(object), valid))
     }
 
     fn recall(&mut self, kept: KeptGang, object: &ParallelJob, valid: &ValidJob, pods: &[Pod]) -> AuthorityInput {

@@ -59,7 +59,10 @@ impl Cluster<'_> {
         if self.engine.is_some() {
             step("give the control plane its share", |step| self.raise_control_plane(step, &log))?;
         }
-        step("wait until all is ready", |step| self.wait(step, &log))?;
+        step("wait until all is ready", |step| {
+            self.wait(step, &log)?;
+            self.annotate(cpus, step, &log)
+        })?;
         fs::write(self.complete(), image).context("note that the cluster is complete")
     }
 
@@ -158,6 +161,16 @@ impl Cluster<'_> {
         let mut command = engine.docker();
         command.args(["update", "--cpu-shares", &CONTROL_PLANE_SHARES.to_string(), &format!("{NAME}-control-plane")]);
         step.run(command, log)
+    }
+
+    /// Says by a node's annotation which CPUs its ranks may have: all nodes are on one machine, and see all of its CPUs.
+    fn annotate(&self, cpus: &[String], step: &mut Step, log: &Path) -> Result<()> {
+        for (node, list) in node_names().skip(1).zip(cpus) {
+            let mut command = self.kubectl();
+            command.args(["annotate", "--overwrite", "node", &node, &format!("strobe.dev/cpus={list}")]);
+            step.run(command, log)?;
+        }
+        Ok(())
     }
 
     /// Waits for every node by its name: one that never came would not be missed among all that did.
