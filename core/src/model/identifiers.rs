@@ -144,4 +144,9 @@ mod tests {
         assert!(here < later);
         assert_eq!(here.partial_cmp(&elsewhere), None);
     }
+
+    #[test]
+    fn a_run_is_called_by_its_gang_and_its_life() {
+        assert_eq!(GangRun { gang: GangId(3), incarnation: GangIncarnation(2) }.to_string(), "3-2");
+    }
 }

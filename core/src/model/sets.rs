@@ -181,5 +181,6 @@ mod tests {
         let set: CpuSet = [3, 1, 3].map(CpuIndex).into_iter().collect();
         assert_eq!(set.iter().collect::<Vec<_>>(), [CpuIndex(1), CpuIndex(3)]);
         assert!(set.overlaps(&[CpuIndex(3)].into_iter().collect()) && !set.overlaps(&CpuSet::default()));
+        assert!(!set.is_empty() && CpuSet::default().is_empty());
     }
 }

@@ -131,4 +131,10 @@ mod tests {
             assert_eq!(settings.validated(), Err(error));
         }
     }
+
+    #[test]
+    fn a_straggler_is_waited_for_a_tenth_of_the_quantum_and_two_milliseconds_at_most() {
+        let bound = |milliseconds| Settings { quantum: Duration::from_millis(milliseconds), ..Settings::default() }.straggler_bound();
+        assert_eq!([bound(1), bound(10), bound(50)], [100, 1000, 2000].map(Duration::from_micros));
+    }
 }
