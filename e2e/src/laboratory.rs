@@ -38,6 +38,15 @@ pub struct Namespace {
     _lock: Lock,
 }
 
+/// What kubectl prints when it succeeds.
+fn printed(mut kubectl: Command, arguments: &[&str]) -> Result<String> {
+    let output = kubectl.args(arguments).output().context("run kubectl")?;
+    if !output.status.success() {
+        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 // === impl Namespace ===
 
 impl Namespace {
@@ -95,11 +104,7 @@ impl Namespace {
     /// # Errors
     /// It fails; with what it complains of.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.kubectl().args(arguments).output().context("run kubectl")?;
-        if !output.status.success() {
-            bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        printed(self.kubectl(), arguments)
     }
 
     /// Applies objects; those without a namespace come into this one.

@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::sync::Mutex;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::{LABORATORY, WAIT};
+use super::{LABORATORY, WAIT, printed};
 use crate::programs;
 
 /// What is installed, from the top of the checkout.
@@ -71,9 +71,7 @@ pub fn said_by(workload: &str) -> String {
 fn kubectl(arguments: &[&str]) -> Result<String> {
     let kubeconfig = std::env::var_os(LABORATORY).with_context(|| format!("{LABORATORY} names no cluster: run `cargo xtask lab test`"))?;
     let program = programs::find("kubectl").context("no kubectl: run `cargo xtask lab test`")?;
-    let output = Command::new(program).env("KUBECONFIG", kubeconfig).args(arguments).output().context("run kubectl")?;
-    if !output.status.success() {
-        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let mut command = Command::new(program);
+    command.env("KUBECONFIG", kubeconfig);
+    printed(command, arguments)
 }
