@@ -116,7 +116,7 @@ impl Partition {
         let uid = object.uid().as_deref().and_then(partition_uid).ok_or(PartitionError::Uid)?;
         let owner = object.owner_ref(&()).ok_or(PartitionError::Uid)?;
         let store = Store::new(context.client.clone(), &context.namespace, owner);
-        let found = keeper::read(&store).await;
+        let found = answered("read what must not be forgotten", || store.load()).await;
         let options = session_options(&context, uid, &valid)?;
         let pods = watch_pods(&context, &object, events.clone());
         let mut partition = Self {
@@ -207,18 +207,22 @@ impl Partition {
     // === the partition's object and its nodes ===
 
     fn configured(&mut self, object: Arc<Object>) {
-        match valid(&object).and_then(|valid| Ok((session_options(&self.context, self.uid, &valid)?, valid))) {
-            Ok((options, valid)) => {
-                self.object = object;
-                if valid != self.valid {
-                    let lost = self.contacts.change(options, valid.suspicion);
-                    self.valid = valid;
-                    self.lose(lost);
-                    self.configure();
-                }
-            }
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a changed Partition is not taken over"),
+        if let Err(error) = self.take_over(object) {
+            tracing::error!(error = &error as &dyn std::error::Error, "a changed Partition is not taken over");
         }
+    }
+
+    fn take_over(&mut self, object: Arc<Object>) -> Result<(), PartitionError> {
+        let valid = valid(&object)?;
+        if valid != self.valid {
+            let options = session_options(&self.context, self.uid, &valid)?;
+            let lost = self.contacts.change(options, valid.suspicion);
+            self.valid = valid;
+            self.lose(lost);
+            self.configure();
+        }
+        self.object = object;
+        Ok(())
     }
 
     /// Tells the authority its nodes and settings, once there are nodes.
@@ -353,6 +357,23 @@ impl Partition {
                 Command::Launch(run, placement) => self.launch(run, placement),
                 Command::Remove(run) => self.remove(run),
                 Command::WriteRecord(_) | Command::Say(..) | Command::Job(_) => unreachable!("only what pods are made of waits"),
+            }
+        }
+    }
+}
+
+/// What the API server answers, however long it takes: without it nobody may command.
+async fn answered<Answer, Failure, Asking>(what: &str, ask: impl Fn() -> Asking) -> Answer
+where
+    Failure: std::error::Error + 'static,
+    Asking: Future<Output = Result<Answer, Failure>>,
+{
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot {what} yet");
+                tokio::time::sleep(STORE_AGAIN).await;
             }
         }
     }

@@ -107,7 +107,7 @@ impl Partitions {
         match tasks.get_mut(&uid) {
             Some(task) => {
                 task.partition = Arc::clone(&partition);
-                // A task that takes nothing now looks at its object by itself later on.
+                // Where the task takes nothing now it hears with the next change of the object, of which its own status is one.
                 let _full = task.events.try_send(Event::Configured(partition));
             }
             None => {

@@ -11,7 +11,7 @@ use strobe_proto::agent::{Figures, Launch, LaunchFailed, PodSupervisor, authorit
 use super::pods::{self, MakeError, Seen};
 use super::{Event, Partition, pod};
 use crate::limits::LET_GO_AGAIN;
-use crate::names::{GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB_UID};
+use crate::names::GATE;
 
 /// One life of a gang, from its admission until it is known dead.
 #[derive(Debug)]
@@ -155,13 +155,7 @@ impl Partition {
     /// The pods of a gang's life, with their places in the gang.
     fn pods_of(&self, run: GangRun) -> Vec<(usize, std::sync::Arc<Pod>)> {
         let Some(job) = self.jobs.get(&run.gang) else { return Vec::new() };
-        let (uid, incarnation) = (job.object.uid().unwrap_or_default(), run.incarnation.to_string());
-        let is_of = |pod: &std::sync::Arc<Pod>| {
-            let labels = pod.labels();
-            labels.get(LABEL_JOB_UID) == Some(&uid) && labels.get(LABEL_INCARNATION) == Some(&incarnation)
-        };
-        let place = |pod: std::sync::Arc<Pod>| Some((pod.labels().get(LABEL_INDEX)?.parse().ok()?, pod));
-        self.pods.state().into_iter().filter(is_of).filter_map(place).collect()
+        self.pods.state().into_iter().filter_map(|pod| Some((pods::place(&pod, &job.object, run)?, pod))).collect()
     }
 
     pub(super) fn look_at_pods(&mut self) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store as Cache};
 use strobe_authority::{Explanation, JobReason, explain, explain_end};
 use strobe_core::authority::{AuthorityInput, JobStatus, StateReason};
 use strobe_core::matrix::NoPlacement;
@@ -65,6 +65,11 @@ impl Job {
 
     pub(super) fn namespace(&self) -> String {
         self.object.namespace().unwrap_or_default()
+    }
+
+    /// The object of its name among those that are listed.
+    pub(super) fn found(&self, listed: &Cache<WatchedJob>) -> Option<Arc<WatchedJob>> {
+        listed.get(&ObjectRef::new(&self.object.name_any()).within(&self.namespace()))
     }
 
     pub(super) fn measured(&mut self, run: GangRun, node: NodeIndex, seconds: f64) {
@@ -289,8 +294,7 @@ impl Partition {
     pub(super) fn withdraw_absent(&mut self) {
         let mut absent = Vec::new();
         for (gang, job) in &mut self.jobs {
-            let found = self.context.jobs.get(&ObjectRef::new(&job.object.name_any()).within(&job.namespace()));
-            if found.is_some_and(|found| found.uid() == job.object.uid()) {
+            if job.found(&self.context.jobs).is_some_and(|found| found.uid() == job.object.uid()) {
                 job.listed = true;
             } else if job.listed {
                 absent.push(*gang);

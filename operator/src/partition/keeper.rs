@@ -113,16 +113,3 @@ impl Keeper {
         });
     }
 }
-
-/// Reads what is kept, however long it takes: without it nobody may command.
-pub(super) async fn read(store: &Store) -> (Kept, Version) {
-    loop {
-        match store.load().await {
-            Ok(found) => return found,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "what must not be forgotten cannot be read yet");
-                tokio::time::sleep(STORE_AGAIN).await;
-            }
-        }
-    }
-}

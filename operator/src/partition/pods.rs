@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
-use strobe_core::model::NodeIndex;
+use strobe_core::model::{GangRun, NodeIndex};
+use strobe_crds::parallel_job::ParallelJob;
 
-use crate::names::{GATE, LABEL_INCARNATION, LABEL_JOB_UID};
+use crate::names::{GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB_UID};
 
 /// Why the pods of a gang could not be made. Those that were made are deleted again.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,13 @@ async fn delete(api: &Api<Pod>, name: &str) {
         Err(kube::Error::Api(answer)) if answer.code == 404 => {}
         Err(error) => tracing::warn!(pod = name, error = &error as &dyn std::error::Error, "a pod is not deleted; its job's end does that"),
     }
+}
+
+/// A pod's place in a life of a job's gang; none when it is another's.
+pub(super) fn place(pod: &Pod, job: &ParallelJob, run: GangRun) -> Option<usize> {
+    let labels = pod.labels();
+    let is_ours = labels.get(LABEL_JOB_UID) == job.metadata.uid.as_ref() && labels.get(LABEL_INCARNATION)? == &run.incarnation.to_string();
+    labels.get(LABEL_INDEX).filter(|_| is_ours)?.parse().ok()
 }
 
 /// What can be seen of pods with their places in the gang.

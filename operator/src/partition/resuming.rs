@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
-use kube::runtime::reflector::ObjectRef;
 use strobe_core::authority::{AuthorityInput, Recollection};
 use strobe_core::matrix::Matrix;
 use strobe_core::model::{GangId, GangRun, Settings};
@@ -19,9 +18,9 @@ use super::gangs::Gang;
 use super::jobs::Job;
 use super::keeper::Change;
 use super::kept::{KeptGang, KeptJob};
+use super::{answered, pods};
 use crate::controller::WatchedJob;
-use crate::limits::STORE_AGAIN;
-use crate::names::{LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB_UID, LABEL_PARTITION_UID};
+use crate::names::LABEL_PARTITION_UID;
 
 impl Partition {
     /// Keeps what must not be forgotten of the gangs, where it has changed.
@@ -70,15 +69,7 @@ impl Partition {
     /// of several that wait for a cache of kube's one alone is woken when it is.
     async fn find(&self, job: &KeptJob) -> Option<(Arc<ParallelJob>, ValidJob)> {
         let api: Api<WatchedJob> = Api::namespaced(self.context.client.clone(), &job.namespace);
-        let found = loop {
-            match api.get_opt(&job.name).await {
-                Ok(found) => break found?,
-                Err(error) => {
-                    tracing::warn!(job = job.name, error = &error as &dyn std::error::Error, "the job of a gang cannot be read yet");
-                    tokio::time::sleep(STORE_AGAIN).await;
-                }
-            }
-        };
+        let found = answered("read the job of a gang", || api.get_opt(&job.name)).await?;
         let object = found.0.ok().filter(|object| object.uid().as_ref() == Some(&job.uid))?;
         let valid = validate::parallel_job(&object).ok()?;
         Some((Arc::new(object), valid))
@@ -92,7 +83,8 @@ impl Partition {
             let held = u64::try_from(Timestamp::now().as_second() - admitted).unwrap_or(0);
             recollection.active += Duration::from_secs(held);
             let nodes = self.launches.begin(run, recalled.placement.clone());
-            self.gangs.insert(run, Gang::known(nodes, &pods_of(object, run, pods)));
+            let placed = pods.iter().filter_map(|pod| Some((pods::place(pod, object, run)?, pod.uid()?)));
+            self.gangs.insert(run, Gang::known(nodes, &placed.collect::<Vec<_>>()));
         }
         let specification = strobe_authority::specification(gang, super::jobs::order(object, 0), valid);
         AuthorityInput::Resume { specification, recollection }
@@ -102,22 +94,14 @@ impl Partition {
     async fn list_pods(&self) -> Vec<Pod> {
         let api: Api<Pod> = Api::all(self.context.client.clone());
         let labels = format!("{LABEL_PARTITION_UID}={}", self.object.uid().unwrap_or_default());
-        loop {
-            match api.list(&ListParams::default().labels(&labels)).await {
-                Ok(pods) => return pods.items,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the pods of gangs cannot be listed yet");
-                    tokio::time::sleep(STORE_AGAIN).await;
-                }
-            }
-        }
+        let chosen = ListParams::default().labels(&labels);
+        answered("list the pods of gangs", || api.list(&chosen)).await.items
     }
 
     /// Forgets jobs that have ended once their status says so.
     pub(super) fn forget_ended(&mut self) {
         let is_told = |job: &Job| {
-            let found = self.context.jobs.get(&ObjectRef::<WatchedJob>::new(&job.object.name_any()).within(&job.namespace()));
-            let state = found.and_then(|found| found.0.as_ref().ok()?.status.as_ref()?.state);
+            let state = job.found(&self.context.jobs).and_then(|found| found.0.as_ref().ok()?.status.as_ref()?.state);
             state.is_some_and(GangState::is_over)
         };
         let ended = |gang: &GangId| self.authority.job(*gang).is_none_or(|status| status.state.is_terminal());
@@ -128,15 +112,4 @@ impl Partition {
 
 fn kept_job(object: &ParallelJob) -> KeptJob {
     KeptJob { namespace: object.namespace().unwrap_or_default(), name: object.name_any(), uid: object.uid().unwrap_or_default() }
-}
-
-/// The pods of a gang's life, with their places in it and their UIDs.
-fn pods_of(job: &ParallelJob, run: GangRun, pods: &[Pod]) -> Vec<(usize, String)> {
-    let (uid, incarnation) = (job.uid().unwrap_or_default(), run.incarnation.to_string());
-    let is_of = |pod: &&Pod| {
-        let labels = pod.labels();
-        labels.get(LABEL_JOB_UID) == Some(&uid) && labels.get(LABEL_INCARNATION) == Some(&incarnation)
-    };
-    let place = |pod: &Pod| Some((pod.labels().get(LABEL_INDEX)?.parse().ok()?, pod.uid()?));
-    pods.iter().filter(is_of).filter_map(place).collect()
 }
