@@ -47,6 +47,19 @@ fn printed(mut kubectl: Command, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Gives an object to `kubectl apply`.
+fn applied(mut kubectl: Command, object: &Value) -> Result<()> {
+    use std::io::Write as _;
+    kubectl.args(["apply", "--filename=-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = kubectl.spawn().context("start kubectl")?;
+    let mut input = child.stdin.take().context("kubectl's input is a pipe")?;
+    input.write_all(object.to_string().as_bytes()).context("give kubectl an object")?;
+    drop(input);
+    let output = child.wait_with_output().context("wait for kubectl")?;
+    ensure!(output.status.success(), "kubectl apply: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
 // === impl Namespace ===
 
 impl Namespace {
@@ -112,16 +125,7 @@ impl Namespace {
     /// # Errors
     /// The API server refuses one; with its message.
     pub fn apply(&self, object: &Value) -> Result<()> {
-        use std::io::Write as _;
-        let mut command = self.kubectl();
-        command.args(["apply", "--filename=-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("start kubectl")?;
-        let mut input = child.stdin.take().context("kubectl's input is a pipe")?;
-        input.write_all(object.to_string().as_bytes()).context("give kubectl an object")?;
-        drop(input);
-        let output = child.wait_with_output().context("wait for kubectl")?;
-        ensure!(output.status.success(), "kubectl apply: {}", String::from_utf8_lossy(&output.stderr).trim());
-        Ok(())
+        applied(self.kubectl(), object)
     }
 
     /// Waits for a condition, as `kubectl wait --for` has it, of something.

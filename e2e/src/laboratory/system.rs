@@ -4,17 +4,22 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
-use super::{LABORATORY, WAIT, printed};
+use super::{LABORATORY, WAIT, applied, printed};
 use crate::programs;
 
 /// What is installed, from the top of the checkout.
 const MANIFESTS: [&str; 3] = ["crds/generated", "deploy/operator.yaml", "deploy/agent.yaml"];
 
-/// The tests of one process install once.
+/// The partition of all workers. There is one for all tests: a node is in one partition alone.
+pub const PARTITION: &str = "laboratory";
+
+/// The tests of one process install once: `kubectl apply` of an object that does not exist yet fails where two do it at the same time.
 static INSTALLED: Mutex<bool> = Mutex::new(false);
 
-/// Installs it where it is not, and waits until operator and agents are ready. It stays for as long as the cluster does.
+/// Installs it where it is not, waits until operator and agents are ready, and makes the partition [`PARTITION`]. It stays for as long as
+/// the cluster does.
 ///
 /// # Errors
 /// No cluster is named, or something does not become ready; with what the pods say.
@@ -31,8 +36,16 @@ pub fn install() -> Result<()> {
         let ready = kubectl(&["--namespace=strobe-system", "rollout", "status", WAIT, workload]);
         ready.with_context(|| said_by(workload))?;
     }
+    applied(anywhere()?, &partition())?;
     *installed = true;
     Ok(())
+}
+
+fn partition() -> Value {
+    json!({
+        "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": PARTITION },
+        "spec": { "rows": 4, "quantum": "50ms", "dedicated": false },
+    })
 }
 
 /// Kills the operator's process, and waits until another is there.
@@ -69,9 +82,14 @@ pub fn said_by(workload: &str) -> String {
 
 /// What kubectl prints when it succeeds, with all rights and in no namespace.
 fn kubectl(arguments: &[&str]) -> Result<String> {
+    printed(anywhere()?, arguments)
+}
+
+/// `kubectl` with all rights and in no namespace.
+fn anywhere() -> Result<Command> {
     let kubeconfig = std::env::var_os(LABORATORY).with_context(|| format!("{LABORATORY} names no cluster: run `cargo xtask lab test`"))?;
     let program = programs::find("kubectl").context("no kubectl: run `cargo xtask lab test`")?;
     let mut command = Command::new(program);
     command.env("KUBECONFIG", kubeconfig);
-    printed(command, arguments)
+    Ok(command)
 }

@@ -10,7 +10,7 @@ const IMAGE: &str = concat!("localhost/strobe/examples:", env!("CARGO_PKG_VERSIO
 const SOR: [&str; 7] = ["sor", "--rows", "256", "--columns", "256", "--iterations", "20000"];
 const QUICKSORT: [&str; 5] = ["quicksort", "--values", "262144", "--rounds", "100"];
 
-/// A namespace for jobs, which takes nothing that is not restricted, and the partition of all workers.
+/// A namespace for jobs, which takes nothing that is not restricted.
 struct Jobs {
     namespace: Namespace,
 }
@@ -20,7 +20,7 @@ fn job(name: &str, command: &[&str]) -> Value {
     let container = json!({ "name": "rank", "image": IMAGE, "imagePullPolicy": "Never", "command": command, "securityContext": security });
     json!({
         "apiVersion": "strobe.dev/v1alpha1", "kind": "ParallelJob", "metadata": { "name": name },
-        "spec": { "partition": "laboratory", "nodes": 2, "template": { "spec": {
+        "spec": { "partition": system::PARTITION, "nodes": 2, "template": { "spec": {
             "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
             "containers": [container],
         } } },
@@ -68,12 +68,7 @@ impl Jobs {
         let namespace = Namespace::make(name).unwrap();
         namespace.run(&["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
         system::install().unwrap();
-        let jobs = Self { namespace };
-        jobs.apply(&json!({
-            "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": "laboratory" },
-            "spec": { "rows": 4, "quantum": "50ms", "dedicated": false },
-        }));
-        jobs
+        Self { namespace }
     }
 
     fn apply(&self, object: &Value) {
@@ -91,7 +86,7 @@ impl Jobs {
 
     /// The node of the machine manager.
     fn manager(&self) -> String {
-        self.namespace.run(&["get", "partition/laboratory", "--output=jsonpath={.status.manager}"]).unwrap()
+        self.namespace.run(&["get", &format!("partition/{}", system::PARTITION), "--output=jsonpath={.status.manager}"]).unwrap()
     }
 
     /// Waits for what a job shall come to; where it does not, its pods' and the system's words are shown.
