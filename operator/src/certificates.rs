@@ -10,6 +10,7 @@ use serde_json::json;
 use strobe_fabric::authority::{AuthorityError, CertificateAuthority};
 
 use crate::controller::MANAGER;
+use crate::limits::CERTIFICATES_AGAIN;
 use crate::names::{AUTHORITY_SECRET, ROOTS};
 
 /// Entries of the Secret.
@@ -39,11 +40,24 @@ pub enum CertificatesError {
     Make(#[source] AuthorityError),
 }
 
-/// The authority that is kept, or a new one where there is none. Its root is told to the agents.
+/// The authority that is kept, or a new one where there is none. Its root is told to the agents. An API server that does not answer is
+/// asked again.
 ///
 /// # Errors
 /// See [`CertificatesError`].
 pub async fn authority(client: &Client, namespace: &str) -> Result<CertificateAuthority, CertificatesError> {
+    loop {
+        match found_or_made(client, namespace).await {
+            Err(error @ CertificatesError::Access { .. }) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "no certificate authority yet; tried again");
+                tokio::time::sleep(CERTIFICATES_AGAIN).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn found_or_made(client: &Client, namespace: &str) -> Result<CertificateAuthority, CertificatesError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let authority = match read(&secrets).await? {
         Some(secret) => load(&secret)?,

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use strobe_core::model::CpuIndex;
 use strobe_fabric::authority::CertificateAuthority;
@@ -19,15 +20,16 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Identity as ServerIdentity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
+use crate::leading::Leading;
 use crate::limits::{CERTIFICATE_VALIDITY, ENROLMENT_BYTES, ENROLMENT_TIME};
-use crate::partitions::{EnrolmentRefused, Partitions};
+use crate::partitions::{EnrolmentRefused, Place};
 use proof::Prover;
 
 /// What proves itself at the API server, and where it is enrolled.
 struct Service {
     prover: Prover,
     authority: Arc<CertificateAuthority>,
-    partitions: Arc<Partitions>,
+    leading: Leading,
 }
 
 /// What the service needs.
@@ -62,17 +64,12 @@ pub enum ServeError {
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(
-    options: Options,
-    client: Client,
-    authority: Arc<CertificateAuthority>,
-    partitions: Arc<Partitions>,
-) -> Result<(), ServeError> {
+pub async fn serve(options: Options, client: Client, authority: Arc<CertificateAuthority>, leading: Leading) -> Result<(), ServeError> {
     let Options { listen, server_name, namespace } = options;
     let bundle = authority.issue_server(&server_name).map_err(|source| ServeError::Certificate(server_name, source))?;
     let CertificateBundle { certificate_pem, key_pem, .. } = bundle;
     let tls = ServerTlsConfig::new().identity(ServerIdentity::from_pem(certificate_pem, key_pem));
-    let service = Service { prover: Prover::new(client, namespace), authority, partitions };
+    let service = Service { prover: Prover::new(client, namespace), authority, leading };
     let service = IdentityServer::new(service).max_decoding_message_size(ENROLMENT_BYTES);
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen(listen, source))?;
     let server = Server::builder().timeout(ENROLMENT_TIME).tls_config(tls).map_err(ServeError::Tls)?.add_service(service);
@@ -92,7 +89,7 @@ impl Identity for Service {
         let cpus = request.cpus.iter().map(|cpu| u16::try_from(*cpu).map(CpuIndex)).collect::<Result<_, _>>();
         let cpus = cpus.map_err(|_| Status::invalid_argument("a CPU has a number above 65535"))?;
         let name = node.metadata.name.clone().unwrap_or_default();
-        let place = self.partitions.enrol(node, address, cpus).await.map_err(|refused| status(&refused))?;
+        let place = self.place(node, address, cpus).await.map_err(|refused| status(&refused))?;
         let identity = PeerIdentity::node(place.partition, place.node);
         let signed = self.authority.sign(&request.certificate_request, identity, CERTIFICATE_VALIDITY);
         let certificate_pem = signed.map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -108,10 +105,17 @@ impl Identity for Service {
     }
 }
 
+impl Service {
+    async fn place(&self, node: Node, address: SocketAddr, cpus: Vec<CpuIndex>) -> Result<Place, EnrolmentRefused> {
+        let partitions = self.leading.borrow().clone().ok_or(EnrolmentRefused::NotLeading)?;
+        partitions.enrol(node, address, cpus).await
+    }
+}
+
 /// What an agent is told that may not take part: it asks again, for all of it may change.
 fn status(refused: &EnrolmentRefused) -> Status {
     match refused {
-        EnrolmentRefused::Unavailable => Status::unavailable(refused.to_string()),
+        EnrolmentRefused::Unavailable | EnrolmentRefused::NotLeading => Status::unavailable(refused.to_string()),
         EnrolmentRefused::NoPartition
         | EnrolmentRefused::SeveralPartitions(_)
         | EnrolmentRefused::Full

@@ -3,7 +3,9 @@
 
 pub mod certificates;
 pub mod controller;
+pub mod election;
 pub mod identity;
+pub mod leading;
 pub mod limits;
 pub mod names;
 mod partition;

@@ -37,3 +37,9 @@ pub const ENROLMENT_BYTES: usize = 64 << 10;
 
 /// Failures of a job that its status lists, the first ones.
 pub const FAILURES: usize = 10;
+
+/// How long a replica waits after the API server did not take its write of the Lease.
+pub const ELECTION_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the operator waits after the API server did not give it, or keep for it, the certificate authority.
+pub const CERTIFICATES_AGAIN: Duration = Duration::from_secs(2);

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use strobe_operator::controller::{JobController, follow_partitions};
-use strobe_operator::limits::CHANGED_JOBS;
-use strobe_operator::partitions::{self, Partitions};
+use strobe_operator::leading::Replica;
 use strobe_operator::{certificates, identity};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 /// The operator of Strobe.
@@ -22,7 +20,7 @@ struct Arguments {
     /// What is logged, as in `info` or `strobe_operator=debug`.
     #[arg(long, env = "STROBE_LOG", default_value = "info")]
     log: String,
-    /// What names this replica in events: the name of its pod.
+    /// What names this replica in events and in the election: the name of its pod.
     #[arg(long, env = "POD_NAME")]
     instance: Option<String>,
     /// The namespace of the operator and its agents, where it keeps what must not be forgotten.
@@ -46,24 +44,25 @@ async fn main() -> anyhow::Result<()> {
         .log_internal_errors(false)
         .init();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let end = async move {
+    let (end, ending) = watch::channel(false);
+    let asked = async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        end.send_replace(true);
+        // What leads ends then, and with it the process.
+        std::future::pending::<()>().await;
     };
     let client = kube::Client::try_default().await.context("find the API server")?;
+    let instance = arguments.instance.unwrap_or_else(|| format!("process-{}", std::process::id()));
     let authority = Arc::new(certificates::authority(&client, &arguments.namespace).await?);
-    let (changed, changes) = mpsc::channel(CHANGED_JOBS);
-    let jobs = JobController::new(client.clone(), changes);
-    let namespace = arguments.namespace.clone();
-    let context = partitions::Context { client: client.clone(), namespace, authority: Arc::clone(&authority), jobs: jobs.store(), changed };
-    let partitions = Arc::new(Partitions::new(context));
+    let (replica, leading) = Replica::new(client.clone(), arguments.namespace.clone(), instance, Arc::clone(&authority));
     let identity =
         identity::Options { listen: arguments.identity_listen, server_name: arguments.identity_name, namespace: arguments.namespace };
     tokio::select! {
-        served = identity::serve(identity, client.clone(), authority, Arc::clone(&partitions)) => served.context("let agents enrol"),
-        () = follow_partitions(client.clone(), Arc::clone(&partitions)) => anyhow::bail!("Partitions are followed no more"),
-        () = jobs.run(client, arguments.instance, partitions, end) => Ok(()),
+        served = identity::serve(identity, client, authority, leading) => served.context("let agents enrol"),
+        () = replica.run(ending) => Ok(()),
+        () = asked => Ok(()),
     }
 }

@@ -47,6 +47,7 @@ pub struct Partitions {
     board: Arc<Mutex<BTreeMap<String, Standing>>>,
 }
 
+/// A partition's authority; it ends with this value.
 struct Task {
     partition: Arc<Partition>,
     events: mpsc::Sender<Event>,
@@ -89,6 +90,9 @@ pub enum EnrolmentRefused {
     /// What must not be forgotten could not be kept.
     #[error("the Partition's authority cannot take in nodes now")]
     Unavailable,
+    /// Numbers are given by the replica that leads alone.
+    #[error("this replica of the operator does not lead; another one takes in nodes")]
+    NotLeading,
 }
 
 // === impl Partitions ===
@@ -125,7 +129,6 @@ impl Partitions {
             let stays = uids(uid);
             if !stays {
                 tracing::info!(partition = task.partition.name_any(), "a Partition is gone");
-                task.handle.abort();
             }
             stays
         });
@@ -180,6 +183,12 @@ impl Partitions {
 
     fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.handle.abort();
     }
 }
 

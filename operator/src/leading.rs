@@ -1,0 +1,84 @@
+//! What a replica does: it stands for election, is the operator for as long as it leads, and stands again when it was the operator.
+
+use std::sync::Arc;
+
+use kube::Client;
+use strobe_fabric::authority::CertificateAuthority;
+use tokio::sync::{mpsc, watch};
+
+use crate::controller::{JobController, follow_partitions};
+use crate::election::{Election, Times};
+use crate::limits::CHANGED_JOBS;
+use crate::partitions::{self, Partitions};
+
+/// The partitions' authorities, in the replica that leads.
+pub type Leading = watch::Receiver<Option<Arc<Partitions>>>;
+
+/// See the module.
+pub struct Replica {
+    client: Client,
+    namespace: String,
+    instance: String,
+    authority: Arc<CertificateAuthority>,
+    leading: watch::Sender<Option<Arc<Partitions>>>,
+}
+
+// === impl Replica ===
+
+impl Replica {
+    /// One that does not lead yet.
+    #[must_use]
+    pub fn new(client: Client, namespace: String, instance: String, authority: Arc<CertificateAuthority>) -> (Self, Leading) {
+        let (leading, seen) = watch::channel(None);
+        (Self { client, namespace, instance, authority, leading }, seen)
+    }
+
+    /// Works until it is asked to end; then it gives the Lease up.
+    ///
+    /// *Guarantees*: what is the operator's alone ends before another replica may take the Lease. What was sent to the API server by then
+    /// may still be taken; what an authority keeps is written only where no other has written it.
+    pub async fn run(self, ending: watch::Receiver<bool>) {
+        let mut election = Election::new(self.client.clone(), &self.namespace, self.instance.clone(), Times::default());
+        loop {
+            tokio::select! {
+                () = election.elected() => {}
+                () = asked_to_end(ending.clone()) => return,
+            }
+            tracing::info!(instance = self.instance, "this replica leads");
+            let lost = tokio::select! {
+                lost = election.hold() => Some(lost),
+                () = self.lead(ending.clone()) => None,
+            };
+            self.leading.send_replace(None);
+            match lost {
+                Some(lost) => tracing::warn!(error = &lost as &dyn std::error::Error, "this replica leads no more"),
+                None => return election.resign().await,
+            }
+        }
+    }
+
+    /// Is the operator, until it is asked to end; what is being written then is written.
+    async fn lead(&self, ending: watch::Receiver<bool>) {
+        let (changed, changes) = mpsc::channel(CHANGED_JOBS);
+        let jobs = JobController::new(self.client.clone(), changes);
+        let context = partitions::Context {
+            client: self.client.clone(),
+            namespace: self.namespace.clone(),
+            authority: Arc::clone(&self.authority),
+            jobs: jobs.store(),
+            changed,
+        };
+        let partitions = Arc::new(Partitions::new(context));
+        self.leading.send_replace(Some(Arc::clone(&partitions)));
+        tokio::select! {
+            () = follow_partitions(self.client.clone(), Arc::clone(&partitions)) => {}
+            () = jobs.run(self.client.clone(), Some(self.instance.clone()), partitions, asked_to_end(ending)) => {}
+        }
+    }
+}
+
+/// Returns once it is true.
+async fn asked_to_end(mut ending: watch::Receiver<bool>) {
+    // Where nobody can ask any more the process ends.
+    let _gone = ending.wait_for(|ending| *ending).await;
+}
