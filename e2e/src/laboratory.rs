@@ -38,11 +38,12 @@ pub struct Namespace {
     _lock: Lock,
 }
 
-/// What kubectl prints when it succeeds.
-fn printed(mut kubectl: Command, arguments: &[&str]) -> Result<String> {
-    let output = kubectl.args(arguments).output().context("run kubectl")?;
+/// What a program prints when it succeeds.
+fn printed(mut program: Command, arguments: &[&str]) -> Result<String> {
+    let output = program.args(arguments).output().with_context(|| format!("run {}", program.get_program().display()))?;
     if !output.status.success() {
-        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        let name = Path::new(program.get_program()).file_name().unwrap_or_default();
+        bail!("{} {}: {}", name.display(), arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod controller;
 pub mod election;
+pub mod errands;
 pub mod identity;
 pub mod leading;
 pub mod limits;

@@ -4,34 +4,49 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use kube::Client;
 use strobe_operator::leading::Replica;
-use strobe_operator::{certificates, identity};
+use strobe_operator::{certificates, errands, identity};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-/// The operator of Strobe.
+/// The operator of Strobe. Without a command it is the operator.
 ///
 /// It finds the API server as kubectl does, or, in a pod, by its service account. Its log goes to standard error.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
     /// What is logged, as in `info` or `strobe_operator=debug`.
-    #[arg(long, env = "STROBE_LOG", default_value = "info")]
+    #[arg(long, env = "STROBE_LOG", default_value = "info", global = true)]
     log: String,
+    /// The namespace of the operator and its agents, where it keeps what must not be forgotten.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "strobe-system", global = true)]
+    namespace: String,
     /// What names this replica in events and in the election: the name of its pod.
     #[arg(long, env = "POD_NAME")]
     instance: Option<String>,
-    /// The namespace of the operator and its agents, where it keeps what must not be forgotten.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "strobe-system")]
-    namespace: String,
     /// Where agents enrol.
     #[arg(long, default_value = "[::]:7443")]
     identity_listen: SocketAddr,
     /// The name under which agents dial that: the operator's Service.
     #[arg(long, default_value = "strobe-operator.strobe-system.svc")]
     identity_name: String,
+    #[command(subcommand)]
+    command: Option<Errand>,
+}
+
+/// What is done once, instead of being the operator.
+#[derive(Debug, Subcommand)]
+enum Errand {
+    /// End the operator and then all gangs, before Strobe is uninstalled. The jobs stay.
+    Withdraw,
+    /// Wait until a job of the namespace is over; fail unless it is complete.
+    AwaitJob {
+        /// The job's name.
+        name: String,
+    },
 }
 
 #[tokio::main]
@@ -43,6 +58,15 @@ async fn main() -> anyhow::Result<()> {
         .with_ansi(false)
         .log_internal_errors(false)
         .init();
+    let client = Client::try_default().await.context("find the API server")?;
+    match &arguments.command {
+        None => operate(arguments, client).await,
+        Some(Errand::Withdraw) => Ok(errands::withdraw(&client, &arguments.namespace).await?),
+        Some(Errand::AwaitJob { name }) => Ok(errands::await_job(&client, &arguments.namespace, name).await?),
+    }
+}
+
+async fn operate(arguments: Arguments, client: Client) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (end, ending) = watch::channel(false);
     let asked = async move {
@@ -54,7 +78,6 @@ async fn main() -> anyhow::Result<()> {
         // What leads ends then, and with it the process.
         std::future::pending::<()>().await;
     };
-    let client = kube::Client::try_default().await.context("find the API server")?;
     let instance = arguments.instance.unwrap_or_else(|| format!("process-{}", std::process::id()));
     let authority = Arc::new(certificates::authority(&client, &arguments.namespace).await?);
     let (replica, leading) = Replica::new(client.clone(), arguments.namespace.clone(), instance, Arc::clone(&authority));

@@ -44,3 +44,6 @@ pub const AUTHORITY_SECRET: &str = "strobe-certificate-authority";
 
 /// The ConfigMap by which the agents know the operator, with the roots in `roots.pem`.
 pub const ROOTS: &str = "strobe-roots";
+
+/// The operator's Deployment, in its own namespace, and the label by which its pods are known.
+pub const OPERATOR: &str = "strobe-operator";

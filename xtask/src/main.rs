@@ -5,6 +5,7 @@ mod artefacts;
 mod bench;
 mod cgroup;
 mod changed;
+mod chart;
 mod counts;
 mod dockerfiles;
 mod enclosure;
@@ -69,6 +70,8 @@ enum Recipe {
     Bench(bench::Options),
     /// Run the fault tests on real processes many times in a row
     Faults(faults::Options),
+    /// Check the Helm chart, and write deploy/strobe.yaml from it
+    Chart(chart::Options),
     /// Make images of agent, operator and examples without a registry, in target/images
     Images(images::Options),
     /// A real Kubernetes on this machine, from packages alone
@@ -129,6 +132,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Bench(options) => bench::run(&workspace, options),
         Recipe::Mutants(options) => mutants::run(&workspace, &options).map(|()| ExitCode::SUCCESS),
         Recipe::Faults(options) => faults::run(&workspace, options),
+        Recipe::Chart(options) => chart::run(&workspace, &options),
         Recipe::Images(options) => images::run(&workspace, &options),
         Recipe::Lab(options) => lab::run(&workspace, &options),
         Recipe::RdmaVm(options) => rdma_vm::run(&workspace, options),

@@ -100,6 +100,7 @@ impl<'a> Recipes<'a> {
             self.third_party(&[]),
             self.format(),
             self.kubernetes(),
+            self.chart(),
             self.build(),
             self.tests(&[]),
             self.laboratory_programs(),
@@ -154,6 +155,10 @@ impl<'a> Recipes<'a> {
             command.arg("--optional");
         }
         stage("kubernetes", limits::KUBERNETES, vec![command])
+    }
+
+    fn chart(&self) -> Stage {
+        stage("chart", limits::CHECK, vec![self.xtask(&["chart", "--check"])])
     }
 
     fn laboratory_programs(&self) -> Stage {

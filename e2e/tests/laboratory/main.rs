@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
 
+mod chart;
 mod cpuset;
 mod csi;
 mod freezing;
 mod gangs;
 mod identity;
+mod jobs;
 mod mpi;
 mod placement;
 mod real_time;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::go::{self, Build};
-use super::programs::{API_SERVER_PROGRAMS, CLUSTER_PROGRAMS, COMPANIONS, ETCD, KUBERNETES, KUBERNETES_OLDER, OWN, kubernetes};
+use super::programs::{API_SERVER_PROGRAMS, CLUSTER_PROGRAMS, COMPANIONS, ETCD, HELM, KUBERNETES, KUBERNETES_OLDER, OWN, kubernetes};
 use super::step::step;
 use super::store::Store;
 use crate::lock::Lock;
@@ -105,8 +105,9 @@ pub(crate) fn api_server_folders() -> Result<OsString> {
     std::env::join_paths(folders).context("a cache folder without a colon in its name")
 }
 
-fn api_server_builds(version: &'static str) -> [(&'static str, Build); 2] {
-    [("kubernetes-api", Build::of_kubernetes(version, &API_SERVER_PROGRAMS)), (ETCD.name, Build::of(&ETCD))]
+fn api_server_builds(version: &'static str) -> [(&'static str, Build); 3] {
+    let kubernetes = Build::of_kubernetes(version, &API_SERVER_PROGRAMS);
+    [("kubernetes-api", kubernetes), (ETCD.name, Build::of(&ETCD)), (HELM.name, Build::of(&HELM))]
 }
 
 fn named(name: &str, build: &Build) -> String {

@@ -43,6 +43,17 @@ pub(super) const ETCD: Module = Module {
     cgo: false,
 };
 
+/// What installs the chart.
+pub(super) const HELM: Module = Module {
+    name: "helm",
+    path: "helm.sh/helm/v4",
+    version: "4.3.1",
+    programs: &[("cmd/helm", "helm")],
+    tags: "",
+    version_variables: &[],
+    cgo: false,
+};
+
 /// What a cluster takes besides Kubernetes and etcd.
 pub(super) const COMPANIONS: [Module; 4] = [
     Module {
