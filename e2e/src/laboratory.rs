@@ -27,6 +27,9 @@ pub const SHELL_IMAGE: &str = "localhost/strobe-lab/shell:1";
 /// The workers, of which the first two have a CPU each for their own services.
 pub const WORKERS: [&str; 3] = ["strobe-worker", "strobe-worker2", "strobe-worker3"];
 
+/// The node of the control plane.
+pub const CONTROL_PLANE: &str = "strobe-control-plane";
+
 /// How long kubectl waits for what a test expects; a loaded machine of two cores takes seconds.
 const WAIT: &str = "--timeout=120s";
 

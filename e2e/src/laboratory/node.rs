@@ -80,6 +80,15 @@ impl<'a> NodePod<'a> {
         }
     }
 
+    /// Begins a script of the node's own shell that needs neither this pod nor the API server to go on.
+    ///
+    /// # Errors
+    /// The node's service manager refuses.
+    pub fn begin_on_node(&self, script: &str) -> Result<()> {
+        let script = script.replace('\'', r"'\''");
+        self.on_node(&format!("systemd-run --quiet --no-block --collect bash -c '{script}'")).map(drop)
+    }
+
     /// Asks again until a script prints this.
     ///
     /// # Errors
@@ -97,7 +106,11 @@ impl<'a> NodePod<'a> {
         }
     }
 
-    fn on_node(&self, command: &str) -> Result<String> {
+    /// Runs a command of the node's own; gives what it prints.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn on_node(&self, command: &str) -> Result<String> {
         self.sh(&format!("busybox nsenter -t 1 -m -- {command}")).with_context(|| format!("on the node: {command}"))
     }
 }
@@ -108,6 +121,8 @@ fn pod(name: &str, node: &str) -> Value {
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
         "spec": {
             "nodeSelector": { "kubernetes.io/hostname": node },
+            // The control plane's node takes it too.
+            "tolerations": [{ "operator": "Exists" }],
             "hostPID": true,
             "hostNetwork": true,
             "terminationGracePeriodSeconds": 0,
