@@ -38,7 +38,8 @@ pub struct Namespace {
     name: String,
     kubectl: PathBuf,
     kubeconfig: PathBuf,
-    _lock: Lock,
+    /// None where another namespace of the same test holds it.
+    _lock: Option<Lock>,
 }
 
 /// What a program prints when it succeeds.
@@ -87,11 +88,25 @@ impl Namespace {
         let kubeconfig = env::var_os(LABORATORY).with_context(|| format!("{LABORATORY} names no cluster: run `cargo xtask lab test`"))?;
         let kubectl = programs::find("kubectl").context("no kubectl: run `cargo xtask lab test`")?;
         let lock = lock(Path::new(&kubeconfig))?;
-        let namespace = Self { name: name.to_owned(), kubectl, kubeconfig: kubeconfig.into(), _lock: lock };
-        // What an interrupted run has left.
-        namespace.run(&["delete", "namespace", name, "--ignore-not-found", WAIT])?;
-        namespace.run(&["create", "namespace", name])?;
+        let namespace = Self { name: name.to_owned(), kubectl, kubeconfig: kubeconfig.into(), _lock: Some(lock) };
+        namespace.begin_empty()?;
         Ok(namespace)
+    }
+
+    /// Another one for the same test, which must go before this one.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub fn beside(&self, name: &str) -> Result<Self> {
+        let namespace = Self { name: name.to_owned(), kubectl: self.kubectl.clone(), kubeconfig: self.kubeconfig.clone(), _lock: None };
+        namespace.begin_empty()?;
+        Ok(namespace)
+    }
+
+    fn begin_empty(&self) -> Result<()> {
+        // What an interrupted run has left.
+        self.run(&["delete", "namespace", &self.name, "--ignore-not-found", WAIT])?;
+        self.run(&["create", "namespace", &self.name]).map(drop)
     }
 
     /// Its name.

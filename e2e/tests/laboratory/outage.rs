@@ -64,7 +64,8 @@ fn last_word(jobs: &Jobs, pod: &str) -> String {
 #[test]
 fn gangs_take_turns_and_end_while_the_api_server_is_away() {
     let jobs = Jobs::make_alone("outage");
-    let control_plane = NodePod::start(&jobs.namespace, "control-plane", CONTROL_PLANE).unwrap();
+    let nodes = jobs.namespace.beside("outage-nodes").unwrap();
+    let control_plane = NodePod::start(&nodes, "control-plane", CONTROL_PLANE).unwrap();
     for name in ["first", "second"] {
         jobs.apply(&job(name, &SHORT));
     }
@@ -84,14 +85,15 @@ fn gangs_take_turns_and_end_while_the_api_server_is_away() {
 #[test]
 fn gangs_run_free_while_manager_and_api_server_are_away_and_are_strobed_after() {
     let jobs = Jobs::make_alone("outage-manager");
-    let control_plane = NodePod::start(&jobs.namespace, "control-plane", CONTROL_PLANE).unwrap();
+    let nodes = jobs.namespace.beside("outage-manager-nodes").unwrap();
+    let control_plane = NodePod::start(&nodes, "control-plane", CONTROL_PLANE).unwrap();
     for name in ["first", "second"] {
         jobs.apply(&job(name, &LONG));
     }
     for name in ["first", "second"] {
         jobs.wait("jsonpath={.status.state}=Running", name);
     }
-    let manager = NodePod::start(&jobs.namespace, "manager", &jobs.manager()).unwrap();
+    let manager = NodePod::start(&nodes, "manager", &jobs.manager()).unwrap();
     let connects = format!("(exec 3<>/dev/tcp/{CONTROL_PLANE}/6443) 2>/dev/null");
     manager.begin_on_node(&format!("while {connects}; do sleep 0.2; done; pkill -9 -x strobe-agent")).unwrap();
     outage(&control_plane);
