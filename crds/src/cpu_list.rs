@@ -33,6 +33,12 @@ pub enum ParseCpuListError {
 // === impl CpuList ===
 
 impl CpuList {
+    /// The list of these CPUs; none of no CPU.
+    pub fn of(cpus: impl IntoIterator<Item = u16>) -> Option<Self> {
+        let cpus: BTreeSet<u16> = cpus.into_iter().collect();
+        (!cpus.is_empty()).then_some(Self(cpus))
+    }
+
     /// The CPU numbers, rising.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.0.iter().copied()
@@ -105,6 +111,7 @@ impl fmt::Display for CpuList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_WRITTEN_CPU_LIST_LENGTH;
 
     #[test]
     fn reads_numbers_and_ranges() {
@@ -112,6 +119,15 @@ mod tests {
         assert_eq!(list.iter().collect::<Vec<_>>(), [0, 1, 2, 3, 8]);
         assert_eq!(list.to_string(), "0-3,8");
         assert_eq!(list.len(), 5);
+    }
+
+    #[test]
+    fn the_longest_list_has_room_where_it_is_written() {
+        let written = |leaves_out: fn(u16) -> bool| CpuList::of((0..=MAX_CPU_NUMBER).filter(|cpu| !leaves_out(*cpu))).unwrap().to_string();
+        for text in [written(|_| false), written(|cpu| cpu % 2 == 1), written(|cpu| cpu % 3 == 2), written(|cpu| cpu % 4 == 3)] {
+            assert!(text.len() <= MAX_WRITTEN_CPU_LIST_LENGTH as usize, "{} bytes", text.len());
+        }
+        assert_eq!(CpuList::of([]), None);
     }
 
     #[test]

@@ -21,6 +21,15 @@ pub const MAX_CPU_NUMBER: u16 = 1023;
 /// Longest text of a CPU list, in bytes. Longer is refused by the schema; the CEL cost estimate depends on it.
 pub const MAX_CPU_LIST_LENGTH: u32 = 256;
 
+/// Longest CPU list that is written for a node, in bytes: room for two of every three CPUs up to the highest, the longest that there is.
+pub const MAX_WRITTEN_CPU_LIST_LENGTH: u32 = 3072;
+
+/// Longest address of an agent, in bytes: an IPv6 address in brackets with zone and port is shorter. The writer sends no longer ones.
+pub const MAX_ADDRESS_LENGTH: u32 = 128;
+
+/// Longest text of a part in per cent, in bytes. The writer sends no longer ones.
+pub const MAX_PERCENT_LENGTH: u32 = 16;
+
 /// Longest text of a duration, in bytes. Longer is refused by the schema.
 pub const MAX_DURATION_LENGTH: u32 = 32;
 

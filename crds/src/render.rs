@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::parallel_job::ParallelJob;
 use crate::partition::Partition;
+use crate::partition_node::PartitionNode;
 
 /// A generated file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +35,9 @@ pub enum RenderError {
 /// # Errors
 /// [`RenderError::Write`] if a schema holds something that YAML cannot express.
 pub fn generated_files() -> Result<Vec<GeneratedFile>, RenderError> {
-    [("partition.yaml", Partition::crd()), ("parallel-job.yaml", ParallelJob::crd())]
-        .into_iter()
-        .map(|(name, definition)| render(name, &definition))
-        .collect()
+    let definitions =
+        [("partition.yaml", Partition::crd()), ("partition-node.yaml", PartitionNode::crd()), ("parallel-job.yaml", ParallelJob::crd())];
+    definitions.into_iter().map(|(name, definition)| render(name, &definition)).collect()
 }
 
 fn render(file: &'static str, definition: &CustomResourceDefinition) -> Result<GeneratedFile, RenderError> {

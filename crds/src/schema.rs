@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::limits::{MAX_COMMAND_WORDS, MAX_CONDITIONS, MAX_CONTAINERS, MAX_LABEL_LENGTH, MAX_SELECTOR_LABELS};
 use crate::parallel_job::{ParallelJob, ParallelJobSpec, ParallelJobStatus};
 use crate::partition::{Partition, PartitionSpec, PartitionStatus};
+use crate::partition_node::{PartitionNode, PartitionNodeSpec, PartitionNodeStatus};
 use crate::rules::parallel_job::ParallelJobRule;
 use crate::rules::partition::PartitionRule;
 use crate::rules::{CelRule, Scope};
@@ -20,15 +21,9 @@ impl JsonSchema for ParallelJob {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let (spec, status) = (generator.subschema_for::<ParallelJobSpec>(), generator.subschema_for::<ParallelJobStatus>());
-        let mut schema = json_schema!({
-            "type": "object",
-            "description": "A parallel job: its ranks run, stop and end together, as one gang, on all their nodes at once.",
-            "properties": { "metadata": { "type": "object" }, "spec": spec, "status": status },
-            "required": ["spec"],
-            "x-kubernetes-validations": validations(ParallelJobRule::ALL.iter().map(|rule| rule.cel()), Scope::Object),
-        });
-        schema.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(tidy);
-        schema
+        let description = "A parallel job: its ranks run, stop and end together, as one gang, on all their nodes at once.";
+        let rules = validations(ParallelJobRule::ALL.iter().map(|rule| rule.cel()), Scope::Object);
+        root(description, [spec, status], Some(rules))
     }
 }
 
@@ -39,16 +34,35 @@ impl JsonSchema for Partition {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let (spec, status) = (generator.subschema_for::<PartitionSpec>(), generator.subschema_for::<PartitionStatus>());
-        let mut schema = json_schema!({
-            "type": "object",
-            "description": "A set of nodes that is scheduled as one machine, to the beat of one strobe.",
-            "properties": { "metadata": { "type": "object" }, "spec": spec, "status": status },
-            "required": ["spec"],
-            "x-kubernetes-validations": validations(PartitionRule::ALL.iter().map(|rule| rule.cel()), Scope::Object),
-        });
-        schema.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(tidy);
-        schema
+        let rules = validations(PartitionRule::ALL.iter().map(|rule| rule.cel()), Scope::Object);
+        root("A set of nodes that is scheduled as one machine, to the beat of one strobe.", [spec, status], Some(rules))
     }
+}
+
+impl JsonSchema for PartitionNode {
+    fn schema_name() -> Cow<'static, str> {
+        "PartitionNode".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (spec, status) = (generator.subschema_for::<PartitionNodeSpec>(), generator.subschema_for::<PartitionNodeStatus>());
+        root("A node of a partition as its authority sees it, named as the node. Written by the operator.", [spec, status], None)
+    }
+}
+
+/// The schema of a kind, fit for the API server.
+fn root(description: &str, [spec, status]: [Schema; 2], rules: Option<Value>) -> Schema {
+    let mut schema = json_schema!({
+        "type": "object",
+        "description": description,
+        "properties": { "metadata": { "type": "object" }, "spec": spec, "status": status },
+        "required": ["spec"],
+    });
+    if let Some(rules) = rules {
+        schema.insert("x-kubernetes-validations".to_owned(), rules);
+    }
+    schema.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(tidy);
+    schema
 }
 
 /// Adds the rules that are evaluated on the spec of a job.

@@ -23,7 +23,7 @@ fn files_stay_below_the_limit() {
 
 #[test]
 fn the_template_has_no_descriptions_and_keeps_unknown_fields() {
-    let [_, job] = generated_files().unwrap().try_into().unwrap();
+    let [_, _, job] = generated_files().unwrap().try_into().unwrap();
     let crd: serde_json::Value = serde_saphyr::from_str(&job.text).unwrap();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let pod = &schema["properties"]["spec"]["properties"]["template"]["properties"]["spec"];

@@ -9,18 +9,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use strobe_crds::cases::{Case, break_job, break_partition, good_partitions, job_with, partition_with};
+use strobe_crds::duration::Duration;
+use strobe_crds::partition_node::{Distribution, NodeFigures, NodeRow, NodeState, PartitionNodeStatus, StrobeState};
 use strobe_crds::rules::parallel_job::ParallelJobRule;
 use strobe_crds::rules::partition::PartitionRule;
-use strobe_crds::{ParallelJob, Partition};
+use strobe_crds::{ParallelJob, Partition, PartitionNode};
 use strobe_e2e::api_server::ApiServer;
-use strobe_e2e::ask::Ask;
+use strobe_e2e::ask::{Answer, Ask, Change};
 use tokio::sync::OnceCell;
 
 const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
 
+const KINDS: [&str; 3] = ["Partition", "PartitionNode", "ParallelJob"];
+
 /// Where the objects of each kind are.
 const PARTITIONS: &str = "/apis/strobe.dev/v1alpha1/partitions";
+const NODES: &str = "/apis/strobe.dev/v1alpha1/partitionnodes";
 const JOBS: &str = "/apis/strobe.dev/v1alpha1/namespaces/default/paralleljobs";
 
 /// The shared server, which knows the custom resources.
@@ -151,6 +156,38 @@ fn apply_twice(server: &ApiServer, file: &Path) {
 }
 
 #[tokio::test]
+async fn a_node_is_found_by_its_partition_and_its_status_is_stored_as_rust_writes_it() {
+    let Some(server) = server("status of a node").await else { return };
+    let client = server.client().await.unwrap();
+    for (name, partition) in [("mine", "found"), ("other", "elsewhere")] {
+        let node = json!({
+            "apiVersion": "strobe.dev/v1alpha1", "kind": "PartitionNode", "metadata": { "name": name }, "spec": { "partition": partition },
+        });
+        Ask::create(NODES, &node).accepted(&client).await.unwrap();
+    }
+    let found = kubectl(server, &["get", "partitionnodes", "--field-selector=spec.partition=found", "-o", "name"]);
+    assert_eq!(found, "partitionnode.strobe.dev/mine\n");
+    let times = Distribution {
+        p50: Duration::from_micros(18),
+        p99: Duration::from_micros(83),
+        max: std::time::Duration::from_nanos(1_894_500).into(),
+    };
+    let status = PartitionNodeStatus {
+        state: Some(NodeState::Reachable),
+        member: true,
+        incarnation: Some(u64::try_from(i64::MAX).unwrap()),
+        cpus: Some("0-3,8".to_owned()),
+        rows: vec![NodeRow { gangs: 1, used_slots: 4 }],
+        figures: Some(NodeFigures { strobe: Some(StrobeState::FreeRunning), skew: Some(times), ..NodeFigures::default() }),
+        ..PartitionNodeStatus::default()
+    };
+    let change = json!({ "status": status });
+    let stored = Ask::change(&format!("{NODES}/mine/status"), Change::Merge, &change).accepted(&client).await.unwrap();
+    assert_eq!(stored["status"], serde_json::to_value(&status).unwrap());
+    assert_eq!(serde_json::from_value::<PartitionNode>(stored).unwrap().status, Some(status));
+}
+
+#[tokio::test]
 async fn a_field_that_does_not_exist_is_named_and_refused() {
     let Some(server) = server("unknown fields").await else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -162,27 +199,36 @@ async fn a_field_that_does_not_exist_is_named_and_refused() {
 }
 
 #[tokio::test]
-async fn kubectl_explains_every_field_of_both_kinds() {
+async fn kubectl_explains_every_field_of_every_kind() {
     let Some(server) = server("kubectl explain").await else { return };
+    let client = server.client().await.unwrap();
+    // What is published follows what is served by a moment.
+    let is_published = |document: &Value, kind: &str| document["components"]["schemas"][published(kind)].is_object();
+    let wanted = |answer: &Answer| answer.as_ref().is_ok_and(|document| KINDS.iter().all(|kind| is_published(document, kind)));
+    let document = Ask::read("/openapi/v3/apis/strobe.dev/v1alpha1").until(&client, wanted).await.unwrap().unwrap();
     for (field, word) in [
         ("partition.spec.quantum", "quantum <string>"),
         ("partition.spec.suspicion", "suspicion <string>"),
         ("parallelJob.spec.nodes", "nodes <integer>"),
         ("pj.spec.launch.protocol", "ENUM:\n    pmi1\n"),
+        ("partitionNode.status.figures.skew", "p99\t<string>"),
     ] {
         let said = kubectl(server, &["explain", field]);
         assert!(said.contains(word) && said.contains("DESCRIPTION:"), "{field}: {said}");
     }
-    let undocumented = undocumented_fields(&kubectl(server, &["get", "--raw", "/openapi/v3/apis/strobe.dev/v1alpha1"]));
-    assert_eq!(undocumented, Vec::<String>::new(), "kubectl explain has nothing to say of these");
+    assert_eq!(undocumented_fields(&document), Vec::<String>::new(), "kubectl explain has nothing to say of these");
+}
+
+/// What a kind is called where schemas are published.
+fn published(kind: &str) -> String {
+    format!("dev.strobe.v1alpha1.{kind}")
 }
 
 /// The fields of our kinds that have no description; a pod's template is described by Kubernetes.
-fn undocumented_fields(document: &str) -> Vec<String> {
-    let document: Value = serde_json::from_str(document).unwrap();
+fn undocumented_fields(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    for kind in ["Partition", "ParallelJob"] {
-        let schema = &document["components"]["schemas"][format!("dev.strobe.v1alpha1.{kind}")];
+    for kind in KINDS {
+        let schema = &document["components"]["schemas"][published(kind)];
         assert!(schema["properties"]["spec"].is_object(), "{kind} is published");
         for part in ["spec", "status"] {
             collect_undocumented(&format!("{kind}.{part}"), &schema["properties"][part], &mut found);
@@ -224,4 +270,12 @@ async fn kubectl_get_shows_what_is_worth_a_column() {
     let wide = ["PRIORITY", "QUANTUM", "CPU-EFF", "START", "REASON"];
     assert_eq!(columns(&["get", "pj", "-o", "wide"]), [&job[..], &wide[..]].concat());
     assert_eq!(columns(&["get", "partition", "-o", "wide"])[7..], ["MANAGER", "TERM"]);
+    let node = json!({
+        "apiVersion": "strobe.dev/v1alpha1", "kind": "PartitionNode", "metadata": { "name": "columns" }, "spec": { "partition": "columns" },
+    });
+    Ask::create(NODES, &node).accepted(&client).await.unwrap();
+    let node = ["NAME", "PARTITION", "STATE", "CPUS", "MEMBER", "MANAGER", "CPU-EFF", "SKEW-P99", "AGE"];
+    assert_eq!(columns(&["get", "partitionnodes"]), node);
+    let wide = ["SWITCH-P99", "CLOCK-ERROR", "STRAGGLERS", "ADDRESS", "MEASURED"];
+    assert_eq!(columns(&["get", "partitionnodes", "-o", "wide"])[node.len()..], wide);
 }

@@ -43,3 +43,15 @@ pub const ELECTION_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the operator waits after the API server did not give it, or keep for it, the certificate authority.
 pub const CERTIFICATES_AGAIN: Duration = Duration::from_secs(2);
+
+/// Shortest time between two writes of the same node.
+pub const NODE_SAID_AGAIN: Duration = Duration::from_secs(5);
+
+/// Length of a slice of time in which a node's figures are collected: what is told is of the last one to two of them.
+pub const MEASURED_OVER: Duration = Duration::from_secs(30);
+
+/// Longest skew or switch that is told apart. A longer one counts as this long.
+pub const LONGEST_MEASURED: Duration = Duration::from_secs(10);
+
+/// Epochs of which not all members have told when they acted. Past it the oldest counts with those that did.
+pub const OPEN_EPOCHS: usize = 1024;

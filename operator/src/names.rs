@@ -1,7 +1,6 @@
 //! The names by which the operator, its pods and its agents know each other in a cluster.
 
-/// The gate of pods that wait for the rest of their gang.
-pub const GATE: &str = "strobe.dev/gang";
+pub use strobe_crds::names::{GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB, LABEL_JOB_UID, LABEL_PARTITION_UID};
 
 /// The agents' driver of inline volumes.
 pub const CSI_DRIVER: &str = "csi.strobe.dev";
@@ -9,22 +8,7 @@ pub const CSI_DRIVER: &str = "csi.strobe.dev";
 /// The taint of a partition's nodes; its value is the partition's name.
 pub const TAINT: &str = "strobe.dev/partition";
 
-/// The name of the job that a pod is of.
-pub const LABEL_JOB: &str = "strobe.dev/job";
-
-/// The UID of the job that a pod is of.
-pub const LABEL_JOB_UID: &str = "strobe.dev/job-uid";
-
-/// The life of the gang that a pod is of.
-pub const LABEL_INCARNATION: &str = "strobe.dev/incarnation";
-
-/// The UID of the partition that a pod runs in.
-pub const LABEL_PARTITION_UID: &str = "strobe.dev/partition-uid";
-
-/// A pod's place in its gang, as tools know it of indexed Jobs.
-pub const LABEL_INDEX: &str = "batch.kubernetes.io/job-completion-index";
-
-/// The same, as an annotation: the downward API gives it to containers.
+/// A pod's place in its gang, as an annotation: the downward API gives it to containers.
 pub const ANNOTATION_INDEX: &str = LABEL_INDEX;
 
 /// The CPUs of a node that ranks may use, beside what its partition says: an annotation of the node, as a list in the kernel's notation.

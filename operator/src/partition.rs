@@ -6,6 +6,7 @@ mod gangs;
 mod jobs;
 mod keeper;
 mod kept;
+mod nodes;
 mod pod;
 mod pods;
 mod report;
@@ -45,6 +46,7 @@ use gangs::Gang;
 use jobs::Job;
 use keeper::{Change, Keeper, Waiting};
 use kept::{KeptNode, Store};
+use nodes::Nodes;
 
 /// What is to be said of jobs, by their UIDs.
 type Board = Arc<Mutex<BTreeMap<String, Standing>>>;
@@ -87,6 +89,7 @@ struct Partition {
     heard: Option<PartitionReport>,
     /// What was last said of the partition itself, and when.
     told: Option<(PartitionStatus, Instant)>,
+    nodes: Nodes,
     board: Board,
     events: mpsc::Sender<Event>,
 }
@@ -133,6 +136,7 @@ impl Partition {
             pods,
             heard: None,
             told: None,
+            nodes: Nodes::new(context.client.clone(), &object),
             context,
             object,
             valid,
@@ -202,6 +206,7 @@ impl Partition {
         self.forget_ended();
         self.publish();
         self.report();
+        self.publish_nodes();
     }
 
     // === the partition's object and its nodes ===
@@ -290,7 +295,10 @@ impl Partition {
                 Err(error) => tracing::warn!(node = self.keeper.kept().name(agent.node), %error, "a report is refused"),
             },
             agent_message::Message::LaunchFailed(failed) => self.launch_failed(failed),
-            agent_message::Message::Figures(figures) => self.measured(agent, &figures),
+            agent_message::Message::Figures(figures) => {
+                self.node_measured(agent, &figures);
+                self.measured(agent, &figures);
+            }
             agent_message::Message::RankAborted(aborted) => self.aborted(aborted),
         }
     }
@@ -300,6 +308,7 @@ impl Partition {
             return tracing::warn!(node = self.keeper.kept().name(id.node), "an agent says that it is another; not spoken to");
         };
         tracing::info!(node = self.keeper.kept().name(agent.node), incarnation = agent.incarnation.0, "an agent is reached");
+        self.nodes.greeted(self.now(), agent, hello);
         self.step(AuthorityInput::AgentReachable { agent, sealed: hello.sealed.map(Term) });
         let adopted: Vec<GangRun> = hello.adopted.iter().copied().map(GangRun::from).collect();
         for run in adopted.iter().filter(|run| !self.launches.holds(**run)) {

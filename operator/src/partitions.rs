@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt as _};
 use strobe_core::model::{CpuIndex, NodeIndex, PartitionUid, Settings};
 use strobe_crds::parallel_job::ParallelJob;
 use strobe_crds::partition::Partition;
+use strobe_crds::selection::claimants;
 use strobe_crds::validate::ValidJob;
 use strobe_fabric::authority::CertificateAuthority;
 use tokio::sync::{mpsc, oneshot};
@@ -20,9 +21,6 @@ use crate::limits::PARTITION_EVENTS;
 use crate::names::ANNOTATION_CPUS;
 use crate::partition::{self, Enrolling, Event};
 use crate::standing::Standing;
-
-/// The taint of nodes that run the cluster itself: they belong to a partition only where their labels are asked for.
-const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 /// What the tasks have in common.
 #[derive(Clone)]
@@ -192,20 +190,10 @@ impl Drop for Task {
     }
 }
 
-/// The name of the partition that a node belongs to: the one whose selector matches, or else the one that selects nothing.
+
+/// The name of the partition that a node belongs to.
 fn select<'a>(node: &Node, partitions: impl Iterator<Item = &'a Partition>) -> Result<String, EnrolmentRefused> {
-    let labels = node.labels();
-    let matches = |partition: &&Partition| partition.spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value));
-    let (open, stated): (Vec<_>, Vec<_>) = partitions.filter(matches).partition(|partition| partition.spec.node_selector.is_empty());
-    let runs_cluster = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == CONTROL_PLANE);
-    let candidates = if !stated.is_empty() {
-        stated
-    } else if runs_cluster {
-        Vec::new()
-    } else {
-        open
-    };
-    match candidates.as_slice() {
+    match claimants(node, partitions).as_slice() {
         [] => Err(EnrolmentRefused::NoPartition),
         [one] => Ok(one.name_any()),
         several => Err(EnrolmentRefused::SeveralPartitions(several.iter().map(|partition| partition.name_any()).collect())),
@@ -225,27 +213,17 @@ mod tests {
         .unwrap()
     }
 
-    fn node(labels: &Value, taint: Option<&str>) -> Node {
-        let taints: Vec<_> = taint.into_iter().map(|key| json!({ "key": key, "effect": "NoSchedule" })).collect();
-        serde_json::from_value(json!({ "metadata": { "name": "n", "labels": labels }, "spec": { "taints": taints } })).unwrap()
-    }
-
-    #[test]
-    fn a_node_belongs_to_who_selects_it_before_who_selects_nothing() {
-        let partitions = [partition("fast", &json!({ "net": "ib" })), partition("rest", &json!({}))];
-        let of = |node: &Node| select(node, partitions.iter());
-        assert_eq!(of(&node(&json!({ "net": "ib" }), None)), Ok("fast".to_owned()));
-        assert_eq!(of(&node(&json!({ "net": "ether" }), None)), Ok("rest".to_owned()));
-        assert_eq!(of(&node(&json!({}), Some(CONTROL_PLANE))), Err(EnrolmentRefused::NoPartition));
-        assert_eq!(of(&node(&json!({ "net": "ib" }), Some(CONTROL_PLANE))), Ok("fast".to_owned()), "it was asked for by its label");
+    fn node(labels: &Value) -> Node {
+        serde_json::from_value(json!({ "metadata": { "name": "n", "labels": labels } })).unwrap()
     }
 
     #[test]
     fn a_node_belongs_to_one_partition() {
         let partitions = [partition("a", &json!({ "x": "1" })), partition("b", &json!({ "y": "2" }))];
-        let both = node(&json!({ "x": "1", "y": "2" }), None);
+        let both = node(&json!({ "x": "1", "y": "2" }));
         let expected = EnrolmentRefused::SeveralPartitions(vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(select(&both, partitions.iter()), Err(expected));
-        assert_eq!(select(&node(&json!({}), None), partitions.iter()), Err(EnrolmentRefused::NoPartition));
+        assert_eq!(select(&node(&json!({ "x": "1" })), partitions.iter()), Ok("a".to_owned()));
+        assert_eq!(select(&node(&json!({})), partitions.iter()), Err(EnrolmentRefused::NoPartition));
     }
 }
