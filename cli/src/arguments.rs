@@ -1,8 +1,13 @@
 //! The command line.
 
+mod cluster;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use cluster::{
+    ClusterOptions, JobArguments, ListArguments, LogsArguments, MatrixArguments, NodesArguments, TopArguments, TopOrder,
+};
 use strobe_core::limits::{MEMBERS_MAX, ROWS_MAX};
 use strobe_crds::{duration::Duration, limits::MAX_CPUS_PER_NODE, partition::TimeField};
 
@@ -20,6 +25,31 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Strobe on this machine alone, without Kubernetes
     Local(LocalArguments),
+    #[command(flatten)]
+    Cluster(ClusterCommand),
+}
+
+/// What to do in a cluster, with the rights that its user has there.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// The jobs and where they stand
+    List(ListArguments),
+    /// Which gang holds which row on which node
+    Matrix(MatrixArguments),
+    /// Why a job waits or is slow, in words and numbers
+    Explain(JobArguments),
+    /// Jobs and nodes by CPU efficiency, skew or switch cost, the worst first
+    Top(TopArguments),
+    /// What the ranks of a job's newest life write
+    Logs(LogsArguments),
+    /// Hold a job's ranks; they keep their memory and their row
+    Pause(JobArguments),
+    /// Let a job go on that is paused or suspended
+    Resume(JobArguments),
+    /// End a job's pods and give up its row until it is resumed; then it begins anew
+    Suspend(JobArguments),
+    /// The nodes of partitions, and those that are in none
+    Nodes(NodesArguments),
 }
 
 /// Arguments of `local`.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     thread::JoinHandle,
 };
 
@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use super::{
     limits::{SCREEN_MESSAGES, WAITING_STATUS_LINES},
-    view::{Live, Snapshot},
+    view::Snapshot,
 };
+use crate::terminal::{self, Live};
 
 /// What is to be shown.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Mode {
     pub(super) fn suitable(report_is_printed: bool) -> Self {
         match report_is_printed {
             true => Self::Aside,
-            false if io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb") => Self::Live,
+            false if terminal::is_terminal() => Self::Live,
             false => Self::Plain,
         }
     }

@@ -1,10 +1,8 @@
 //! What people see: the state of a run as a picture, drawn below the ranks' lines, and the summary.
 
-mod live;
 mod picture;
 mod summary;
 
-pub(super) use live::Live;
 pub(super) use summary::summary;
 
 /// The state of a run, as far as it is shown.

@@ -1,4 +1,4 @@
-//! The live view on a terminal: the ranks' lines scroll above, the picture stays below and is drawn over.
+//! A picture on a terminal: lines scroll above, the picture stays below and is drawn over.
 //!
 //! No alternate screen and no raw mode: what scrolled by can be read afterwards, and the interrupt key stays the
 //! terminal's own.
@@ -13,7 +13,7 @@ use crossterm::{
 };
 use rustix::termios::tcgetwinsize;
 
-use super::{Snapshot, picture};
+use super::{Line, cut, styled};
 
 /// What is assumed of a terminal that does not tell its size.
 const SIZE: (u16, u16) = (80, 24);
@@ -21,17 +21,23 @@ const SIZE: (u16, u16) = (80, 24);
 /// What terminal commands begin with.
 const ESCAPE: u8 = 0x1b;
 
-/// The picture on the terminal. Dropping it gives the terminal back, also while the thread panics.
-#[derive(Debug)]
-pub(in crate::local) struct Live {
-    /// Lines that the picture holds now; the cursor stands below them.
-    drawn: u16,
-    last: Option<Snapshot>,
+/// What can be drawn.
+pub(crate) trait Picture {
+    /// Its lines, at most `width` columns wide and `height` lines high; what has no room is counted.
+    fn lines(&self, width: usize, height: usize) -> Vec<Line>;
 }
 
-impl Live {
+/// The picture on the terminal. Dropping it gives the terminal back, also while the thread panics.
+#[derive(Debug)]
+pub(crate) struct Live<P: Picture> {
+    /// Lines that the picture holds now; the cursor stands below them.
+    drawn: u16,
+    last: Option<P>,
+}
+
+impl<P: Picture> Live<P> {
     /// Nothing is drawn yet.
-    pub(in crate::local) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { drawn: 0, last: None }
     }
 
@@ -39,7 +45,7 @@ impl Live {
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub(in crate::local) fn print(&mut self, line: &[u8]) -> io::Result<()> {
+    pub(crate) fn print(&mut self, line: &[u8]) -> io::Result<()> {
         let mut output = Vec::new();
         self.erase(&mut output)?;
         output.extend_from_slice(line);
@@ -56,10 +62,10 @@ impl Live {
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub(in crate::local) fn draw(&mut self, snapshot: Snapshot) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, picture: P) -> io::Result<()> {
         let mut output = Vec::new();
         self.erase(&mut output)?;
-        self.last = Some(snapshot);
+        self.last = Some(picture);
         self.put(&mut output)?;
         show(output)
     }
@@ -74,12 +80,13 @@ impl Live {
     }
 
     fn put(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
-        if let Some(snapshot) = &self.last {
+        if let Some(picture) = &self.last {
             let (width, height) = size();
-            let lines = picture::lines(snapshot, width.into(), height.saturating_sub(1).into());
+            let (width, height) = (usize::from(width), usize::from(height.saturating_sub(1)));
+            let lines: Vec<Line> = picture.lines(width, height).into_iter().take(height).map(|line| cut(line, width)).collect();
             queue!(output, Hide, DisableLineWrap)?;
             for line in &lines {
-                let text: String = line.iter().map(picture::styled).collect();
+                let text: String = line.iter().map(styled).collect();
                 writeln!(output, "{text}")?;
             }
             self.drawn = u16::try_from(lines.len()).unwrap_or(u16::MAX);
@@ -89,7 +96,7 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl<P: Picture> Drop for Live<P> {
     fn drop(&mut self) {
         let mut output = Vec::new();
         // The last picture is erased: the summary takes its place.

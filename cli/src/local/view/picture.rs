@@ -1,8 +1,9 @@
 //! The live view as lines of text with colours: pure, so that it can be tried without a terminal.
 
-use crossterm::style::{Color, Stylize};
+use crossterm::style::Color;
 
 use super::{JobLine, NodeColumn, Snapshot, StrobeCounts};
+use crate::terminal::{Line, Picture, Piece, cut};
 
 /// Cells of a progress bar.
 const BAR: usize = 20;
@@ -19,17 +20,6 @@ const NAME: usize = 24;
 /// Colours of jobs, in turn.
 const COLOURS: [Color; 6] = [Color::Cyan, Color::Yellow, Color::Magenta, Color::Green, Color::Blue, Color::Red];
 
-/// A piece of a line: its text and its look.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub text: String,
-    pub colour: Option<Color>,
-    pub strong: bool,
-}
-
-/// A line of a picture.
-pub(super) type Line = Vec<Piece>;
-
 /// What the lines of jobs have in common.
 #[derive(Debug, Clone, Copy)]
 struct JobColumns {
@@ -37,8 +27,14 @@ struct JobColumns {
     bar: bool,
 }
 
+impl Picture for Snapshot {
+    fn lines(&self, width: usize, height: usize) -> Vec<Line> {
+        lines(self, width, height)
+    }
+}
+
 /// The picture of a state, at most `width` columns wide and `height` lines high; nodes and jobs that do not fit are counted.
-pub(super) fn lines(snapshot: &Snapshot, width: usize, height: usize) -> Vec<Line> {
+fn lines(snapshot: &Snapshot, width: usize, height: usize) -> Vec<Line> {
     let mut lines = vec![title(snapshot)];
     lines.extend(matrix(snapshot, width));
     let measured = measured(snapshot);
@@ -49,17 +45,6 @@ pub(super) fn lines(snapshot: &Snapshot, width: usize, height: usize) -> Vec<Lin
     lines.into_iter().map(|line| cut(line, width)).collect()
 }
 
-/// A piece with its colours, as a terminal wants it.
-pub(super) fn styled(piece: &Piece) -> String {
-    let text = piece.text.clone();
-    match (piece.colour, piece.strong) {
-        (Some(colour), true) => text.with(colour).bold().reverse().to_string(),
-        (Some(colour), false) => text.with(colour).to_string(),
-        (None, true) => text.bold().to_string(),
-        (None, false) => text,
-    }
-}
-
 fn title(snapshot: &Snapshot) -> Line {
     let term = snapshot.term.map(|(term, manager)| format!(" · term {term}, managed by node {manager}"));
     vec![Piece { text: snapshot.title.clone() + &term.unwrap_or_default(), colour: None, strong: true }]
@@ -68,13 +53,13 @@ fn title(snapshot: &Snapshot) -> Line {
 /// One line for the nodes, one for each row that a gang stands in.
 fn matrix(snapshot: &Snapshot, width: usize) -> Vec<Line> {
     let shown = fitting(&snapshot.nodes, width.saturating_sub(ROW.len()));
-    let mut header = vec![plain(" ".repeat(ROW.len()))];
+    let mut header = vec![Piece::plain(" ".repeat(ROW.len()))];
     for (index, node) in snapshot.nodes.iter().take(shown).enumerate() {
         let mark = if node.reached { "" } else { "?" };
-        header.push(plain(format!(" {:<1$}", format!("node{index}{mark}"), column_width(node))));
+        header.push(Piece::plain(format!(" {:<1$}", format!("node{index}{mark}"), column_width(node))));
     }
     if shown < snapshot.nodes.len() {
-        header.push(plain(format!(" and {} more", snapshot.nodes.len() - shown)));
+        header.push(Piece::plain(format!(" and {} more", snapshot.nodes.len() - shown)));
     }
     let used = (0..snapshot.rows).filter(|row| snapshot.nodes.iter().any(|node| is_used(node, *row)));
     std::iter::once(header).chain(used.map(|row| matrix_row(&snapshot.nodes[..shown], row))).collect()
@@ -93,18 +78,18 @@ fn fitting(nodes: &[NodeColumn], width: usize) -> usize {
 
 /// The slots of the row that a node runs stand in brackets.
 fn matrix_row(nodes: &[NodeColumn], row: usize) -> Line {
-    let mut line = vec![plain(format!("row {row:<2}"))];
+    let mut line = vec![Piece::plain(format!("row {row:<2}"))];
     for node in nodes {
         let active = node.active == Some(row);
-        line.push(plain(" ".to_owned()));
+        line.push(Piece::plain(" ".to_owned()));
         for slot in node.slots.get(row).into_iter().flatten() {
             line.push(match (slot, active) {
                 (Some(job), true) => Piece { text: format!("[{}]", letter(*job)), colour: Some(colour(*job)), strong: true },
                 (Some(job), false) => Piece { text: format!(" {} ", letter(*job)), colour: Some(colour(*job)), strong: false },
-                (None, _) => plain(" · ".to_owned()),
+                (None, _) => Piece::plain(" · ".to_owned()),
             });
         }
-        line.push(plain(" ".repeat(column_width(node) - SLOT * node.cpus.len())));
+        line.push(Piece::plain(" ".repeat(column_width(node) - SLOT * node.cpus.len())));
     }
     line
 }
@@ -128,7 +113,7 @@ fn jobs(jobs: &[JobLine], room: usize) -> Vec<Line> {
     let columns = JobColumns { name: widest, bar: jobs.iter().any(|job| job.progress.is_some()) };
     let mut lines: Vec<Line> = places.into_iter().map(|place| job(place, &jobs[place], columns)).collect();
     if shown < jobs.len() && room > 0 {
-        lines.push(vec![plain(format!("and {} more jobs", jobs.len() - shown))]);
+        lines.push(vec![Piece::plain(format!("and {} more jobs", jobs.len() - shown))]);
     }
     lines
 }
@@ -138,7 +123,7 @@ fn job(index: usize, job: &JobLine, columns: JobColumns) -> Line {
     let bar = if columns.bar { bar(job.progress) } else { String::new() };
     vec![
         Piece { text: format!("{} {name:<1$} ", letter(index), columns.name), colour: Some(colour(index)), strong: false },
-        plain(format!("{bar}{:<11} {:>7.1} s  {}", job.state, job.seconds, job.note)),
+        Piece::plain(format!("{bar}{:<11} {:>7.1} s  {}", job.state, job.seconds, job.note)),
     ]
 }
 
@@ -153,7 +138,7 @@ fn measured(snapshot: &Snapshot) -> Vec<Line> {
     let mut lines = Vec::new();
     if let Some(strobes) = &snapshot.strobes {
         let StrobeCounts { count, late, missed, stragglers } = strobes;
-        lines.push(vec![plain(format!("strobes {count}: {late} late, {missed} missed · stragglers {stragglers}"))]);
+        lines.push(vec![Piece::plain(format!("strobes {count}: {late} late, {missed} missed · stragglers {stragglers}"))]);
     }
     let skew = snapshot
         .skew_micros
@@ -161,7 +146,7 @@ fn measured(snapshot: &Snapshot) -> Vec<Line> {
     let switch = snapshot.switch_micros.map(|p50| format!("switch p50 {p50:.0} µs"));
     let times: Vec<String> = [skew, switch].into_iter().flatten().collect();
     if !times.is_empty() {
-        lines.push(vec![plain(times.join(" · "))]);
+        lines.push(vec![Piece::plain(times.join(" · "))]);
     }
     lines
 }
@@ -174,26 +159,11 @@ const fn colour(index: usize) -> Color {
     COLOURS[index % COLOURS.len()]
 }
 
-const fn plain(text: String) -> Piece {
-    Piece { text, colour: None, strong: false }
-}
-
-/// Cuts a line to `width` characters: a longer one would wrap, and the picture could not be drawn over.
-fn cut(line: Line, width: usize) -> Line {
-    let mut left = width;
-    let mut short = Vec::new();
-    for piece in line {
-        let text: String = piece.text.chars().take(left).collect();
-        left -= text.chars().count();
-        short.push(Piece { text, ..piece });
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::local::view::SkewFigures;
+    use crate::terminal::text;
 
     fn snapshot() -> Snapshot {
         let node = |active| NodeColumn { cpus: vec![0], reached: true, active, slots: vec![vec![Some(0)], vec![Some(1)], vec![None]] };
@@ -211,7 +181,7 @@ mod tests {
     }
 
     fn texts(lines: &[Line]) -> Vec<String> {
-        lines.iter().map(|line| line.iter().map(|piece| piece.text.as_str()).collect::<String>().trim_end().to_owned()).collect()
+        lines.iter().map(text).collect()
     }
 
     #[test]
@@ -262,11 +232,5 @@ mod tests {
         many.jobs.push(many.jobs[1].clone());
         let shown = texts(&lines(&many, 100, 8));
         assert!(shown[4].starts_with("B tsp") && shown[5] == "and 2 more jobs", "{shown:?}");
-    }
-
-    #[test]
-    fn without_colour_the_active_row_is_still_seen() {
-        let piece = Piece { text: "[A]".to_owned(), colour: None, strong: true };
-        assert!(styled(&piece).contains("[A]"));
     }
 }

@@ -4,6 +4,7 @@ use crate::local::{
     histogram::Figures,
     report::{JobReport, Report},
 };
+use crate::terminal::{Piece, table, text};
 
 /// The report for people.
 pub(in crate::local) fn summary(report: &Report) -> String {
@@ -24,7 +25,8 @@ fn jobs(jobs: &[JobReport]) -> String {
     if rows.iter().skip(1).all(|row| row[6].is_empty()) {
         rows[0][6].clear();
     }
-    table(&rows)
+    let rows = rows.into_iter().map(|row| row.map(Piece::plain).into()).collect();
+    table(rows).iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
 fn outcome(report: &Report) -> String {
@@ -75,17 +77,6 @@ fn stragglers(report: &Report) -> Option<String> {
              keep these CPUs busy, or that ranks wait inside the kernel."
         )
     })
-}
-
-/// Columns as wide as their widest cell, two blanks between.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
-    let line = |row: &[String; COLUMNS]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -162,11 +153,5 @@ mod tests {
         );
         let good = summary(&report(false));
         assert!(!good.contains("WHY") && !good.contains("straggler") && good.contains("1 job complete in 2.500 s"), "{good}");
-    }
-
-    #[test]
-    fn columns_are_aligned() {
-        let rows = [["A", "LONG"], ["word", "x"]].map(|row| row.map(str::to_owned));
-        assert_eq!(table(&rows), "A     LONG\nword  x");
     }
 }
