@@ -6,14 +6,13 @@ use crate::workspace::{Dependency, Metadata, Package};
 const RULE: &str = "crate direction";
 
 const SHELL_USES: &[&str] = &["strobe-proto", "strobe-crds", "strobe-fabric", "strobe-core"];
-const AUTHORITY_USES: &[&str] = &["strobe-authority", "strobe-proto", "strobe-crds", "strobe-fabric", "strobe-core"];
-/// Its tests run it at a real API server.
-const OPERATOR_USES: &[&str] = &["strobe-authority", "strobe-proto", "strobe-crds", "strobe-fabric", "strobe-core", "strobe-e2e"];
+/// The tests of both run them at a real API server.
+const AUTHORITY_USES: &[&str] = &["strobe-authority", "strobe-proto", "strobe-crds", "strobe-fabric", "strobe-core", "strobe-e2e"];
 const CORE: &[&str] = &["strobe-core"];
 
 /// Every crate with those of ours that it may use, in tests too.
 const MAY_USE: [(&str, &[&str]); 11] = [
-    ("strobe-operator", OPERATOR_USES),
+    ("strobe-operator", AUTHORITY_USES),
     ("strobe-node-agent", SHELL_USES),
     ("strobe-authority", SHELL_USES),
     ("strobe-cli", AUTHORITY_USES),
