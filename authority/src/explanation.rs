@@ -60,6 +60,11 @@ pub fn explain(reason: &StateReason, name: &NodeName<'_>) -> Explanation {
         StateReason::None => return Explanation { reason: None, message: String::new() },
         StateReason::NoTerm { position } => (Reason::PartitionNotReady.into(), waits(position)),
         StateReason::NoPlacement { position, shortage } => (Reason::WaitingForSlots.into(), format!("{}: {shortage}", waits(position))),
+        StateReason::NamespaceRanks { position, held, wanted, limit } => {
+            let message =
+                format!("{}: its namespace has {held} of the {limit} ranks that it may have, and this job needs {wanted}", waits(position));
+            (Reason::TooManyRanks.into(), message)
+        }
         StateReason::Behind { position } => (Reason::WaitingForSlots.into(), waits(position)),
         StateReason::Suspended => (Reason::SuspendRequested.into(), "its manifest says so".to_owned()),
         StateReason::Paused => (Reason::Paused.into(), "it is held".to_owned()),
@@ -140,6 +145,13 @@ mod tests {
 
     fn name(node: NodeIndex) -> String {
         format!("worker-{node}")
+    }
+
+    #[test]
+    fn a_namespace_with_too_many_ranks_is_told_its_counts() {
+        let reason = StateReason::NamespaceRanks { position: 2, held: 6, wanted: 4, limit: 8 };
+        let message = "place 2 in the queue: its namespace has 6 of the 8 ranks that it may have, and this job needs 4".to_owned();
+        assert_eq!(explain(&reason, &name), Explanation { reason: Some(Reason::TooManyRanks.into()), message });
     }
 
     #[test]

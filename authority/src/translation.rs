@@ -38,6 +38,7 @@ pub fn specification(gang: GangId, submitted: u64, job: &ValidJob) -> JobSpecifi
     let restarts = |cause| job.restart_on.contains(&cause);
     JobSpecification {
         gang,
+        namespace: job.namespace.clone().unwrap_or_default(),
         priority: 0,
         submitted,
         nodes: u16::try_from(job.nodes.get()).expect("a gang has at most 4096 nodes"),

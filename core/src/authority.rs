@@ -166,6 +166,7 @@ impl Authority {
             AuthorityInput::Recovered(found) => self.recover(now, found),
             AuthorityInput::Submit(specification) => self.submit(specification, out),
             AuthorityInput::Resume { specification, recollection } => self.resume(now, specification, recollection),
+            AuthorityInput::SetPriority { gang, priority } => self.with_job(gang, |job| job.specification.priority = priority),
             AuthorityInput::SetPaused { gang, paused } => self.with_job(gang, |job| job.specification.paused = paused),
             AuthorityInput::SetSuspended { gang, suspended } => self.with_job(gang, |job| job.set_suspended(suspended)),
             AuthorityInput::Cancel { gang } => self.with_job(gang, |job| job.doom(Fate::Cancelled)),
@@ -190,7 +191,7 @@ impl Authority {
             None => self.configured = now,
         }
         self.configuration = Some(configuration);
-        self.shape_due = true;
+        (self.shape_due, self.admission_due) = (true, true);
     }
 
     /// Whoever wrote the record has sent plans: the next one is newer than all of them. An authority sends none before it has begun a

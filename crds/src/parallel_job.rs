@@ -131,7 +131,8 @@ pub struct ParallelJobSpec {
     #[serde(default)]
     pub launch: Launch,
 
-    /// Name of the PriorityClass that orders waiting jobs. Default: the cluster's default class, otherwise priority 0.
+    /// Name of the PriorityClass that orders waiting jobs; their pods have it too. Default: the template's, otherwise
+    /// strobe-gang where there is one, otherwise the cluster's default class, otherwise priority 0. Not used in local mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_NAME_LENGTH))]
     pub priority_class_name: Option<String>,

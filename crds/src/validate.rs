@@ -50,6 +50,8 @@ pub struct ValidPartition {
     pub placement_timeout: Duration,
     /// How long an unreachable node is not yet lost.
     pub node_lost: Duration,
+    /// Most ranks that the admitted jobs of one namespace may have together; `None` for no limit.
+    pub max_ranks_per_namespace: Option<u32>,
 }
 
 /// A job whose rules hold.
@@ -144,6 +146,7 @@ pub fn partition(partition: &Partition) -> Result<ValidPartition, Vec<Violation>
         clock_tolerance: spec.clock_tolerance.to_std(),
         placement_timeout: spec.placement_timeout.to_std(),
         node_lost: spec.node_lost.to_std(),
+        max_ranks_per_namespace: spec.max_ranks_per_namespace,
     })
 }
 

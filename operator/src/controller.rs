@@ -1,6 +1,5 @@
 //! Watches jobs and what they refer to, gives each to the authority of its partition, and writes into its status what is made of it.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -15,20 +14,21 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource as _, ResourceExt as _};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use strobe_core::model::GangState as CoreState;
 use strobe_crds::API_VERSION;
 use strobe_crds::parallel_job::{GangState, ParallelJob, ParallelJobStatus, Reason};
 use strobe_crds::partition::Partition;
-use strobe_crds::validate;
+use strobe_crds::validate::{self, ValidJob};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::limits::{AGAIN, JOBS_AT_A_TIME};
-use crate::partitions::Partitions;
+use crate::limits::{AGAIN, CHANGED_JOBS, JOBS_AT_A_TIME};
+use crate::partitions::{Partitions, Submission};
+use crate::priority::{Priority, priority};
 use crate::refusal::{Refusal, Surroundings, refusal};
 use crate::status;
+use crate::watched::Watched;
 
 /// Who owns what the operator writes, and whom events name.
 pub(crate) const MANAGER: &str = "strobe-operator";
@@ -42,15 +42,6 @@ pub type WatchedJob = DeserializeGuard<ParallelJob>;
 /// Why a job's status could not be brought up to date. It is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The API server did not tell what the job refers to.
-    #[error("cannot read {what}")]
-    Read {
-        /// Kind and name.
-        what: String,
-        /// Its answer.
-        #[source]
-        source: Box<kube::Error>,
-    },
     /// The API server did not take the status.
     #[error("cannot write the status")]
     Write(#[source] Box<kube::Error>),
@@ -60,13 +51,14 @@ struct Context {
     client: Client,
     recorder: Recorder,
     partitions: Arc<Partitions>,
+    watched: Watched,
 }
 
 /// Objects that a job refers to.
 struct Dereferenced {
     partition: Option<Arc<Partition>>,
-    namespace: Option<Namespace>,
-    runtime_class: Option<RuntimeClass>,
+    namespace: Option<Arc<Namespace>>,
+    runtime_class: Option<Arc<RuntimeClass>>,
 }
 
 /// The jobs that there are, and who looks at them.
@@ -97,19 +89,23 @@ impl JobController {
         end: impl Future<Output = ()> + Send + Sync + 'static,
     ) {
         let recorder = Recorder::new(client.clone(), Reporter { controller: OURS.to_owned(), instance });
-        let context = Arc::new(Context { client: client.clone(), recorder, partitions });
-        let (of_partition, of_namespace) = (self.jobs.store(), self.jobs.store());
+        let (touched, touching) = mpsc::channel(CHANGED_JOBS);
+        let of_partition = self.jobs.store();
+        let watched = Watched::begin(&client, self.jobs.store(), touched);
+        let mut end = Box::pin(end);
+        tokio::select! {
+            () = watched.listed() => {}
+            () = &mut end => return,
+        }
+        let context = Arc::new(Context { client: client.clone(), recorder, partitions, watched });
         self.jobs
             .with_config(Config::default().concurrency(JOBS_AT_A_TIME))
-            .watches(Api::<DeserializeGuard<Partition>>::all(client.clone()), watcher::Config::default(), move |partition| {
+            .watches(Api::<DeserializeGuard<Partition>>::all(client), watcher::Config::default(), move |partition| {
                 let name = partition.name_any();
                 those(&of_partition, |job| job.spec.partition == name)
             })
-            .watches(Api::<Namespace>::all(client), watcher::Config::default(), move |namespace| {
-                let name = namespace.name_any();
-                those(&of_namespace, |job| job.metadata.namespace.as_deref() == Some(&name))
-            })
             .reconcile_on(ReceiverStream::new(self.changed))
+            .reconcile_on(ReceiverStream::new(touching))
             .graceful_shutdown_on(end)
             .run(reconcile, |_job, _error, _context| Action::requeue(AGAIN), context)
             .for_each(async |outcome| {
@@ -168,17 +164,27 @@ async fn reconcile(job: Arc<WatchedJob>, context: Arc<Context>) -> Result<Action
     if job.status.as_ref().and_then(|status| status.state).is_some_and(GangState::is_over) {
         return Ok(Action::await_change());
     }
-    let found = dereference(&context, job).await?;
-    let refusal = refusal(job, &found.surroundings());
-    let taken = match (&refusal, validate::parallel_job(job)) {
-        (None, Ok(valid)) => context.partitions.submit(job, valid),
+    let found = dereference(&context, job);
+    let judged = match refusal(job, &found.surroundings()) {
+        Some(refusal) => Err(refusal),
+        None => priority(job, &context.watched.priority_classes()),
+    };
+    let taken = match (&judged, validate::parallel_job(job)) {
+        (Ok(priority), Ok(valid)) => context.partitions.submit(submission(job, valid, priority)),
         (_, _) => context.partitions.refuse(job),
     };
-    let status = status(&context, job, refusal);
+    let value = judged.as_ref().ok().map(|priority| priority.value);
+    let status = ParallelJobStatus { priority: value, ..status(&context, job, judged.err()) };
     if job.status.as_ref() != Some(&status) {
         update_status(&context, job, &status).await?;
     }
     Ok(if taken { Action::await_change() } else { Action::requeue(AGAIN) })
+}
+
+fn submission(job: &ParallelJob, valid: ValidJob, priority: &Priority) -> Submission {
+    let mut stated = job.clone();
+    stated.spec.priority_class_name.clone_from(&priority.class);
+    Submission { job: Arc::new(stated), valid, priority: priority.value }
 }
 
 /// What its partition's authority says of a job, or else what can be said without one. Whoever has slots keeps them, whatever speaks
@@ -192,25 +198,13 @@ fn status(context: &Context, job: &ParallelJob, refusal: Option<Refusal>) -> Par
     }
 }
 
-/// Reads what the job refers to. What does not exist is not there; that is for others to judge.
-async fn dereference(context: &Context, job: &ParallelJob) -> Result<Dereferenced, ReconcileError> {
-    let client = &context.client;
-    let runtime_class = job.spec.template.spec.as_ref().and_then(|pod| pod.runtime_class_name.as_deref());
-    Ok(Dereferenced {
+/// Looks up what the job refers to. What does not exist is not there; that is for others to judge.
+fn dereference(context: &Context, job: &ParallelJob) -> Dereferenced {
+    Dereferenced {
         partition: context.partitions.partition(&job.spec.partition),
-        namespace: read(client, "Namespace", job.metadata.namespace.as_deref()).await?,
-        runtime_class: read(client, "RuntimeClass", runtime_class).await?,
-    })
-}
-
-/// Reads an object that belongs to no namespace, if one is named.
-async fn read<K>(client: &Client, kind: &str, name: Option<&str>) -> Result<Option<K>, ReconcileError>
-where
-    K: kube::Resource<Scope = kube::core::ClusterResourceScope, DynamicType: Default> + Clone + Debug + DeserializeOwned,
-{
-    let Some(name) = name else { return Ok(None) };
-    let failed = |source| ReconcileError::Read { what: format!("{kind} {name:?}"), source: Box::new(source) };
-    Api::all(client.clone()).get_opt(name).await.map_err(failed)
+        namespace: context.watched.namespace(job),
+        runtime_class: context.watched.runtime_class(job),
+    }
 }
 
 /// Writes the status, and tells it as an event where the reason is another than before.
@@ -253,8 +247,8 @@ impl Dereferenced {
     fn surroundings(&self) -> Surroundings<'_> {
         Surroundings {
             partition: self.partition.as_deref(),
-            namespace: self.namespace.as_ref(),
-            runtime_class: self.runtime_class.as_ref(),
+            namespace: self.namespace.as_deref(),
+            runtime_class: self.runtime_class.as_deref(),
         }
     }
 }

@@ -11,6 +11,8 @@ pub mod limits;
 pub mod names;
 mod partition;
 pub mod partitions;
+pub mod priority;
 pub mod refusal;
 pub mod standing;
 pub mod status;
+pub mod watched;

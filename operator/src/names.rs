@@ -31,3 +31,6 @@ pub const ROOTS: &str = "strobe-roots";
 
 /// The operator's Deployment, in its own namespace, and the label by which its pods are known.
 pub const OPERATOR: &str = "strobe-operator";
+
+/// The class of jobs that state none: in their pods it keeps others' from being preempted for them.
+pub const PRIORITY_CLASS: &str = "strobe-gang";

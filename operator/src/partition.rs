@@ -180,7 +180,7 @@ impl Partition {
             }
             Event::Configured(object) => self.configured(object),
             Event::Enrol(enrolling) => self.enrol(*enrolling),
-            Event::Job(object, valid) => self.submitted(object, *valid),
+            Event::Job(submission) => self.submitted(*submission),
             Event::Refused(object) => self.refused(&object),
             Event::Written(result) => {
                 if let Some(record) = self.keeper.was_written(result).map_err(PartitionError::Overtaken)? {
@@ -238,7 +238,11 @@ impl Partition {
 
     fn configuration(&self, settings: Settings) -> Option<AuthorityInput> {
         let nodes = self.keeper.kept().capacities();
-        (!nodes.is_empty()).then(|| AuthorityInput::Configure(PartitionConfiguration::new(self.uid, settings, nodes)))
+        let configuration = || PartitionConfiguration {
+            ranks_per_namespace: self.valid.max_ranks_per_namespace,
+            ..PartitionConfiguration::new(self.uid, settings, nodes.clone())
+        };
+        (!nodes.is_empty()).then(|| AuthorityInput::Configure(configuration()))
     }
 
     fn enrol(&mut self, enrolling: Enrolling) {

@@ -45,6 +45,17 @@ pub struct Partitions {
     board: Arc<Mutex<BTreeMap<String, Standing>>>,
 }
 
+/// A job that nothing speaks against.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// It, with the class of its pods stated, whoever chose that.
+    pub job: Arc<ParallelJob>,
+    /// The same, validated.
+    pub valid: ValidJob,
+    /// Value of its priority class.
+    pub priority: i32,
+}
+
 /// A partition's authority; it ends with this value.
 struct Task {
     partition: Arc<Partition>,
@@ -133,8 +144,8 @@ impl Partitions {
     }
 
     /// Gives a partition's authority a job that nothing speaks against. False when it takes nothing now.
-    pub fn submit(&self, job: &ParallelJob, valid: ValidJob) -> bool {
-        self.say(&job.spec.partition, Event::Job(Arc::new(job.clone()), Box::new(valid)))
+    pub fn submit(&self, submission: Submission) -> bool {
+        self.say(&submission.valid.partition.clone(), Event::Job(Box::new(submission)))
     }
 
     /// Tells a partition's authority that something speaks against a job. False when it takes nothing now; no partition wants it.

@@ -218,6 +218,35 @@ async fn a_suspended_job_says_so_as_long_as_it_is() {
     cluster.run(&["wait", "--namespace", namespace, WAIT, "--for=condition=Suspended=false", "pj/sor"]);
 }
 
+#[tokio::test]
+async fn the_queue_is_ordered_by_priority_classes_and_a_class_that_does_not_exist_is_told() {
+    let namespace = "prioritised";
+    let Some(cluster) = Cluster::shared(namespace).await else { return };
+    cluster.apply(&partition(namespace, &json!({})));
+    let with = |name: &str, class: &str| {
+        let mut job = job(namespace, name, namespace);
+        job["spec"]["priorityClassName"] = json!(class);
+        job
+    };
+    let class = |name: &str, value: i32| json!({ "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name }, "value": value });
+    cluster.apply(&class("usual", 3));
+    cluster.apply(&with("first", "usual"));
+    let position = |name: &str, position: u32| {
+        let condition = format!("--for=jsonpath={{.status.position}}={position}");
+        cluster.run(&["wait", "--namespace", namespace, WAIT, &condition, &format!("pj/{name}")]);
+    };
+    position("first", 1);
+    cluster.apply(&with("second", "urgent"));
+    let told = cluster.told(namespace, "second", "PriorityClassNotFound");
+    assert_eq!((&told["status"]["conditions"][0]["status"], &told["status"]["priority"]), (&json!("False"), &Value::Null));
+    cluster.apply(&class("urgent", 1000));
+    position("second", 1);
+    position("first", 2);
+    assert_eq!(["first", "second"].map(|name| cluster.job(namespace, name)["status"]["priority"].clone()), [json!(3), json!(1000)]);
+    cluster.apply(&with("first", "urgent"));
+    position("first", 1);
+}
+
 /// Behind a schema that lets it in, as an older or a newer one might.
 #[tokio::test]
 async fn a_job_that_cannot_be_read_stops_no_other() {

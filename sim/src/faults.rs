@@ -105,6 +105,7 @@ impl World {
         self.ledger.submitted(GangId(job), active_deadline);
         let specification = JobSpecification {
             gang: GangId(job),
+            namespace: String::new(),
             priority: plan.priority,
             submitted: job,
             nodes: plan.nodes,

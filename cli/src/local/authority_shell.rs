@@ -91,6 +91,7 @@ mod tests {
     fn job() -> JobSpecification {
         JobSpecification {
             gang: GangId(1),
+            namespace: String::new(),
             priority: 0,
             submitted: 0,
             nodes: 2,

@@ -3,7 +3,7 @@
 //! Strict: while a job waits for slots that others hold, none behind it is admitted. A backfill needs run times, which
 //! nobody states here, to be sure that it does not make the first one wait longer; without them a wide gang starves
 //! behind narrow ones. A job that would not fit if nothing ran (more nodes than are reached, too large nodes) waits for
-//! nobody's end, and so does not hold the others up.
+//! nobody's end, and so does not hold the others up; nor does one whose namespace has as many ranks as it may have.
 
 use std::cmp::Reverse;
 
@@ -55,6 +55,9 @@ impl Authority {
         position: usize,
         out: &mut Outbox<AuthorityEffect>,
     ) -> Option<(StateReason, bool)> {
+        if let Some(reason) = self.lack_of_ranks(gang, position) {
+            return Some((reason, false));
+        }
         let job = self.jobs.get_mut(&gang).expect("the queue is made of jobs");
         let matrix = self.matrix.as_mut().expect("a term reigns only in a configured partition");
         let request = job.request(excluded);
@@ -69,6 +72,15 @@ impl Authority {
             }
             Err(shortage) => Some((StateReason::NoPlacement { position, shortage }, waits_for_others(matrix, &request, shortage))),
         }
+    }
+
+    /// Why the ranks that its namespace may have do not suffice for the job.
+    fn lack_of_ranks(&self, gang: GangId, position: usize) -> Option<StateReason> {
+        let limit = self.configuration.as_ref()?.ranks_per_namespace?;
+        let job = &self.jobs.get(&gang).expect("the queue is made of jobs").specification;
+        let holders = self.jobs.values().filter(|other| other.run.is_some() && other.specification.namespace == job.namespace);
+        let (held, wanted) = (holders.map(|other| other.specification.ranks()).sum::<u64>(), job.ranks());
+        (held + wanted > u64::from(limit)).then_some(StateReason::NamespaceRanks { position, held, wanted, limit })
     }
 }
 

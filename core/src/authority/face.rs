@@ -23,6 +23,8 @@ pub struct PartitionConfiguration {
     pub settings: Settings,
     /// How long the first term waits for all nodes.
     pub start_up: Duration,
+    /// Most ranks that the jobs of one namespace may have in the matrix together; none for as many as fit.
+    pub ranks_per_namespace: Option<u32>,
     /// Its nodes, at most [`crate::limits::MEMBERS_MAX`], each once.
     pub nodes: Vec<NodeCapacity>,
 }
@@ -43,6 +45,8 @@ pub struct RestartPolicy {
 pub struct JobSpecification {
     /// Its gang; never used again.
     pub gang: GangId,
+    /// Whose it is: jobs of one namespace share what [`PartitionConfiguration::ranks_per_namespace`] allows.
+    pub namespace: String,
     /// Higher goes first.
     pub priority: i32,
     /// Its place among jobs of the same priority: lower goes first. No two jobs have the same.
@@ -113,6 +117,13 @@ pub enum AuthorityInput {
         specification: JobSpecification,
         /// What was known of it.
         recollection: Recollection,
+    },
+    /// A job shall have another place in the queue. One that has slots keeps them.
+    SetPriority {
+        /// The job's gang.
+        gang: GangId,
+        /// Higher goes first.
+        priority: i32,
     },
     /// A job shall be paused, or go on.
     SetPaused {
@@ -286,6 +297,17 @@ pub enum StateReason {
         /// What is short.
         shortage: NoPlacement,
     },
+    /// The jobs of its namespace have as many ranks as they may have together. Nobody waits for it.
+    NamespaceRanks {
+        /// Its place in the queue, from 1.
+        position: usize,
+        /// Ranks that they have.
+        held: u64,
+        /// Ranks that it needs.
+        wanted: u64,
+        /// Ranks that they may have.
+        limit: u32,
+    },
     /// Others wait before it.
     Behind {
         /// Its place in the queue, from 1.
@@ -322,9 +344,9 @@ pub enum StateReason {
 }
 
 impl PartitionConfiguration {
-    /// A partition with the default start-up time.
+    /// A partition with the default start-up time, in which each namespace may have as many ranks as fit.
     #[must_use]
     pub const fn new(partition: PartitionUid, settings: Settings, nodes: Vec<NodeCapacity>) -> Self {
-        Self { partition, settings, start_up: START_UP_DEFAULT, nodes }
+        Self { partition, settings, start_up: START_UP_DEFAULT, ranks_per_namespace: None, nodes }
     }
 }

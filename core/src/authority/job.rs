@@ -349,6 +349,11 @@ impl Job {
 }
 
 impl JobSpecification {
+    /// Ranks of the whole gang.
+    pub(super) const fn ranks(&self) -> u64 {
+        self.nodes as u64 * self.ranks_per_node as u64
+    }
+
     const fn may_restart_after(&self, reason: &StateReason) -> bool {
         match reason {
             StateReason::Ended(EndCause::NodeLost { .. }) => self.restart.on_node_lost,

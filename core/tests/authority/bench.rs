@@ -40,6 +40,7 @@ pub(crate) fn configuration(nodes: u16, cpus: u16) -> PartitionConfiguration {
 pub(crate) fn job(gang: u64, nodes: u16) -> JobSpecification {
     JobSpecification {
         gang: GangId(gang),
+        namespace: "physics".to_owned(),
         priority: 0,
         submitted: gang,
         nodes,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use strobe_core::{
-    authority::{AuthorityInput, JOBS_MAX, JobSpecification, LaunchFailure, NodeState, RestartPolicy, StateReason},
+    authority::{AuthorityInput, JOBS_MAX, JobSpecification, LaunchFailure, NodeState, PartitionConfiguration, RestartPolicy, StateReason},
     machine::Machine,
     matrix::NoPlacement,
     message::GangReport,
@@ -11,7 +11,7 @@ use strobe_core::{
     primitives::GangPhase,
 };
 
-use crate::bench::{Bench, agent, gang, job, rank_failed, restarting, run};
+use crate::bench::{Bench, agent, configuration, gang, job, rank_failed, restarting, run};
 
 const COMPLETED: GangPhase = GangPhase::Ended(EndCause::Completed);
 const TERMINATED: GangPhase = GangPhase::Ended(EndCause::Terminated);
@@ -81,6 +81,36 @@ fn jobs_share_rows_by_priority_and_then_by_order_and_say_why_they_wait() {
     assert_eq!(bench.status(5).reason, StateReason::Behind { position: 3 });
     bench.hear_gang(run(1, 1), COMPLETED);
     assert_eq!((bench.state(4), bench.state(3)), (GangState::Placed, GangState::Queued));
+}
+
+#[test]
+fn a_waiting_job_is_moved_in_the_queue_by_another_priority() {
+    let mut bench = Bench::established(2, 1);
+    for gang in 1..=4 {
+        bench.submit(job(gang, 2));
+    }
+    assert_eq!(bench.status(4).reason, StateReason::Behind { position: 2 });
+    bench.step(AuthorityInput::SetPriority { gang: GangId(4), priority: 1 });
+    assert_eq!(bench.status(3).reason, StateReason::Behind { position: 2 });
+    bench.hear_gang(run(1, 1), COMPLETED);
+    assert_eq!((bench.state(4), bench.state(3)), (GangState::Placed, GangState::Queued));
+}
+
+#[test]
+fn a_namespace_has_as_many_ranks_as_it_may_have_and_keeps_nobody_else_waiting() {
+    let mut bench = Bench::established(3, 4);
+    let limited = |limit| PartitionConfiguration { ranks_per_namespace: Some(limit), ..configuration(3, 4) };
+    bench.step(AuthorityInput::Configure(limited(2)));
+    bench.submit(job(1, 1));
+    bench.submit(job(2, 2));
+    bench.submit(JobSpecification { namespace: "chemistry".to_owned(), ..job(3, 2) });
+    bench.submit(job(4, 1));
+    assert_eq!(bench.status(2).reason, StateReason::NamespaceRanks { position: 1, held: 1, wanted: 2, limit: 2 });
+    assert_eq!([3, 4].map(|gang| bench.state(gang)), [GangState::Placed; 2], "neither another's job nor one that fits waits for it");
+    bench.hear_gang(run(1, 1), COMPLETED);
+    assert_eq!(bench.status(2).reason, StateReason::NamespaceRanks { position: 1, held: 1, wanted: 2, limit: 2 });
+    bench.step(AuthorityInput::Configure(limited(3)));
+    assert_eq!(bench.state(2), GangState::Placed, "the partition allows more by now");
 }
 
 #[test]

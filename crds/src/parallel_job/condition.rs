@@ -42,6 +42,8 @@ pub enum Reason {
     ExceedsPartition,
     /// The partition has as many jobs as it takes.
     TooManyJobs,
+    /// No PriorityClass has the stated name.
+    PriorityClassNotFound,
     /// The partition does not admit jobs of this namespace.
     NamespaceNotAllowed,
     /// The namespace would have more ranks than the partition allows it.

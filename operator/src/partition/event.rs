@@ -9,12 +9,11 @@ use strobe_authority::SessionEvent;
 use strobe_core::model::{CpuIndex, GangRun, NodeIndex, TermRecord};
 use strobe_crds::parallel_job::ParallelJob;
 use strobe_crds::partition::Partition;
-use strobe_crds::validate::ValidJob;
 use tokio::sync::oneshot;
 
 use super::kept::{StoreError, Version};
 use super::pods::MakeError;
-use crate::partitions::{EnrolmentRefused, Place};
+use crate::partitions::{EnrolmentRefused, Place, Submission};
 
 /// See the module.
 pub(crate) enum Event {
@@ -25,7 +24,7 @@ pub(crate) enum Event {
     /// An agent asks what its node is here.
     Enrol(Box<Enrolling>),
     /// A job that nothing speaks against is there, or has changed.
-    Job(Arc<ParallelJob>, Box<ValidJob>),
+    Job(Box<Submission>),
     /// Something speaks against a job.
     Refused(Arc<ParallelJob>),
     /// What must not be forgotten was written, with this record, or not.

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
 use strobe_authority::{Explanation, JobReason, explain, explain_end};
-use strobe_core::authority::{AuthorityInput, JobStatus, StateReason};
+use strobe_core::authority::{AuthorityInput, JobSpecification, JobStatus, StateReason};
 use strobe_core::matrix::NoPlacement;
 use strobe_core::message::GangReport;
 use strobe_core::model::{EndCause, GangId, GangRun, GangState, Instant, NodeIndex, RankOutcome};
@@ -21,6 +21,7 @@ use super::Partition;
 use super::pods::{Seen, Trouble};
 use crate::controller::WatchedJob;
 use crate::limits::{FAILURES, SAID_AGAIN};
+use crate::partitions::Submission;
 use crate::standing::Standing;
 
 /// One job.
@@ -28,6 +29,8 @@ use crate::standing::Standing;
 pub(super) struct Job {
     pub(super) object: Arc<ParallelJob>,
     pub(super) valid: ValidJob,
+    /// Value of its priority class.
+    priority: i32,
     /// True once its object was among those that are listed.
     listed: bool,
     /// Nodes whose supervisors are up, in the newest life that a manager reports.
@@ -47,10 +50,11 @@ pub(super) struct Job {
 
 impl Job {
     /// A job that was submitted, or that an earlier authority knew.
-    pub(super) fn known(object: Arc<ParallelJob>, valid: ValidJob) -> Self {
+    pub(super) fn known(Submission { job, valid, priority }: Submission) -> Self {
         Self {
-            object,
+            object: job,
             valid,
+            priority,
             listed: false,
             up: 0,
             problem: None,
@@ -94,21 +98,31 @@ pub(super) fn gang_of(job: &ParallelJob) -> Option<GangId> {
 }
 
 /// A job's place among others of its priority: older ones first, and of one second those that were seen first.
-pub(super) fn order(job: &ParallelJob, seen: usize) -> u64 {
+fn order(job: &ParallelJob, seen: usize) -> u64 {
     const SEEN_BITS: u32 = 20;
     let created = job.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
     let seen = u64::try_from(seen).unwrap_or(u64::MAX) & ((1 << SEEN_BITS) - 1);
     u64::try_from(created).unwrap_or(0) << SEEN_BITS | seen
 }
 
+/// A job as the authority takes it.
+pub(super) fn specification(gang: GangId, seen: usize, submission: &Submission) -> JobSpecification {
+    let Submission { job, valid, priority } = submission;
+    JobSpecification { priority: *priority, ..strobe_authority::specification(gang, order(job, seen), valid) }
+}
+
 impl Partition {
     /// A job that nothing speaks against is there, or has changed.
-    pub(super) fn submitted(&mut self, object: Arc<ParallelJob>, valid: ValidJob) {
-        let Some(gang) = gang_of(&object) else { return };
+    pub(super) fn submitted(&mut self, submission: Submission) {
+        let Some(gang) = gang_of(&submission.job) else { return };
         match self.jobs.get_mut(&gang) {
             Some(job) => {
+                let Submission { job: object, valid, priority } = submission;
                 let (before, after) = ((job.valid.suspend, job.valid.paused), (valid.suspend, valid.paused));
                 (job.object, job.valid) = (object, valid);
+                if std::mem::replace(&mut job.priority, priority) != priority {
+                    self.step(AuthorityInput::SetPriority { gang, priority });
+                }
                 if before.0 != after.0 {
                     self.step(AuthorityInput::SetSuspended { gang, suspended: after.0 });
                 }
@@ -117,8 +131,8 @@ impl Partition {
                 }
             }
             None => {
-                let specification = strobe_authority::specification(gang, order(&object, self.jobs.len()), &valid);
-                self.jobs.insert(gang, Job::known(object, valid));
+                let specification = specification(gang, self.jobs.len(), &submission);
+                self.jobs.insert(gang, Job::known(submission));
                 self.step(AuthorityInput::Submit(specification));
             }
         }
@@ -311,9 +325,10 @@ fn hundredths(part: f64) -> f64 {
 
 fn position(reason: &StateReason) -> Option<u32> {
     match reason {
-        StateReason::NoTerm { position } | StateReason::NoPlacement { position, .. } | StateReason::Behind { position } => {
-            u32::try_from(*position).ok()
-        }
+        StateReason::NoTerm { position }
+        | StateReason::NoPlacement { position, .. }
+        | StateReason::NamespaceRanks { position, .. }
+        | StateReason::Behind { position } => u32::try_from(*position).ok(),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use strobe_core::authority::{AuthorityInput, Recollection};
 use strobe_core::matrix::Matrix;
 use strobe_core::model::{GangId, GangRun, Settings};
 use strobe_crds::parallel_job::{GangState, ParallelJob};
-use strobe_crds::validate::{self, ValidJob};
+use strobe_crds::validate;
 
 use super::Partition;
 use super::gangs::Gang;
@@ -21,6 +21,7 @@ use super::kept::{KeptGang, KeptJob};
 use super::{answered, pods};
 use crate::controller::WatchedJob;
 use crate::names::LABEL_PARTITION_UID;
+use crate::partitions::Submission;
 
 impl Partition {
     /// Keeps what must not be forgotten of the gangs, where it has changed.
@@ -54,12 +55,12 @@ impl Partition {
         for gang in kept.gangs {
             found.extend(self.find(&gang.job).await.map(|job| (job, gang)));
         }
-        for ((object, valid), gang) in &found {
-            self.jobs.insert(gang.recollection.gang, Job::known(Arc::clone(object), valid.clone()));
+        for (submission, gang) in &found {
+            self.jobs.insert(gang.recollection.gang, Job::known(submission.clone()));
         }
         let first = self.configuration(Settings { rows, ..settings }).into_iter().chain([AuthorityInput::Recovered(kept.term)]);
         let mut inputs: Vec<AuthorityInput> = first.collect();
-        inputs.extend(found.into_iter().map(|((object, valid), gang)| self.recall(gang, &object, &valid, &pods)));
+        inputs.extend(found.into_iter().map(|(submission, gang)| self.recall(gang, &submission, &pods)));
         // All at once: what is kept in between would lack the gangs that are still to come.
         self.step_all(inputs);
         self.configure();
@@ -67,15 +68,16 @@ impl Partition {
 
     /// The job of a gang, if it is still there. Asked of the API server: what the controller has listed of jobs may not be whole yet, and
     /// of several that wait for a cache of kube's one alone is woken when it is.
-    async fn find(&self, job: &KeptJob) -> Option<(Arc<ParallelJob>, ValidJob)> {
+    async fn find(&self, job: &KeptJob) -> Option<Submission> {
         let api: Api<WatchedJob> = Api::namespaced(self.context.client.clone(), &job.namespace);
         let found = answered("read the job of a gang", || api.get_opt(&job.name)).await?;
         let object = found.0.ok().filter(|object| object.uid().as_ref() == Some(&job.uid))?;
         let valid = validate::parallel_job(&object).ok()?;
-        Some((Arc::new(object), valid))
+        // The controller says its priority when it first looks at it; until then nobody is admitted who waits before it.
+        Some(Submission { job: Arc::new(object), valid, priority: 0 })
     }
 
-    fn recall(&mut self, kept: KeptGang, object: &ParallelJob, valid: &ValidJob, pods: &[Pod]) -> AuthorityInput {
+    fn recall(&mut self, kept: KeptGang, submission: &Submission, pods: &[Pod]) -> AuthorityInput {
         let KeptGang { mut recollection, admitted, .. } = kept;
         let gang = recollection.gang;
         let run = GangRun { gang, incarnation: recollection.incarnation };
@@ -83,10 +85,10 @@ impl Partition {
             let held = u64::try_from(Timestamp::now().as_second() - admitted).unwrap_or(0);
             recollection.active += Duration::from_secs(held);
             let nodes = self.launches.begin(run, recalled.placement.clone());
-            let placed = pods.iter().filter_map(|pod| Some((pods::place(pod, object, run)?, pod.uid()?)));
+            let placed = pods.iter().filter_map(|pod| Some((pods::place(pod, &submission.job, run)?, pod.uid()?)));
             self.gangs.insert(run, Gang::known(nodes, &placed.collect::<Vec<_>>()));
         }
-        let specification = strobe_authority::specification(gang, super::jobs::order(object, 0), valid);
+        let specification = super::jobs::specification(gang, 0, submission);
         AuthorityInput::Resume { specification, recollection }
     }
 
