@@ -55,3 +55,15 @@ pub const LONGEST_MEASURED: Duration = Duration::from_secs(10);
 
 /// Epochs of which not all members have told when they acted. Past it the oldest counts with those that did.
 pub const OPEN_EPOCHS: usize = 1024;
+
+/// How long a job waits at least until its pods are tried again that were refused, or whose namespace has changed.
+pub const TRIAL_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a refused job waits at most until its pods are tried again.
+pub const TRIAL_AGAIN_MOST: Duration = Duration::from_secs(600);
+
+/// CPU of each node, in thousandths, that gangs leave to pods which come after them, such as another DaemonSet's.
+pub const CPU_RESERVE: u64 = 100;
+
+/// Nodes of a gang that the API server is asked about at a time when it is placed.
+pub const NODES_ASKED_AT_A_TIME: usize = 8;

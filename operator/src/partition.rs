@@ -7,10 +7,11 @@ mod jobs;
 mod keeper;
 mod kept;
 mod nodes;
-mod pod;
+pub(crate) mod pod;
 mod pods;
 mod report;
 mod resuming;
+mod shares;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,6 @@ use std::time::Instant as Clock;
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::Api;
 use kube::runtime::reflector::{self, Store as Cache};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -41,6 +41,7 @@ pub(crate) use event::{Enrolling, Event};
 use crate::limits::{PARTITION_EVENTS, STORE_AGAIN, TICK};
 use crate::names::{ANNOTATION_CPUS, LABEL_PARTITION_UID};
 use crate::partitions::{Context, EnrolmentRefused, Place};
+use crate::quantity;
 use crate::standing::Standing;
 use gangs::Gang;
 use jobs::Job;
@@ -441,21 +442,7 @@ fn usable_cpus(offered: Vec<CpuIndex>, partition: Option<&CpuList>, node: &Node)
 /// Memory that the pods of a node may use, in bytes; 0 where the node does not say.
 fn allocatable_memory(node: &Node) -> u64 {
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-    allocatable.and_then(|resources| resources.get("memory")).and_then(bytes).unwrap_or(0)
-}
-
-/// A quantity of memory as kubelets write it.
-fn bytes(quantity: &Quantity) -> Option<u64> {
-    let text = quantity.0.as_str();
-    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let factor = match &text[digits..] {
-        "" => 1,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
+    allocatable.and_then(|resources| resources.get("memory")).and_then(quantity::whole).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -484,12 +471,5 @@ mod tests {
         assert_eq!(partition_uid("00000000-0000-0000-0000-0000000000ff"), Some(PartitionUid(255)));
         assert_eq!(partition_uid("ff"), None);
         assert_eq!(partition_uid("zzzzzzzz-0000-0000-0000-000000000000"), None);
-    }
-
-    #[test]
-    fn memory_is_read_as_kubelets_write_it() {
-        let read = |text: &str| bytes(&Quantity(text.to_owned()));
-        assert_eq!([read("1024"), read("16Ki"), read("3Gi")], [Some(1024), Some(16 << 10), Some(3 << 30)]);
-        assert_eq!([read("many"), read("1.5Gi"), read("")], [None, None, None]);
     }
 }

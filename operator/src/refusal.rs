@@ -10,6 +10,8 @@ use strobe_crds::parallel_job::{ParallelJob, Reason};
 use strobe_crds::partition::Partition;
 use strobe_crds::rules::parallel_job::violations;
 
+use crate::resources;
+
 /// Parts of the names under which device plugins count whole accelerators.
 const ACCELERATORS: [&str; 5] = ["gpu", "nvidia.com/mig-", "google.com/tpu", "aws.amazon.com/neuron", "habana.ai/"];
 
@@ -46,6 +48,7 @@ pub fn refusal(job: &ParallelJob, surroundings: &Surroundings<'_>) -> Option<Ref
             .or_else(|| hidden_runtime(surroundings.runtime_class?))
             .or_else(|| if shared { accelerator(pod) } else { None })
             .or_else(|| endless_container(job, pod))
+            .or_else(|| low_cpu_limit(job))
     })
 }
 
@@ -127,6 +130,19 @@ fn endless_container(job: &ParallelJob, pod: &PodSpec) -> Option<Refusal> {
         other.name
     );
     Some(Refusal::new(Reason::ContainerNeverEnds, message))
+}
+
+/// Ranks are pinned to CPUs that are theirs: a limit that is lower stops them in the middle of their quantum, each in another.
+fn low_cpu_limit(job: &ParallelJob) -> Option<Refusal> {
+    let (_, ranks) = job.spec.find_rank_container()?;
+    let need = resources::cpu_need(job);
+    resources::cpu_limit(ranks).filter(|limit| *limit < need)?;
+    let message = format!(
+        "container {:?} has a CPU limit below the {} CPUs of its ranks on a node, and the kernel stops ranks that come to it: leave it out",
+        ranks.name,
+        need / 1000
+    );
+    Some(Refusal::new(Reason::InvalidSpec, message))
 }
 
 fn containers(pod: &PodSpec) -> impl Iterator<Item = &Container> {
@@ -239,6 +255,18 @@ mod tests {
         let one_row = partition(&json!({ "rows": 1 }));
         let surroundings = Surroundings { partition: Some(&one_row), ..Surroundings::default() };
         assert_eq!(refusal(&job(asks_for(gpu())), &surroundings), None);
+    }
+
+    #[test]
+    fn a_cpu_limit_below_the_ranks_cpus_is_refused() {
+        let limited = |cpu: &'static str| {
+            move |job: &mut Value| {
+                job["spec"]["cpusPerRank"] = json!(2);
+                job["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({ "limits": { "cpu": cpu } });
+            }
+        };
+        assert_eq!(reason(limited("1500m")), Some(Reason::InvalidSpec));
+        assert_eq!(reason(limited("2")), None);
     }
 
     #[test]

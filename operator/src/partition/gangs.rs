@@ -1,6 +1,7 @@
 //! The lives of gangs: their pods are made, told to the agents, let go, looked at, and deleted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -9,7 +10,7 @@ use strobe_core::model::{GangRun, GangState, Instant, NodeIncarnation, NodeIndex
 use strobe_proto::agent::{Figures, Launch, LaunchFailed, PodSupervisor, authority_message::Message, launch::Supervisor};
 
 use super::pods::{self, MakeError, Seen};
-use super::{Event, Partition, pod};
+use super::{Event, Partition, pod, shares};
 use crate::limits::LET_GO_AGAIN;
 use crate::names::GATE;
 
@@ -48,18 +49,27 @@ impl Partition {
     /// A gang has its place: its pods are made, which wait at the gate.
     pub(super) fn launch(&mut self, run: GangRun, placement: Vec<NodePlacement>) {
         let Some(job) = self.jobs.get(&run.gang) else { return };
+        let parts = shares::parts(self.keeper.kept(), self.valid.rows, &placement);
         let nodes = self.launches.begin(run, placement);
+        let (object, indices) = (Arc::clone(&job.object), nodes.clone());
         let partition_uid = self.object.uid().unwrap_or_default();
-        let kept = self.keeper.kept();
-        let made = nodes.iter().enumerate().map(|(index, node)| {
-            let name = kept.name(*node);
-            (*node, pod::pod(&job.object, &pod::Place { run, index, node: &name, partition_uid: &partition_uid }))
-        });
-        let pods: Vec<(NodeIndex, Pod)> = made.collect();
         self.gangs.insert(run, Gang::new(nodes));
         let (client, namespace, events) = (self.context.client.clone(), job.namespace(), self.events.clone());
         tokio::spawn(async move {
-            let made = pods::make(&client, &namespace, pods).await;
+            let made = match shares::cpu(&client, &parts).await {
+                Ok(cpu) => {
+                    let place = |index: usize| pod::Place {
+                        run,
+                        index,
+                        node: Some(&parts[index].node),
+                        partition_uid: &partition_uid,
+                        cpu: cpu[index],
+                    };
+                    let pods = indices.iter().enumerate().map(|(index, node)| (*node, pod::pod(&object, &place(index))));
+                    pods::make(&client, &namespace, pods.collect()).await
+                }
+                Err(error) => Err(MakeError::Unavailable(Box::new(error))),
+            };
             // The receiver is gone only when the partition is.
             let _gone = events.send(Event::Made(run, made)).await;
         });
@@ -112,10 +122,9 @@ impl Partition {
         let now = self.now();
         let (Some(job), Some(gang)) = (self.jobs.get(&run.gang), self.gangs.get_mut(&run)) else { return };
         gang.let_go = Some(now);
-        let place = |index: usize| pod::Place { run, index, node: "", partition_uid: "" };
         let named = gang.nodes.iter().enumerate().filter_map(|(index, node)| {
             let uid = gang.uids.get(node)?.clone();
-            Some((pod::name(&job.object, &place(index)), uid))
+            Some((pod::name(&job.object, run, index), uid))
         });
         tokio::spawn(pods::free(self.context.client.clone(), job.namespace(), named.collect()));
     }
@@ -153,7 +162,7 @@ impl Partition {
     // === what is seen of the pods ===
 
     /// The pods of a gang's life, with their places in the gang.
-    fn pods_of(&self, run: GangRun) -> Vec<(usize, std::sync::Arc<Pod>)> {
+    fn pods_of(&self, run: GangRun) -> Vec<(usize, Arc<Pod>)> {
         let Some(job) = self.jobs.get(&run.gang) else { return Vec::new() };
         self.pods.state().into_iter().filter_map(|pod| Some((pods::place(&pod, &job.object, run)?, pod))).collect()
     }

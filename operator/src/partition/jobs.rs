@@ -22,6 +22,7 @@ use super::pods::{Seen, Trouble};
 use crate::controller::WatchedJob;
 use crate::limits::{FAILURES, SAID_AGAIN};
 use crate::partitions::Submission;
+use crate::resources;
 use crate::standing::Standing;
 
 /// One job.
@@ -108,7 +109,11 @@ fn order(job: &ParallelJob, seen: usize) -> u64 {
 /// A job as the authority takes it.
 pub(super) fn specification(gang: GangId, seen: usize, submission: &Submission) -> JobSpecification {
     let Submission { job, valid, priority } = submission;
-    JobSpecification { priority: *priority, ..strobe_authority::specification(gang, order(job, seen), valid) }
+    JobSpecification {
+        priority: *priority,
+        memory_bytes: resources::memory(job),
+        ..strobe_authority::specification(gang, order(job, seen), valid)
+    }
 }
 
 impl Partition {

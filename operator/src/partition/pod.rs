@@ -16,6 +16,7 @@ use strobe_crds::parallel_job::ParallelJob;
 use crate::names::{
     ANNOTATION_INDEX, CSI_DRIVER, GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB, LABEL_JOB_UID, LABEL_PARTITION_UID, TAINT,
 };
+use crate::resources;
 
 /// The volume that the agent of the node fills, and where it is mounted.
 const VOLUME: &str = "strobe";
@@ -30,27 +31,29 @@ const LEAST_GRACE_SECONDS: i64 = 1;
 
 /// One pod of a gang's life.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The gang's life.
-    pub(super) run: GangRun,
+    pub(crate) run: GangRun,
     /// Place of the node among the gang's, from 0.
-    pub(super) index: usize,
-    /// The node's name.
-    pub(super) node: &'a str,
+    pub(crate) index: usize,
+    /// The node's name; none where the pod is only tried.
+    pub(crate) node: Option<&'a str>,
     /// UID of the partition, as Kubernetes writes it.
-    pub(super) partition_uid: &'a str,
+    pub(crate) partition_uid: &'a str,
+    /// What it asks for of the node's CPUs, in thousandths of one.
+    pub(crate) cpu: u64,
 }
 
 /// The name of a gang's pod: with its life, so that the next one's can be made while this one's go.
-pub(super) fn name(job: &ParallelJob, place: &Place<'_>) -> String {
-    format!("{}-{}-{}", job.name_any(), place.run.incarnation, place.index)
+pub(super) fn name(job: &ParallelJob, run: GangRun, index: usize) -> String {
+    format!("{}-{}-{index}", job.name_any(), run.incarnation)
 }
 
 /// The pod that runs a gang's ranks on a node.
-pub(super) fn pod(job: &ParallelJob, place: &Place<'_>) -> Pod {
+pub(crate) fn pod(job: &ParallelJob, place: &Place<'_>) -> Pod {
     let template = job.spec.template.clone();
     let mut pod = Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, status: None };
-    pod.metadata.name = Some(name(job, place));
+    pod.metadata.name = Some(name(job, place.run, place.index));
     pod.metadata.namespace = job.namespace();
     pod.metadata.owner_references = job.controller_owner_ref(&()).map(|owner: OwnerReference| vec![owner]);
     pod.metadata.labels.get_or_insert_default().extend(labels(job, place));
@@ -58,7 +61,10 @@ pub(super) fn pod(job: &ParallelJob, place: &Place<'_>) -> Pod {
     let rank_container = job.spec.find_rank_container().map_or(0, |(index, _)| index);
     let spec = pod.spec.get_or_insert_default();
     settle(spec, job, place);
-    pin(spec, place.node);
+    if let Some(node) = place.node {
+        pin(spec, node);
+    }
+    resources::settle(spec, rank_container, place.cpu);
     if let Some(container) = spec.containers.get_mut(rank_container) {
         supervise(container, job, place);
     }
@@ -145,8 +151,8 @@ mod tests {
 
     use super::*;
 
-    const PLACE: Place<'_> =
-        Place { run: GangRun { gang: GangId(7), incarnation: GangIncarnation(2) }, index: 1, node: "worker-1", partition_uid: "0b9e" };
+    const RUN: GangRun = GangRun { gang: GangId(7), incarnation: GangIncarnation(2) };
+    const PLACE: Place<'_> = Place { run: RUN, index: 1, node: Some("worker-1"), partition_uid: "0b9e", cpu: 250 };
 
     fn made(template: &Value) -> Value {
         let object = json!({

@@ -22,6 +22,7 @@ use super::{answered, pods};
 use crate::controller::WatchedJob;
 use crate::names::LABEL_PARTITION_UID;
 use crate::partitions::Submission;
+use crate::resources;
 
 impl Partition {
     /// Keeps what must not be forgotten of the gangs, where it has changed.
@@ -58,7 +59,8 @@ impl Partition {
         for (submission, gang) in &found {
             self.jobs.insert(gang.recollection.gang, Job::known(submission.clone()));
         }
-        let first = self.configuration(Settings { rows, ..settings }).into_iter().chain([AuthorityInput::Recovered(kept.term)]);
+        let configuration = self.configuration(Settings { rows, ..settings }).map(|configuration| with_room(configuration, &found));
+        let first = configuration.into_iter().chain([AuthorityInput::Recovered(kept.term)]);
         let mut inputs: Vec<AuthorityInput> = first.collect();
         inputs.extend(found.into_iter().map(|(submission, gang)| self.recall(gang, &submission, &pods)));
         // All at once: what is kept in between would lack the gangs that are still to come.
@@ -110,6 +112,18 @@ impl Partition {
         let gangs: Vec<GangId> = self.jobs.iter().filter(|(gang, job)| ended(gang) && is_told(job)).map(|(gang, _)| *gang).collect();
         gangs.into_iter().for_each(|gang| self.forget(gang));
     }
+}
+
+/// A node's memory may have shrunk since gangs were placed there: what they have stays theirs, or they would not be resumed.
+fn with_room(mut input: AuthorityInput, found: &[(Submission, KeptGang)]) -> AuthorityInput {
+    if let AuthorityInput::Configure(configuration) = &mut input {
+        for node in &mut configuration.nodes {
+            let stands = |gang: &KeptGang| gang.recollection.run.iter().flat_map(|run| &run.placement).any(|part| part.node == node.node);
+            let there = found.iter().filter(|(_, gang)| stands(gang));
+            node.memory_bytes = node.memory_bytes.max(there.map(|(submission, _)| resources::memory(&submission.job)).sum());
+        }
+    }
+    input
 }
 
 fn kept_job(object: &ParallelJob) -> KeptJob {
