@@ -1,6 +1,7 @@
 //! Watches jobs and what they refer to, gives each to the authority of its partition, and writes into its status what is made of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
@@ -23,11 +24,13 @@ use strobe_crds::validate::{self, ValidJob};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::expiry;
 use crate::limits::{AGAIN, CHANGED_JOBS, JOBS_AT_A_TIME};
 use crate::partitions::{Partitions, Submission};
 use crate::priority::{Priority, priority};
 use crate::refusal::{Refusal, Surroundings, refusal};
 use crate::status;
+use crate::trial::{TrialError, Trials};
 use crate::watched::Watched;
 
 /// Who owns what the operator writes, and whom events name.
@@ -42,6 +45,12 @@ pub type WatchedJob = DeserializeGuard<ParallelJob>;
 /// Why a job's status could not be brought up to date. It is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
+    /// The API server did not say what it would do with the pods.
+    #[error("cannot judge the job")]
+    Trial(#[from] TrialError),
+    /// The API server did not delete a job that was kept long enough.
+    #[error("cannot delete a finished job")]
+    Delete(#[source] Box<kube::Error>),
     /// The API server did not take the status.
     #[error("cannot write the status")]
     Write(#[source] Box<kube::Error>),
@@ -52,6 +61,15 @@ struct Context {
     recorder: Recorder,
     partitions: Arc<Partitions>,
     watched: Watched,
+    trials: Trials,
+}
+
+/// What is made of a job.
+struct Judgement {
+    /// Its priority, where nothing speaks against it.
+    verdict: Result<Priority, Refusal>,
+    /// When to judge again, changed or not.
+    again: Option<Duration>,
 }
 
 /// Objects that a job refers to.
@@ -92,12 +110,13 @@ impl JobController {
         let (touched, touching) = mpsc::channel(CHANGED_JOBS);
         let of_partition = self.jobs.store();
         let watched = Watched::begin(&client, self.jobs.store(), touched);
+        let trials = Trials::new(client.clone(), self.jobs.store());
         let mut end = Box::pin(end);
         tokio::select! {
             () = watched.listed() => {}
             () = &mut end => return,
         }
-        let context = Arc::new(Context { client: client.clone(), recorder, partitions, watched });
+        let context = Arc::new(Context { client: client.clone(), recorder, partitions, watched, trials });
         self.jobs
             .with_config(Config::default().concurrency(JOBS_AT_A_TIME))
             .watches(Api::<DeserializeGuard<Partition>>::all(client), watcher::Config::default(), move |partition| {
@@ -162,29 +181,64 @@ async fn reconcile(job: Arc<WatchedJob>, context: Arc<Context>) -> Result<Action
         return Ok(Action::await_change());
     }
     if job.status.as_ref().and_then(|status| status.state).is_some_and(GangState::is_over) {
-        return Ok(Action::await_change());
+        return expire(&context, job).await;
     }
-    let found = dereference(&context, job);
-    let judged = match refusal(job, &found.surroundings()) {
-        Some(refusal) => Err(refusal),
-        None => priority(job, &context.watched.priority_classes()),
-    };
-    let taken = match (&judged, validate::parallel_job(job)) {
+    let Judgement { verdict, again } = judge(&context, job).await?;
+    let taken = match (&verdict, validate::parallel_job(job)) {
         (Ok(priority), Ok(valid)) => context.partitions.submit(submission(job, valid, priority)),
         (_, _) => context.partitions.refuse(job),
     };
-    let value = judged.as_ref().ok().map(|priority| priority.value);
-    let status = ParallelJobStatus { priority: value, ..status(&context, job, judged.err()) };
+    let value = verdict.as_ref().ok().map(|priority| priority.value);
+    let status = ParallelJobStatus { priority: value, ..status(&context, job, verdict.err()) };
     if job.status.as_ref() != Some(&status) {
         update_status(&context, job, &status).await?;
     }
-    Ok(if taken { Action::await_change() } else { Action::requeue(AGAIN) })
+    Ok(if taken { again.map_or_else(Action::await_change, Action::requeue) } else { Action::requeue(AGAIN) })
+}
+
+/// Keeps a finished job for as long as it asks.
+async fn expire(context: &Context, job: &ParallelJob) -> Result<Action, ReconcileError> {
+    match expiry::left(job, Timestamp::now()) {
+        None => Ok(Action::await_change()),
+        Some(Duration::ZERO) => {
+            expiry::delete(&context.client, job).await.map_err(|error| ReconcileError::Delete(Box::new(error)))?;
+            Ok(Action::await_change())
+        }
+        Some(left) => Ok(Action::requeue(left)),
+    }
+}
+
+/// What speaks against a job: first what can be told without asking anybody, then what its namespace would do to its pods.
+async fn judge(context: &Context, job: &ParallelJob) -> Result<Judgement, ReconcileError> {
+    let found = dereference(context, job);
+    let verdict = match refusal(job, &found.surroundings()) {
+        Some(refusal) => Err(refusal),
+        None => priority(job, &context.watched.priority_classes()),
+    };
+    let (Ok(priority), Some(partition)) = (&verdict, found.partition.filter(|_| has_no_pods(context, job))) else {
+        return Ok(Judgement { verdict, again: None });
+    };
+    let tried = context.trials.outcome(&stating(job, priority), &partition, &context.watched).await?;
+    Ok(Judgement { verdict: tried.refusal.map_or(verdict, Err), again: tried.again })
+}
+
+/// True while a job waits for slots: by what its authority says, and by what was said of it before that knew it.
+fn has_no_pods(context: &Context, job: &ParallelJob) -> bool {
+    let said = job.status.as_ref().and_then(|status| status.state);
+    let standing = context.partitions.standing(job.metadata.uid.as_deref().unwrap_or_default());
+    let waits = standing.is_none_or(|standing| standing.state == CoreState::Queued);
+    waits && !job.spec.suspend && said.is_none_or(|state| matches!(state, GangState::Queued | GangState::Suspended))
 }
 
 fn submission(job: &ParallelJob, valid: ValidJob, priority: &Priority) -> Submission {
-    let mut stated = job.clone();
-    stated.spec.priority_class_name.clone_from(&priority.class);
-    Submission { job: Arc::new(stated), valid, priority: priority.value }
+    Submission { job: Arc::new(stating(job, priority)), valid, priority: priority.value }
+}
+
+/// The job with the class of its pods stated, whoever chose that.
+fn stating(job: &ParallelJob, priority: &Priority) -> ParallelJob {
+    let mut stating = job.clone();
+    stating.spec.priority_class_name.clone_from(&priority.class);
+    stating
 }
 
 /// What its partition's authority says of a job, or else what can be said without one. Whoever has slots keeps them, whatever speaks

@@ -80,6 +80,15 @@ impl<'a> Cluster<'a> {
         child.wait().unwrap().success()
     }
 
+    /// What the server would make of an object.
+    fn dry(&self, object: &Value) -> String {
+        let mut command = self.server.kubectl();
+        command.args(["create", "--dry-run=server", "--output=json", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(object.to_string().as_bytes()).unwrap();
+        String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned()
+    }
+
     /// Waits until a job's status names the reason; gives the job.
     fn told(&self, namespace: &str, name: &str, reason: &str) -> Value {
         let (condition, job) = (format!("--for=jsonpath={{.status.reason}}={reason}"), format!("paralleljob/{name}"));
@@ -245,6 +254,80 @@ async fn the_queue_is_ordered_by_priority_classes_and_a_class_that_does_not_exis
     assert_eq!(["first", "second"].map(|name| cluster.job(namespace, name)["status"]["priority"].clone()), [json!(3), json!(1000)]);
     cluster.apply(&with("first", "urgent"));
     position("first", 1);
+}
+
+#[tokio::test]
+async fn a_cpu_limit_that_the_namespace_injects_is_told_with_its_range_until_that_is_gone() {
+    let namespace = "injects";
+    let Some(cluster) = Cluster::shared(namespace).await else { return };
+    cluster.apply(&partition(namespace, &json!({})));
+    cluster.apply(&json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": { "name": "house", "namespace": namespace },
+        "spec": { "limits": [{ "type": "Container", "default": { "cpu": "500m" }, "defaultRequest": { "cpu": "100m" } }] },
+    }));
+    // The operator's watch may be faster than the server's own, which admits by it.
+    let until = Instant::now() + FOLLOWED;
+    let plain = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p", "namespace": namespace }, "spec": { "containers": [{ "name": "rank", "image": "any" }] } });
+    let is_limited = || cluster.dry(&plain).contains("500m");
+    while !is_limited() {
+        assert!(Instant::now() < until, "the range is not in force after {} s", FOLLOWED.as_secs());
+    }
+    cluster.apply(&job(namespace, "sor", namespace));
+    let told = cluster.told(namespace, "sor", "CPULimitInjected");
+    assert_eq!(
+        (&told["status"]["conditions"][0]["type"], &told["status"]["conditions"][0]["status"]),
+        (&json!("Admitted"), &json!("False"))
+    );
+    let message = told["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("LimitRange \"house\" gives the ranks' container a CPU limit of 500m"), "{message}");
+    let mut stating = job(namespace, "stating", namespace);
+    stating["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({ "limits": { "cpu": "1" } });
+    cluster.apply(&stating);
+    cluster.told(namespace, "stating", "PartitionNotReady");
+    cluster.run(&["delete", "--namespace", namespace, "limitrange", "house"]);
+    cluster.told(namespace, "sor", "PartitionNotReady");
+}
+
+#[tokio::test]
+async fn pods_that_their_namespace_forbids_are_told_in_the_servers_words_until_it_allows_them() {
+    let namespace = "forbids";
+    let Some(cluster) = Cluster::shared(namespace).await else { return };
+    cluster.run(&["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=baseline"]);
+    cluster.apply(&partition(namespace, &json!({})));
+    let mut open = job(namespace, "open", namespace);
+    open["spec"]["template"]["spec"]["hostPID"] = json!(true);
+    cluster.apply(&open);
+    let told = cluster.told(namespace, "open", "PodForbidden");
+    let message = told["status"]["message"].as_str().unwrap();
+    assert!(message.contains("violates PodSecurity") && message.contains("hostPID=true"), "{message}");
+    assert_eq!(cluster.run(&["get", "pods", "--namespace", namespace, "--output=name"]), "", "none was made");
+    cluster.run(&["label", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=privileged"]);
+    cluster.told(namespace, "open", "PartitionNotReady");
+}
+
+#[tokio::test]
+async fn a_finished_job_is_deleted_with_its_pods_when_it_was_kept_long_enough() {
+    let namespace = "finished";
+    let Some(cluster) = Cluster::shared(namespace).await else { return };
+    let finish = |name: &str, ttl: &Value| {
+        let mut kept = job(namespace, name, "nowhere-in-particular");
+        kept["spec"]["ttlSecondsAfterFinished"] = ttl.clone();
+        cluster.apply(&kept);
+        cluster.told(namespace, name, "PartitionNotFound");
+        let status = r#"{"status":{"state":"Complete","completionTime":"2026-01-01T00:00:00Z"}}"#;
+        cluster.run(&["patch", "--namespace", namespace, "pj", name, "--subresource=status", "--type=merge", "--patch", status]);
+    };
+    finish("for-ever", &Value::Null);
+    finish("for-a-century", &json!(2_147_483_647));
+    finish("for-a-second", &json!(1));
+    // There is no collector of garbage here that would end what is deleted in the foreground.
+    let deleting = "--for=jsonpath={.metadata.deletionTimestamp}";
+    cluster.run(&["wait", "--namespace", namespace, WAIT, deleting, "pj/for-a-second"]);
+    assert_eq!(cluster.job(namespace, "for-a-second")["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    assert_eq!(
+        ["for-ever", "for-a-century"].map(|name| cluster.job(namespace, name)["metadata"]["deletionTimestamp"].clone()),
+        [Value::Null, Value::Null]
+    );
 }
 
 /// Behind a schema that lets it in, as an older or a newer one might.

@@ -10,6 +10,7 @@ use strobe_core::model::{GangRun, NodeIndex};
 use strobe_crds::parallel_job::ParallelJob;
 
 use crate::names::{GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB_UID};
+use crate::trial::is_forbidden;
 
 /// Why the pods of a gang could not be made. Those that were made are deleted again.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +81,7 @@ async fn create(api: &Api<Pod>, pod: &Pod) -> Result<String, MakeError> {
             let ours = same(LABEL_JOB_UID) && same(LABEL_INCARNATION) && found.metadata.deletion_timestamp.is_none();
             if ours { Ok(found.uid().unwrap_or_default()) } else { Err(MakeError::Taken(name)) }
         }
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 403 | 422) => Err(MakeError::Forbidden(answer.message)),
+        Err(kube::Error::Api(answer)) if is_forbidden(&answer) => Err(MakeError::Forbidden(answer.message)),
         Err(error) => Err(MakeError::Unavailable(Box::new(error))),
     }
 }
