@@ -26,6 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::expiry;
 use crate::limits::{AGAIN, CHANGED_JOBS, JOBS_AT_A_TIME};
+use crate::network::{NetworkError, Networks};
 use crate::partitions::{Partitions, Submission};
 use crate::priority::{Priority, priority};
 use crate::refusal::{Refusal, Surroundings, refusal};
@@ -48,6 +49,9 @@ pub enum ReconcileError {
     /// The API server did not say what it would do with the pods.
     #[error("cannot judge the job")]
     Trial(#[from] TrialError),
+    /// The API server did not make what the gang's pods reach each other by.
+    #[error("cannot settle the job's network")]
+    Network(#[from] NetworkError),
     /// The API server did not delete a job that was kept long enough.
     #[error("cannot delete a finished job")]
     Delete(#[source] Box<kube::Error>),
@@ -62,6 +66,7 @@ struct Context {
     partitions: Arc<Partitions>,
     watched: Watched,
     trials: Trials,
+    networks: Networks,
 }
 
 /// What is made of a job.
@@ -111,12 +116,13 @@ impl JobController {
         let of_partition = self.jobs.store();
         let watched = Watched::begin(&client, self.jobs.store(), touched);
         let trials = Trials::new(client.clone(), self.jobs.store());
+        let networks = Networks::new(client.clone(), self.jobs.store());
         let mut end = Box::pin(end);
         tokio::select! {
             () = watched.listed() => {}
             () = &mut end => return,
         }
-        let context = Arc::new(Context { client: client.clone(), recorder, partitions, watched, trials });
+        let context = Arc::new(Context { client: client.clone(), recorder, partitions, watched, trials, networks });
         self.jobs
             .with_config(Config::default().concurrency(JOBS_AT_A_TIME))
             .watches(Api::<DeserializeGuard<Partition>>::all(client), watcher::Config::default(), move |partition| {
@@ -185,7 +191,12 @@ async fn reconcile(job: Arc<WatchedJob>, context: Arc<Context>) -> Result<Action
     }
     let Judgement { verdict, again } = judge(&context, job).await?;
     let taken = match (&verdict, validate::parallel_job(job)) {
-        (Ok(priority), Ok(valid)) => context.partitions.submit(submission(job, valid, priority)),
+        (Ok(priority), Ok(valid)) => {
+            // Before the pods, which may look for each other by name as soon as they begin.
+            let policies = context.watched.policies(&job.namespace().unwrap_or_default());
+            let settled = job.spec.suspend || context.networks.settle(job, &policies).await?;
+            settled & context.partitions.submit(submission(job, valid, priority))
+        }
         (_, _) => context.partitions.refuse(job),
     };
     let value = verdict.as_ref().ok().map(|priority| priority.value);

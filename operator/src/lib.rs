@@ -10,6 +10,7 @@ pub mod identity;
 pub mod leading;
 pub mod limits;
 pub mod names;
+pub mod network;
 mod partition;
 pub mod partitions;
 pub mod priority;

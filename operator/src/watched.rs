@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use kube::api::Api;
@@ -16,6 +17,7 @@ use strobe_crds::parallel_job::{GangState, ParallelJob};
 use tokio::sync::mpsc;
 
 use crate::controller::WatchedJob;
+use crate::names::LABEL_JOB_UID;
 use crate::priority;
 
 /// See the module.
@@ -26,6 +28,7 @@ pub struct Watched {
     priority_classes: Store<PriorityClass>,
     limit_ranges: Store<LimitRange>,
     quotas: Store<ResourceQuota>,
+    policies: Store<NetworkPolicy>,
 }
 
 /// Whom a change is told: the jobs that it concerns.
@@ -57,6 +60,11 @@ impl Watched {
             }),
             limit_ranges: followers.follow(client, |range: &LimitRange| waits_in(range.namespace())),
             quotas: followers.follow(client, |quota: &ResourceQuota| waits_in(quota.namespace())),
+            policies: followers.follow(client, |policy: &NetworkPolicy| {
+                // Those of gangs isolate nobody.
+                let namespace = policy.namespace().filter(|_| !policy.labels().contains_key(LABEL_JOB_UID));
+                move |job: &ParallelJob| namespace.is_some() && job.metadata.namespace == namespace
+            }),
         }
     }
 
@@ -67,6 +75,7 @@ impl Watched {
         wait(&self.priority_classes).await;
         wait(&self.limit_ranges).await;
         wait(&self.quotas).await;
+        wait(&self.policies).await;
     }
 
     /// The namespace of a job.
@@ -97,6 +106,12 @@ impl Watched {
     #[must_use]
     pub fn quotas(&self, namespace: &str) -> Vec<Arc<ResourceQuota>> {
         of_namespace(&self.quotas, namespace)
+    }
+
+    /// The network policies of a namespace, by name.
+    #[must_use]
+    pub fn policies(&self, namespace: &str) -> Vec<Arc<NetworkPolicy>> {
+        of_namespace(&self.policies, namespace)
     }
 }
 

@@ -330,6 +330,42 @@ async fn a_finished_job_is_deleted_with_its_pods_when_it_was_kept_long_enough() 
     );
 }
 
+#[tokio::test]
+async fn a_job_has_a_service_and_where_its_pods_are_isolated_a_policy_for_as_long_as_they_are() {
+    let namespace = "networked";
+    let Some(cluster) = Cluster::shared(namespace).await else { return };
+    cluster.apply(&partition(namespace, &json!({})));
+    let users = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "own", "namespace": namespace }, "spec": { "clusterIP": "None" } });
+    cluster.apply(&users);
+    cluster.apply(&job(namespace, "own", namespace));
+    cluster.apply(&job(namespace, "sor", namespace));
+    let uid = cluster.told(namespace, "sor", "PartitionNotReady")["metadata"]["uid"].clone();
+    cluster.told(namespace, "own", "PartitionNotReady");
+    let get = |kind: &str, name: &str| -> Value {
+        serde_json::from_str(&cluster.run(&["get", "--namespace", namespace, "--output=json", kind, name])).unwrap()
+    };
+    let service = get("service", "sor");
+    assert_eq!((&service["spec"]["clusterIP"], &service["spec"]["publishNotReadyAddresses"]), (&json!("None"), &json!(true)));
+    assert_eq!(service["spec"]["selector"], json!({ "strobe.dev/job-uid": uid }));
+    assert_eq!(
+        (&service["metadata"]["ownerReferences"][0]["uid"], &get("service", "own")["metadata"]["ownerReferences"]),
+        (&uid, &Value::Null)
+    );
+    let named = |names: &str| cluster.run(&["get", "networkpolicy", "--namespace", namespace, "--output=name"]) == names;
+    assert!(named(""), "nothing isolates its pods");
+
+    let closed = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": "closed", "namespace": namespace },
+        "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
+    });
+    cluster.apply(&closed);
+    cluster.run(&["wait", "--namespace", namespace, WAIT, "--for=create", "networkpolicy/sor"]);
+    let policy = get("networkpolicy", "sor");
+    assert_eq!((&policy["spec"]["policyTypes"], &policy["metadata"]["ownerReferences"][0]["uid"]), (&json!(["Ingress"]), &uid));
+    cluster.run(&["delete", "--namespace", namespace, "networkpolicy", "closed"]);
+    cluster.run(&["wait", "--namespace", namespace, WAIT, "--for=delete", "networkpolicy/sor"]);
+}
+
 /// Behind a schema that lets it in, as an older or a newer one might.
 #[tokio::test]
 async fn a_job_that_cannot_be_read_stops_no_other() {

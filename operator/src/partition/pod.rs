@@ -26,6 +26,10 @@ const FOLDER: &str = "/strobe";
 const SHARED_MEMORY: &str = "strobe-shared-memory";
 const SHARED_MEMORY_FOLDER: &str = "/dev/shm";
 
+/// What keeps autoscalers from evicting a pod to save its node: with it the whole gang would end.
+const KEPT_IN_PLACE: [(&str, &str); 2] =
+    [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
+
 /// Least grace of a pod: without any, its object is gone before its ranks are (docs/adr/0012).
 const LEAST_GRACE_SECONDS: i64 = 1;
 
@@ -57,7 +61,11 @@ pub(crate) fn pod(job: &ParallelJob, place: &Place<'_>) -> Pod {
     pod.metadata.namespace = job.namespace();
     pod.metadata.owner_references = job.controller_owner_ref(&()).map(|owner: OwnerReference| vec![owner]);
     pod.metadata.labels.get_or_insert_default().extend(labels(job, place));
-    pod.metadata.annotations.get_or_insert_default().insert(ANNOTATION_INDEX.to_owned(), place.index.to_string());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(ANNOTATION_INDEX.to_owned(), place.index.to_string());
+    for (key, value) in KEPT_IN_PLACE {
+        annotations.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    }
     let rank_container = job.spec.find_rank_container().map_or(0, |(index, _)| index);
     let spec = pod.spec.get_or_insert_default();
     settle(spec, job, place);
@@ -86,6 +94,8 @@ fn labels(job: &ParallelJob, place: &Place<'_>) -> BTreeMap<String, String> {
 fn settle(spec: &mut PodSpec, job: &ParallelJob, place: &Place<'_>) {
     spec.restart_policy = Some("Never".to_owned());
     spec.hostname.get_or_insert_with(|| format!("{}-{}", job.name_any(), place.index));
+    // With the job's headless Service, by which each pod has a name.
+    spec.subdomain.get_or_insert_with(|| job.name_any());
     spec.termination_grace_period_seconds = spec.termination_grace_period_seconds.map(|seconds| seconds.max(LEAST_GRACE_SECONDS));
     spec.scheduling_gates.get_or_insert_default().push(PodSchedulingGate { name: GATE.to_owned() });
     if spec.priority_class_name.is_none() {
@@ -175,6 +185,19 @@ mod tests {
         assert_eq!(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"], "1");
         assert_eq!(pod["metadata"]["ownerReferences"][0]["controller"], true);
         assert_eq!((&pod["spec"]["restartPolicy"], &pod["spec"]["hostname"]), (&json!("Never"), &json!("sor-1")));
+    }
+
+    #[test]
+    fn no_autoscaler_moves_a_pod_unless_its_template_says_so_and_its_name_is_within_the_jobs_service() {
+        let mut template = plain();
+        template["metadata"] = json!({ "annotations": { "karpenter.sh/do-not-disrupt": "false" } });
+        let pod = made(&template);
+        assert_eq!(pod["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"], "false");
+        assert_eq!(pod["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"], "false");
+        assert_eq!(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"], "1");
+        assert_eq!(pod["spec"]["subdomain"], "sor");
+        template["spec"]["subdomain"] = json!("mine");
+        assert_eq!(made(&template)["spec"]["subdomain"], "mine");
     }
 
     #[test]
