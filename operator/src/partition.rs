@@ -11,7 +11,7 @@ pub(crate) mod pod;
 mod pods;
 mod report;
 mod resuming;
-mod shares;
+pub(crate) mod shares;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -247,8 +247,10 @@ impl Partition {
     }
 
     fn enrol(&mut self, enrolling: Enrolling) {
-        let Enrolling { node, address, cpus, answer } = enrolling;
-        let taken = usable_cpus(cpus, self.valid.cpus.as_ref(), &node).and_then(|cpus| self.take_in(&node, address, cpus));
+        let Enrolling { node, address, cpus, memory_requested, answer } = enrolling;
+        let memory_bytes = allocatable_memory(&node).saturating_sub(memory_requested);
+        let cpus = usable_cpus(cpus, self.valid.cpus.as_ref(), &node);
+        let taken = cpus.and_then(|cpus| self.take_in(&node, address, cpus, memory_bytes));
         match taken {
             Ok((change, place)) => {
                 let lost = self.contacts.expect(self.now(), place.node, address);
@@ -263,14 +265,20 @@ impl Partition {
         }
     }
 
-    fn take_in(&mut self, node: &Node, address: std::net::SocketAddr, cpus: Vec<CpuIndex>) -> Result<(Change, Place), EnrolmentRefused> {
+    fn take_in(
+        &mut self,
+        node: &Node,
+        address: std::net::SocketAddr,
+        cpus: Vec<CpuIndex>,
+        memory_bytes: u64,
+    ) -> Result<(Change, Place), EnrolmentRefused> {
         let kept = KeptNode {
             index: strobe_core::model::NodeIndex(0),
             name: node.name_any(),
             uid: node.uid().unwrap_or_default(),
             address,
             cpus: cpus.clone(),
-            memory_bytes: allocatable_memory(node),
+            memory_bytes,
         };
         let (change, index) = self.keeper.keep(|known| known.enrol(&kept));
         let index = index.ok_or(EnrolmentRefused::Full)?;

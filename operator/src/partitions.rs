@@ -19,7 +19,8 @@ use tokio::task::AbortHandle;
 use crate::controller::WatchedJob;
 use crate::limits::PARTITION_EVENTS;
 use crate::names::ANNOTATION_CPUS;
-use crate::partition::{self, Enrolling, Event};
+use crate::partition::{self, Enrolling, Event, shares};
+use crate::resources::Resource;
 use crate::standing::Standing;
 
 /// What the tasks have in common.
@@ -178,7 +179,12 @@ impl Partitions {
     pub async fn enrol(&self, node: Node, address: SocketAddr, cpus: Vec<CpuIndex>) -> Result<Place, EnrolmentRefused> {
         let events = self.of_node(&node)?;
         let (answer, answered) = oneshot::channel();
-        let event = Event::Enrol(Box::new(Enrolling { node, address, cpus, answer }));
+        let requested = shares::requested(&self.context.client, &node.name_any(), Resource::Memory).await;
+        let memory_requested = requested.map_err(|error| {
+            tracing::warn!(node = node.name_any(), error = &error as &dyn std::error::Error, "what its pods request is not known");
+            EnrolmentRefused::Unavailable
+        })?;
+        let event = Event::Enrol(Box::new(Enrolling { node, address, cpus, memory_requested, answer }));
         events.send(event).await.map_err(|_| EnrolmentRefused::Unavailable)?;
         answered.await.unwrap_or(Err(EnrolmentRefused::Unavailable))
     }

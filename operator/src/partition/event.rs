@@ -43,6 +43,8 @@ pub(crate) struct Enrolling {
     pub(crate) address: SocketAddr,
     /// The CPUs that it may give.
     pub(crate) cpus: Vec<CpuIndex>,
+    /// Memory that its pods of no gang request, in bytes.
+    pub(crate) memory_requested: u64,
     /// Where the answer goes.
     pub(crate) answer: oneshot::Sender<Result<Place, EnrolmentRefused>>,
 }

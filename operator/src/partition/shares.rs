@@ -44,7 +44,7 @@ pub(super) async fn cpu(client: &Client, parts: &[Part]) -> Result<Vec<u64>, kub
 }
 
 async fn of(client: Client, part: Part) -> Result<u64, kube::Error> {
-    let (allocatable, requested) = tokio::try_join!(allocatable(&client, &part.node), requested(&client, &part.node))?;
+    let (allocatable, requested) = tokio::try_join!(allocatable(&client, &part.node), requested(&client, &part.node, Resource::Cpu))?;
     let node = NodeCpu { allocatable, requested, slots: part.slots, rows: part.rows };
     Ok(resources::cpu_request(part.need, node, CPU_RESERVE))
 }
@@ -56,9 +56,12 @@ async fn allocatable(client: &Client, name: &str) -> Result<u64, kube::Error> {
 }
 
 /// What those pods of a node request that are of no gang and have not ended.
-async fn requested(client: &Client, node: &str) -> Result<u64, kube::Error> {
+///
+/// # Errors
+/// The API server does not tell of them.
+pub(crate) async fn requested(client: &Client, node: &str, resource: Resource) -> Result<u64, kube::Error> {
     let there = ListParams::default().fields(&format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"));
     let pods = Api::<Pod>::all(client.clone()).list(&there).await?;
     let others = pods.items.iter().filter(|pod| !pod.labels().contains_key(LABEL_PARTITION_UID));
-    Ok(others.filter_map(|pod| pod.spec.as_ref()).map(|pod| resources::requested(pod, Resource::Cpu)).sum())
+    Ok(others.filter_map(|pod| pod.spec.as_ref()).map(|pod| resources::requested(pod, resource)).sum())
 }
