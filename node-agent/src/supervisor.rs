@@ -12,6 +12,7 @@ pub mod life;
 pub mod limits;
 pub mod network;
 pub mod output;
+pub mod probe;
 pub mod program;
 pub mod stub;
 
@@ -19,6 +20,7 @@ mod agent_link;
 mod event_loop;
 mod journal;
 mod pmi_service;
+mod probe_service;
 mod rank_process;
 mod signals;
 mod sink;

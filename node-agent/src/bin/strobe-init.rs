@@ -7,12 +7,13 @@ use clap::Parser;
 use strobe_node_agent::supervisor::{
     arguments::{Arguments, Command},
     error::SupervisorError,
-    run, stub,
+    probe, run, stub,
 };
 
 fn main() -> ExitCode {
     let (result, failure_code) = match Arguments::parse().command {
         Command::Run(arguments) => (run(arguments), 1),
+        Command::Probe(arguments) => (probe::probe(&arguments), 1),
         Command::Stub(arguments) => (stub::become_rank(&arguments).map(|()| 0), stub::NOT_STARTED),
     };
     match result {

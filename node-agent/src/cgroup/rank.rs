@@ -128,13 +128,13 @@ impl RankCgroup {
         self.directory.write("cgroup.freeze", b"0", Operation::Thaw)
     }
 
-    /// A write descriptor of `cgroup.freeze` for the supervisor, which writes `0` to it when its agent is gone
-    /// (ARCHITECTURE section 2). Whoever holds it needs no right of its own.
+    /// A descriptor of `cgroup.freeze` for the supervisor, which writes `0` to it when its agent is gone (ARCHITECTURE section 2), and
+    /// reads by it whether its ranks run, for their probes. Whoever holds it needs no right of its own.
     ///
     /// # Errors
     /// When the cgroup is gone or this process may not write to it.
     pub fn open_thaw_descriptor(&self) -> Result<OwnedFd, CgroupError> {
-        self.directory.open_file("cgroup.freeze", OFlags::WRONLY)
+        self.directory.open_file("cgroup.freeze", OFlags::RDWR)
     }
 
     /// A read and write descriptor of `cgroup.freeze`.

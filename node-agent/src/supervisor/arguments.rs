@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::error::SupervisorError;
 use crate::supervisor_protocol::{GangName, Incarnation, limits};
@@ -21,6 +21,8 @@ pub struct Arguments {
 pub enum Command {
     /// Supervise ranks that run COMMAND.
     Run(RunArguments),
+    /// Check on the ranks for kubelet, as far as they run.
+    Probe(ProbeArguments),
     /// Wait to become a rank; used by `run` only.
     #[command(hide = true)]
     Stub(StubArguments),
@@ -47,9 +49,86 @@ pub struct RunArguments {
     /// Process whose end ends the ranks too when no agent is connected.
     #[arg(long)]
     pub owner_pid: Option<i32>,
+    /// Name of the abstract socket where probes ask whether the ranks run; without it none can.
+    #[arg(long, value_name = "NAME")]
+    pub probe_socket: Option<String>,
     /// The ranks' program and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Arguments of `strobe-init probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArguments {
+    /// Which of the container's probes it is.
+    #[arg(long)]
+    pub kind: ProbeKind,
+    /// How long the check may take while the ranks run.
+    #[arg(long)]
+    pub timeout_seconds: u64,
+    /// How long it may take in all; past it the last result stands.
+    #[arg(long)]
+    pub wait_seconds: u64,
+    /// Name of the supervisor's abstract socket.
+    #[arg(long, default_value = "strobe-probe")]
+    pub socket: String,
+    /// Directory in which the last result is kept.
+    #[arg(long, default_value = "/dev/shm")]
+    pub memory: PathBuf,
+    /// What is checked.
+    #[command(subcommand)]
+    pub check: Check,
+}
+
+/// Which of a container's probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProbeKind {
+    /// Whether it is to be killed.
+    Liveness,
+    /// Whether it is to be reached by Services.
+    Readiness,
+    /// Whether it has begun.
+    Startup,
+}
+
+/// What a probe checks.
+#[derive(Debug, Subcommand)]
+pub enum Check {
+    /// A program ends with status 0.
+    Exec {
+        /// The program and its arguments.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// A page is served.
+    Http(HttpArguments),
+    /// A port is open.
+    Tcp(TcpArguments),
+}
+
+/// A page.
+#[derive(Debug, Clone, Args)]
+pub struct HttpArguments {
+    /// Where it is served.
+    #[command(flatten)]
+    pub place: TcpArguments,
+    /// Its path.
+    #[arg(long, default_value = "/")]
+    pub path: String,
+    /// A header of the request, as in `Name: value`.
+    #[arg(long = "header", value_name = "HEADER")]
+    pub headers: Vec<String>,
+}
+
+/// A port.
+#[derive(Debug, Clone, Args)]
+pub struct TcpArguments {
+    /// Its number.
+    #[arg(long)]
+    pub port: u16,
+    /// Whose it is. Default: the pod's own address.
+    #[arg(long)]
+    pub host: Option<String>,
 }
 
 /// Arguments of `strobe-init stub`.

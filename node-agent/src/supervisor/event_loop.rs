@@ -27,6 +27,7 @@ use super::{
     limits::LAST_OUTPUT,
     network::{Tables, await_running, own_place},
     pmi_service::PmiService,
+    probe_service::ProbeService,
     program,
     rank_process::{ForkInput, RankProcess, kill_orphans, rank_end},
     signals::{Signals, kernel_signal},
@@ -54,6 +55,7 @@ struct Supervisor {
     ranks: Vec<RankProcess>,
     pmi: Option<PmiService>,
     thaw: Option<OwnedFd>,
+    probes: Option<ProbeService>,
     ending: Option<Ending>,
 }
 
@@ -70,6 +72,7 @@ enum Source {
     Agent,
     SocketDirectory,
     Owner,
+    Probes,
     Sink,
     Control(usize),
     Output(usize, usize),
@@ -125,6 +128,7 @@ impl Supervisor {
             ranks: Vec::new(),
             pmi: None,
             thaw: None,
+            probes: arguments.probe_socket.as_deref().map(ProbeService::open).transpose()?,
             ending: None,
         })
     }
@@ -325,6 +329,7 @@ impl Supervisor {
             Some((descriptor, wants_write)) => interests.push((Source::Agent, descriptor, PollFlags::IN | write_if(wants_write))),
             None => interests.push((Source::SocketDirectory, self.link.directory_descriptor(), PollFlags::IN)),
         }
+        interests.extend(self.probes.iter().map(|probes| (Source::Probes, probes.as_fd(), PollFlags::IN)));
         if let Some(owner) = &self.owner {
             interests.push((Source::Owner, owner.as_fd(), PollFlags::IN));
         }
@@ -365,6 +370,7 @@ impl Supervisor {
                 self.owner = None;
                 self.inputs.push_back(Input::OwnerGone);
             }
+            Source::Probes => self.probes.iter().for_each(|probes| probes.answer(self.life.is_released(), self.thaw.as_ref())),
             Source::Sink => self.sink.flush(),
             Source::Control(index) => self.control_ready(index),
             Source::Output(index, stream) => {

@@ -116,6 +116,12 @@ impl Life {
         self.check_deadlines(now, effects);
     }
 
+    /// True once the ranks were released.
+    #[must_use]
+    pub const fn is_released(&self) -> bool {
+        self.released
+    }
+
     /// When `Input::Tick` is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {

@@ -36,6 +36,12 @@ pub const INTERFACE_RUNS: Duration = Duration::from_secs(2);
 /// How often it is asked whether it does.
 pub const INTERFACE_ASKED: Duration = Duration::from_millis(5);
 
+/// How often a probe looks whether its ranks run.
+pub const PROBE_LOOKS: Duration = Duration::from_millis(10);
+
+/// Bytes of a page's answer that a probe reads. A longer status line is no status.
+pub const STATUS_LINE_BYTES: u64 = 1024;
+
 const _: () = assert!(PIECE_BYTES <= WAITING_OUTPUT_BYTES);
 // A prefix of the longest name leaves most of a piece to the line.
 const _: () = assert!(crate::supervisor_protocol::limits::NAME_BYTES * 4 < PIECE_BYTES);

@@ -7,6 +7,7 @@ mod ends;
 mod fake_agent;
 mod launch;
 mod output;
+mod probes;
 mod wire_up;
 
 use std::{process::Child, time::Duration};
