@@ -14,6 +14,7 @@ pub mod network;
 mod partition;
 pub mod partitions;
 pub mod priority;
+pub mod probes;
 pub mod quantity;
 pub mod refusal;
 pub mod resources;

@@ -10,7 +10,7 @@ use strobe_crds::parallel_job::{ParallelJob, Reason};
 use strobe_crds::partition::Partition;
 use strobe_crds::rules::parallel_job::violations;
 
-use crate::resources;
+use crate::{probes, resources};
 
 /// Parts of the names under which device plugins count whole accelerators.
 const ACCELERATORS: [&str; 5] = ["gpu", "nvidia.com/mig-", "google.com/tpu", "aws.amazon.com/neuron", "habana.ai/"];
@@ -49,6 +49,7 @@ pub fn refusal(job: &ParallelJob, surroundings: &Surroundings<'_>) -> Option<Ref
             .or_else(|| if shared { accelerator(pod) } else { None })
             .or_else(|| endless_container(job, pod))
             .or_else(|| low_cpu_limit(job))
+            .or_else(|| unanswerable_probe(job))
     })
 }
 
@@ -143,6 +144,11 @@ fn low_cpu_limit(job: &ParallelJob) -> Option<Refusal> {
         need / 1000
     );
     Some(Refusal::new(Reason::InvalidSpec, message))
+}
+
+fn unanswerable_probe(job: &ParallelJob) -> Option<Refusal> {
+    let (_, ranks) = job.spec.find_rank_container()?;
+    probes::refusal(ranks).map(|message| Refusal::new(Reason::InvalidSpec, message))
 }
 
 fn containers(pod: &PodSpec) -> impl Iterator<Item = &Container> {
@@ -267,6 +273,13 @@ mod tests {
         };
         assert_eq!(reason(limited("1500m")), Some(Reason::InvalidSpec));
         assert_eq!(reason(limited("2")), None);
+    }
+
+    #[test]
+    fn a_probe_that_only_kubelet_can_ask_is_refused() {
+        let probe = |probe: Value| move |job: &mut Value| job["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = probe;
+        assert_eq!(reason(probe(json!({ "grpc": { "port": 9 } }))), Some(Reason::InvalidSpec));
+        assert_eq!(reason(probe(json!({ "httpGet": { "port": 9 } }))), None);
     }
 
     #[test]

@@ -182,10 +182,11 @@ fn circumstances(job: &ParallelJob, partition: &Partition, watched: &Watched) ->
 /// The first pod of a life that never is, without a node, asking for as much CPU as it ever may.
 fn pod_of(job: &ParallelJob, partition: &Partition) -> Pod {
     let slots = u64::from(job.spec.ranks_per_node) * u64::from(job.spec.cpus_per_rank);
-    let cpu = resources::cpu_at_most(slots, u64::from(partition.spec.rows.max(1)));
+    let rows = partition.spec.rows.max(1);
+    let cpu = resources::cpu_at_most(slots, rows.into());
     let run = GangRun { gang: GangId(0), incarnation: GangIncarnation(0) };
     let partition_uid = partition.uid().unwrap_or_default();
-    pod::pod(job, &pod::Place { run, index: 0, node: None, partition_uid: &partition_uid, cpu })
+    pod::pod(job, &pod::Place { run, index: 0, node: None, partition_uid: &partition_uid, cpu, rows })
 }
 
 /// The CPU limit that the ranks' container was given by others.

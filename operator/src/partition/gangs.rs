@@ -49,7 +49,8 @@ impl Partition {
     /// A gang has its place: its pods are made, which wait at the gate.
     pub(super) fn launch(&mut self, run: GangRun, placement: Vec<NodePlacement>) {
         let Some(job) = self.jobs.get(&run.gang) else { return };
-        let parts = shares::parts(self.keeper.kept(), self.valid.rows, &placement);
+        let rows = self.valid.rows;
+        let parts = shares::parts(self.keeper.kept(), rows, &placement);
         let nodes = self.launches.begin(run, placement);
         let (object, indices) = (Arc::clone(&job.object), nodes.clone());
         let partition_uid = self.object.uid().unwrap_or_default();
@@ -64,6 +65,7 @@ impl Partition {
                         node: Some(&parts[index].node),
                         partition_uid: &partition_uid,
                         cpu: cpu[index],
+                        rows,
                     };
                     let pods = indices.iter().enumerate().map(|(index, node)| (*node, pod::pod(&object, &place(index))));
                     pods::make(&client, &namespace, pods.collect()).await

@@ -16,7 +16,7 @@ use strobe_crds::parallel_job::ParallelJob;
 use crate::names::{
     ANNOTATION_INDEX, CSI_DRIVER, GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB, LABEL_JOB_UID, LABEL_PARTITION_UID, TAINT,
 };
-use crate::resources;
+use crate::{probes, resources};
 
 /// The volume that the agent of the node fills, and where it is mounted.
 const VOLUME: &str = "strobe";
@@ -46,6 +46,8 @@ pub(crate) struct Place<'a> {
     pub(crate) partition_uid: &'a str,
     /// What it asks for of the node's CPUs, in thousandths of one.
     pub(crate) cpu: u64,
+    /// Rows of the matrix.
+    pub(crate) rows: u8,
 }
 
 /// The name of a gang's pod: with its life, so that the next one's can be made while this one's go.
@@ -132,8 +134,9 @@ fn pin(spec: &mut PodSpec, node: &str) {
 
 /// Puts the supervisor before the ranks' command. References such as `$(SIZE)` in it are still the kubelet's to expand.
 fn supervise(container: &mut Container, job: &ParallelJob, place: &Place<'_>) {
+    let program = format!("{FOLDER}/strobe-init");
     let mut command: Vec<String> = [
-        &format!("{FOLDER}/strobe-init"),
+        &program,
         "run",
         "--socket",
         &format!("{FOLDER}/agent.sock"),
@@ -141,10 +144,14 @@ fn supervise(container: &mut Container, job: &ParallelJob, place: &Place<'_>) {
         &job.name_any(),
         "--incarnation",
         &place.run.incarnation.to_string(),
-        "--",
     ]
     .map(str::to_owned)
     .into();
+    if probes::has_any(container) {
+        command.extend(["--probe-socket", probes::SOCKET].map(str::to_owned));
+        probes::rewrite(container, &program, place.rows);
+    }
+    command.push("--".to_owned());
     command.append(container.command.get_or_insert_default());
     container.command = Some(command);
     let mounts = container.volume_mounts.get_or_insert_default();
@@ -162,7 +169,7 @@ mod tests {
     use super::*;
 
     const RUN: GangRun = GangRun { gang: GangId(7), incarnation: GangIncarnation(2) };
-    const PLACE: Place<'_> = Place { run: RUN, index: 1, node: Some("worker-1"), partition_uid: "0b9e", cpu: 250 };
+    const PLACE: Place<'_> = Place { run: RUN, index: 1, node: Some("worker-1"), partition_uid: "0b9e", cpu: 250, rows: 2 };
 
     fn made(template: &Value) -> Value {
         let object = json!({
@@ -206,6 +213,17 @@ mod tests {
         let command = ["/strobe/strobe-init", "run", "--socket", "/strobe/agent.sock", "--gang", "sor", "--incarnation", "2", "--"];
         assert_eq!(container["command"], json!(command.into_iter().chain(["sor", "$(SIZE)"]).collect::<Vec<_>>()));
         assert_eq!(container["args"], json!(["fast"]));
+    }
+
+    #[test]
+    fn probes_are_asked_by_the_supervisors_program_which_then_asks_the_supervisor() {
+        let mut template = plain();
+        template["spec"]["containers"][0]["readinessProbe"] = json!({ "tcpSocket": { "port": 9 } });
+        let container = &made(&template)["spec"]["containers"][0];
+        let command = container["command"].as_array().unwrap();
+        let (before, after) = command.split_at(command.iter().position(|word| word == "--").unwrap());
+        assert_eq!((before.last(), before.len(), after.len()), (Some(&json!("strobe-probe")), 10, 3));
+        assert_eq!(container["readinessProbe"]["exec"]["command"][1], "probe");
     }
 
     #[test]
