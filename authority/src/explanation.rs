@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use strobe_core::{
-    authority::{LaunchFailure, StateReason},
+    authority::{LaunchFailure, PlacementFailure, StateReason},
     model::{BarrierFailure, EndCause, NodeIndex, RankIndex, RankOutcome},
 };
 use strobe_crds::parallel_job::{FailureReason, Reason};
@@ -72,6 +72,15 @@ pub fn explain(reason: &StateReason, name: &NodeName<'_>) -> Explanation {
         StateReason::DeadlineExceeded => (FailureReason::DeadlineExceeded.into(), "it ran longer than activeDeadlineSeconds".to_owned()),
         StateReason::Ended(cause) => return explain_end(*cause, name),
         StateReason::LaunchFailed { node, failure } => (FailureReason::LaunchFailed.into(), explain_launch(&name(*node), *failure)),
+        StateReason::Evicted { node } => (
+            Reason::Preempted.into(),
+            format!("its pod on node {} was preempted, evicted or deleted: the whole gang waits again", name(*node)),
+        ),
+        StateReason::NotPlaced { position, failure } => {
+            let (reason, why) = explain_placement(*failure);
+            let place = if *position > 0 { format!("{}: ", waits(position)) } else { String::new() };
+            (reason.into(), format!("{place}{why}"))
+        }
         StateReason::NodeUnreachable { nodes } => {
             let nodes: Vec<String> = nodes.iter().map(name).collect();
             (Reason::NodeUnreachable.into(), format!("no answer from node {}", nodes.join(", ")))
@@ -130,8 +139,14 @@ const fn explain_barrier(reason: BarrierFailure) -> &'static str {
 fn explain_launch(node: &str, failure: LaunchFailure) -> String {
     match failure {
         LaunchFailure::NotStarted(number) => format!("node {node}: {}", system_error(number)),
-        LaunchFailure::TimedOut => format!("node {node} took too long"),
-        LaunchFailure::Forbidden => format!("node {node} may not run it"),
+    }
+}
+
+const fn explain_placement(failure: PlacementFailure) -> (Reason, &'static str) {
+    match failure {
+        PlacementFailure::TimedOut => (Reason::PlacementTimeout, "not all of its pods were bound in time"),
+        PlacementFailure::Image => (Reason::ImagePullFailed, "an image cannot be pulled"),
+        PlacementFailure::Refused => (Reason::PodForbidden, "its pods are not made"),
     }
 }
 

@@ -10,6 +10,7 @@
 //! submission (see `admission`).
 
 mod admission;
+mod avoidance;
 mod face;
 mod job;
 mod limits;
@@ -21,10 +22,10 @@ mod terms;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use face::{
-    AuthorityEffect, AuthorityInput, JobPlacement, JobSpecification, JobStatus, LaunchFailure, PartitionConfiguration, RecalledRun,
-    Recollection, RestartPolicy, StateReason,
+    AuthorityEffect, AuthorityInput, BackOff, JobPlacement, JobSpecification, JobStatus, LaunchFailure, PartitionConfiguration,
+    PlacementFailure, RecalledRun, Recollection, RestartPolicy, StateReason,
 };
-pub use limits::{JOBS_MAX, SINCE_MAX, START_UP_DEFAULT};
+pub use limits::{BACK_OFF_DEFAULT, JOBS_MAX, SINCE_MAX, START_UP_DEFAULT};
 pub use node_state::{NodeEvent, NodeState, WrongNodeEvent};
 pub use term_phase::{TermEvent, TermPhase, WrongTermEvent};
 
@@ -33,7 +34,7 @@ use crate::{
     matrix::Matrix,
     message::PartitionReport,
     model::{
-        GangId, GangIncarnation, GangRun, GangState, Instant, MatrixVersion, NodeIncarnation, NodeIndex, Plan, PlannedGang, Term,
+        GangId, GangIncarnation, GangRun, GangState, Instant, MatrixVersion, NodeIncarnation, NodeIndex, NodeSet, Plan, PlannedGang, Term,
         TermRecord,
     },
 };
@@ -52,6 +53,8 @@ pub struct Authority {
     configured: Instant,
     matrix: Option<Matrix>,
     nodes: Nodes,
+    /// Nodes that take no further gang.
+    cordoned: NodeSet,
     terms: Terms,
     jobs: BTreeMap<GangId, Job>,
     plan: Arc<Plan>,
@@ -83,7 +86,7 @@ impl Machine for Authority {
         let circumstances = self.circumstances(self.now)?;
         let expiring = self.nodes.iter().filter(|(_, known)| known.state == NodeState::Dead);
         let lost = expiring.map(|(_, known)| known.silent_since + circumstances.settings.node_lost);
-        let jobs = self.jobs.values().filter_map(Job::deadline);
+        let jobs = self.jobs.values().flat_map(|job| job.deadline().into_iter().chain(job.avoidance.until()));
         let all = self.terms.deadlines(&circumstances, &self.nodes).into_iter().chain(lost).chain(jobs);
         // One in the past has been looked at, and waits for something else than time.
         all.filter(|deadline| *deadline > self.now).min()
@@ -100,6 +103,7 @@ impl Authority {
             configured: Instant::ORIGIN,
             matrix: None,
             nodes: Nodes::default(),
+            cordoned: NodeSet::EMPTY,
             terms: Terms::new(),
             jobs: BTreeMap::new(),
             plan: Arc::new(Plan::default()),
@@ -175,6 +179,12 @@ impl Authority {
             AuthorityInput::AgentUnreachable { agent } => self.miss(now, agent),
             AuthorityInput::NodeProvenDead { node } => self.prove_dead(now, node),
             AuthorityInput::NodeReturned { node } => self.take_back(node),
+            AuthorityInput::Cordon { nodes } => (self.cordoned, self.admission_due) = (nodes, true),
+            AuthorityInput::Evicted { run, node } => self.with_job(run.gang, |job| job.evict(run, node)),
+            AuthorityInput::NotPlaced { run, failure, blamed, empty } => {
+                let back_off = self.configuration.as_ref().map_or(BACK_OFF_DEFAULT, |configuration| configuration.back_off);
+                self.with_job(run.gang, |job| job.fail_placement(run, failure, empty, |avoidance| avoidance.blame(now, blamed, back_off)));
+            }
             AuthorityInput::RecordWritten { term } => {
                 self.terms.written(now, term, &mut self.nodes);
                 self.admission_due = true;
@@ -344,6 +354,9 @@ impl Authority {
             job.doom(Fate::DeadlineExceeded);
             self.plan_due = true;
         }
+        for job in self.jobs.values_mut() {
+            self.admission_due |= job.avoidance.expire(now);
+        }
     }
 
     /// Takes the runs that are known dead out of the matrix.
@@ -420,6 +433,7 @@ const fn refused(gang: GangId) -> JobStatus {
         state: GangState::Failed,
         reason: StateReason::TooManyJobs,
         restarts: 0,
+        preemptions: 0,
         synchronised: true,
         placement: None,
     }

@@ -2,6 +2,7 @@
 //! the API server above all, runs beside it and comes back as an event: strobes and jobs go on while the API server is away.
 
 mod event;
+mod eviction;
 mod gangs;
 mod jobs;
 mod keeper;
@@ -190,6 +191,7 @@ impl Partition {
                 self.follow_up();
             }
             Event::Made(run, result) => self.made(run, result),
+            Event::GivenUp(run, given_up) => self.given_up(run, given_up),
             Event::Pods => self.look_at_pods(),
         }
         Ok(())

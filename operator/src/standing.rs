@@ -17,6 +17,8 @@ pub struct Standing {
     pub incarnation: u32,
     /// Restarts that count.
     pub restarts: u32,
+    /// How often it lost a pod to preemption or eviction.
+    pub preemptions: u32,
     /// False while it runs free on a node.
     pub synchronised: bool,
     /// Rows that it holds.

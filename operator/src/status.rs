@@ -46,7 +46,7 @@ pub fn standing(job: &ParallelJob, standing: &Standing, now: &Time) -> ParallelJ
     status.position = standing.position;
     status.quantum = Some(standing.quantum.clone());
     status.cpu_efficiency = standing.efficiency.map(|part| format!("{:.0}%", part * 100.0));
-    (status.incarnation, status.restarts) = (standing.incarnation, standing.restarts);
+    (status.incarnation, status.restarts, status.preemptions) = (standing.incarnation, standing.restarts, standing.preemptions);
     (status.start_time, status.completion_time) = (standing.started.clone(), standing.ended.clone());
     status.failed_ranks = u32::try_from(standing.failures.iter().filter(|failure| failure.rank.is_some()).count()).unwrap_or(u32::MAX);
     status.failures.clone_from(&standing.failures);
@@ -76,7 +76,11 @@ fn set_conditions(conditions: &mut Conditions<'_>, job: &ParallelJob, standing: 
     if !over {
         let all = standing.bound == nodes;
         let placed = if all { Reason::PodsBound } else { reason.filter(|_| standing.pods > 0).unwrap_or(Reason::WaitingForPods) };
-        conditions.set(ConditionType::Placed, all, placed, &format!("{} of {nodes} pods are bound to their nodes", standing.bound));
+        let bound = format!("{} of {nodes} pods are bound to their nodes", standing.bound);
+        match reason.filter(|reason| !all && is_of_placement(*reason)) {
+            Some(reason) => conditions.set(ConditionType::Placed, false, reason, message),
+            None => conditions.set(ConditionType::Placed, all, placed, &bound),
+        }
         let why = if released { Reason::Released } else { Reason::Launching };
         conditions.set(ConditionType::Ready, released, why, &format!("the supervisors of {} of {nodes} nodes are up", standing.up));
         let (synchronised, why) =
@@ -95,6 +99,11 @@ fn set_conditions(conditions: &mut Conditions<'_>, job: &ParallelJob, standing: 
         Core::Failed => conditions.set(ConditionType::Failed, true, reason.unwrap_or(Reason::RankFailure), message),
         _ => {}
     }
+}
+
+/// Reasons for which pods do not come to their nodes, with words of their own.
+const fn is_of_placement(reason: Reason) -> bool {
+    matches!(reason, Reason::WaitingForPods | Reason::PlacementTimeout | Reason::ImagePullFailed | Reason::PodForbidden)
 }
 
 /// The core's word for a state, in the resource's.
@@ -245,6 +254,40 @@ mod tests {
     fn a_refused_job_that_is_suspended_says_both() {
         let status = waiting(&job(true, None), Some(refused("no Partition")), &at(1));
         assert_eq!((status.state, status.reason), (Some(GangState::Suspended), Some(Reason::PartitionNotFound)));
+    }
+
+    fn queued(reason: Reason, message: &str) -> Standing {
+        Standing {
+            state: Core::Queued,
+            reason: Some(reason),
+            message: message.to_owned(),
+            incarnation: 1,
+            restarts: 0,
+            preemptions: 2,
+            synchronised: true,
+            rows: Vec::new(),
+            occupied_rows: 0,
+            up: 0,
+            pods: 0,
+            bound: 0,
+            position: Some(1),
+            quantum: "50ms".to_owned(),
+            efficiency: None,
+            started: None,
+            ended: None,
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_gang_whose_pods_were_not_bound_says_in_placed_what_the_scheduler_said() {
+        let said = "not all of its pods were bound in time: pod sor-1-0: 0/4 nodes are available";
+        let status = standing(&job(false, None), &queued(Reason::PlacementTimeout, said), &at(1));
+        assert_eq!(condition(&status, "Placed"), words(["False", "PlacementTimeout", "01"]));
+        let placed = status.conditions.iter().find(|condition| condition.type_ == "Placed").unwrap();
+        assert_eq!((placed.message.as_str(), status.preemptions), (said, 2));
+        let later = standing(&job(false, None), &queued(Reason::WaitingForSlots, "place 1 in the queue"), &at(1));
+        assert_eq!(condition(&later, "Placed"), words(["False", "WaitingForPods", "01"]));
     }
 
     #[test]

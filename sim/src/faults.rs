@@ -25,6 +25,8 @@ const RESET: (Duration, Duration) = (Duration::from_micros(200), Duration::from_
 const SILENCE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(300));
 /// How long supervisors take to see that their agent's socket closed.
 const SOCKET_CLOSED: Duration = Duration::from_micros(300);
+/// How long the ranks of an evicted pod live.
+const EVICTION: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(40));
 /// Ordered cells that callers write.
 const CELLS: u64 = 4;
 
@@ -37,6 +39,7 @@ impl World {
             Event::Continue { node, life, stops, asleep } => self.agent_continues(node, life, stops, asleep),
             Event::Boots { node } => self.boots(node),
             Event::Proof { node, deaths } => self.proof(node, deaths),
+            Event::Uncordon { node } => self.cordon(node, false),
             Event::OperatorBack => self.operator_takes_over(),
             Event::Join { partitions } => {
                 if self.network.partitions == partitions {
@@ -80,6 +83,14 @@ impl World {
                     Happening::PauseAgent { node, milliseconds: count } => self.stop_agent(usize::from(node), milliseconds(count), false),
                     Happening::Sleep { node, milliseconds: count } => self.stop_agent(usize::from(node), milliseconds(count), true),
                     Happening::KillSupervisor { node } => self.kill_supervisor(usize::from(node)),
+                    Happening::Cordon { node, milliseconds: count } => {
+                        self.cordon(NodeIndex(node), true);
+                        self.after(milliseconds(count), Event::Uncordon { node: NodeIndex(node) });
+                    }
+                    Happening::Evict { node } => self.evict(usize::from(node)),
+                    Happening::Fill { node, milliseconds: count } => {
+                        self.operator.full.insert(NodeIndex(node), self.now + milliseconds(count));
+                    }
                     Happening::CrashOperator { milliseconds: count } => self.crash_operator(milliseconds(count)),
                     Happening::Drift { node, per_million } => {
                         let now = self.now;
@@ -307,6 +318,29 @@ impl World {
         if let Some(run) = living {
             self.supervisor_dies(node, run);
         }
+    }
+
+    // === administrators ===
+
+    fn cordon(&mut self, node: NodeIndex, cordoned: bool) {
+        let nodes = &mut self.operator.cordoned;
+        if cordoned {
+            nodes.insert(node);
+        } else {
+            nodes.remove(node);
+        }
+        let nodes = *nodes;
+        self.tell_operator_outside(AuthorityInput::Cordon { nodes });
+    }
+
+    /// Either may come first: that the operator hears of it, or that the ranks are dead.
+    fn evict(&mut self, node: usize) {
+        let home = &self.nodes[node];
+        let Some(run) = home.supervisors.values().next().map(|supervisor| supervisor.run) else { return };
+        let index = home.index;
+        let after = self.random.time(EVICTION.0, EVICTION.1);
+        self.after(after, Event::PodKilled { node, run });
+        self.tell_operator_outside(AuthorityInput::Evicted { run, node: index });
     }
 
     // === the operator ===

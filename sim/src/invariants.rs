@@ -17,6 +17,7 @@
 //! | `failed gangs end` | after a rank failed every rank of its gang ends within 100 ms, while there was no fault at all |
 //! | `one end` | a job that has ended stays so, and is complete only when every rank exited with 0 |
 //! | `deadlines` | a job fails for its active deadline when it has held slots for so long, never before, and is not run again |
+//! | `cordon` | no gang is placed on a node of which the operator has heard that it takes none |
 //! | `one order` | records and memories agree by number within a generation, and what was applied stays applied |
 //! | `one outcome` | an operation's outcome never changes, it takes effect once, and not at all when it was aborted |
 //! | `one event a put` | every life of an agent is told once of each block that an XFER put into its node's memory |

@@ -41,6 +41,8 @@ pub enum Mutation {
     DeadlineForgotten,
     /// An operator that takes over does not know which gangs live.
     RunsForgotten,
+    /// The authority never hears of cordons.
+    CordonForgotten,
 }
 
 /// What a mutation has to remember.
@@ -56,7 +58,7 @@ pub(crate) struct Mutator {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::FreezeOldRow,
         Self::WatchdogThawsPaused,
         Self::EpochsOutOfOrder,
@@ -69,6 +71,7 @@ impl Mutation {
         Self::PolicyForgotten,
         Self::DeadlineForgotten,
         Self::RunsForgotten,
+        Self::CordonForgotten,
     ];
 }
 

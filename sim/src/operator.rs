@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strobe_core::{
     authority::{Authority, AuthorityInput, JobSpecification, Recollection},
-    model::{AgentIncarnation, GangId, GangRun, NodeIndex, NodePlacement, TermRecord},
+    model::{AgentIncarnation, GangId, GangRun, NodeIndex, NodePlacement, NodeSet, TermRecord},
 };
 
 use crate::clock::Moment;
@@ -31,6 +31,10 @@ pub(crate) struct Operator {
     pub(crate) arrivals: BTreeMap<NodeIndex, [Moment; 2]>,
     /// The placement of every run that was launched.
     pub(crate) placements: BTreeMap<GangRun, Vec<NodePlacement>>,
+    /// Nodes that take no further gang, whether or not the operator has heard of it.
+    pub(crate) cordoned: NodeSet,
+    /// Until when nodes start no pod.
+    pub(crate) full: BTreeMap<NodeIndex, Moment>,
     /// Runs whose pods are wanted.
     pub(crate) pods: BTreeSet<GangRun>,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Facts {
     jobs: BTreeMap<GangId, Wish>,
     /// Nodes that are proven dead and were not seen to live since.
     proven: BTreeSet<NodeIndex>,
+    /// Nodes that take no further gang.
+    pub(crate) cordoned: NodeSet,
     failed: Vec<AuthorityInput>,
 }
 
@@ -66,7 +72,10 @@ impl Facts {
             AuthorityInput::NodeReturned { node } => {
                 self.proven.remove(node);
             }
-            AuthorityInput::LaunchFailed { .. } => self.failed.push(said.clone()),
+            AuthorityInput::Cordon { nodes } => self.cordoned = *nodes,
+            AuthorityInput::LaunchFailed { .. } | AuthorityInput::Evicted { .. } | AuthorityInput::NotPlaced { .. } => {
+                self.failed.push(said.clone());
+            }
             _ => {}
         }
     }
@@ -94,7 +103,8 @@ impl Facts {
         });
         let jobs: Vec<_> = jobs.collect();
         let proven = self.proven.iter().map(|node| AuthorityInput::NodeProvenDead { node: *node });
-        jobs.into_iter().chain(proven).chain(self.failed.iter().cloned()).collect()
+        let cordon = AuthorityInput::Cordon { nodes: self.cordoned };
+        std::iter::once(cordon).chain(jobs).chain(proven).chain(self.failed.iter().cloned()).collect()
     }
 }
 
@@ -113,6 +123,8 @@ impl Operator {
             sessions: 0,
             arrivals: BTreeMap::new(),
             placements: BTreeMap::new(),
+            cordoned: NodeSet::EMPTY,
+            full: BTreeMap::new(),
             pods: BTreeSet::new(),
         }
     }

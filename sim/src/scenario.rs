@@ -221,6 +221,25 @@ pub enum Happening {
         /// How long there is none.
         milliseconds: u32,
     },
+    /// A node takes no further gang for a while.
+    Cordon {
+        /// The node.
+        node: u16,
+        /// For how long.
+        milliseconds: u32,
+    },
+    /// A pod on a node is evicted: its ranks are killed, and the operator hears of it, one after the other.
+    Evict {
+        /// The node.
+        node: u16,
+    },
+    /// No pod is started on a node for a while; the operator gives up the gangs that wait for one.
+    Fill {
+        /// The node.
+        node: u16,
+        /// For how long.
+        milliseconds: u32,
+    },
     /// A node's clock runs at another rate.
     Drift {
         /// The node.
@@ -302,6 +321,9 @@ impl Scenario {
             | Happening::KillNode { node, .. }
             | Happening::PauseAgent { node, .. }
             | Happening::KillSupervisor { node }
+            | Happening::Cordon { node, .. }
+            | Happening::Evict { node }
+            | Happening::Fill { node, .. }
             | Happening::Drift { node, .. }
             | Happening::Jump { node, .. }
             | Happening::Sleep { node, .. } => node < self.nodes,

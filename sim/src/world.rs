@@ -13,7 +13,7 @@ mod strobe;
 use std::time::Duration;
 
 use strobe_core::{
-    authority::{AuthorityEffect, AuthorityInput, PartitionConfiguration},
+    authority::{AuthorityEffect, AuthorityInput, BackOff, PartitionConfiguration},
     machine::Outbox,
     manager::{AnnouncerEffect, ManagerEffect},
     matrix::NodeCapacity,
@@ -39,6 +39,9 @@ use crate::{
 
 /// How long the first term waits for all nodes.
 const START_UP: Duration = Duration::from_millis(200);
+
+/// How long a gang keeps away from a node that has started none of its pods.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(40), longest: Duration::from_millis(400) };
 
 /// What a run counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,7 +149,8 @@ impl World {
         let capacity =
             |node| NodeCapacity { node: NodeIndex(node), cpus: (0..self.scenario.cpus).map(CpuIndex).collect(), memory_bytes: 1 << 30 };
         let capacities = (0..self.scenario.nodes).map(capacity).collect();
-        PartitionConfiguration { start_up: START_UP, ..PartitionConfiguration::new(PARTITION, self.settings.clone(), capacities) }
+        let defaults = PartitionConfiguration::new(PARTITION, self.settings.clone(), capacities);
+        PartitionConfiguration { start_up: START_UP, back_off: BACK_OFF, ..defaults }
     }
 
     fn begin(&mut self) {
@@ -209,6 +213,8 @@ impl World {
             Event::SealWritten { node, life, term } => self.seal_written(node, life, term),
             Event::LateSwitch { node, life, switch } => self.carry_out_late(node, life, *switch),
             Event::PodStarts { node, run } => self.pod_starts(node, run),
+            Event::PodKilled { node, run } => self.supervisor_dies(node, run),
+            Event::GiveUp { run, nodes } => self.give_up(run, nodes),
             Event::SupervisorConnects { node, run } => self.supervisor_connects(node, run),
             Event::StubsUp { node, run } => self.stubs_up(node, run),
             Event::ToSupervisor { node, run, order } => self.order(node, run, order),
@@ -233,6 +239,7 @@ impl World {
             Event::OperatorTimer { at } => self.operator_timer(at),
             Event::Stored { record, life } => self.stored(*record, life),
             other @ (Event::AgentStarts { .. }
+            | Event::Uncordon { .. }
             | Event::Submit { .. }
             | Event::Happens(_)
             | Event::Continue { .. }

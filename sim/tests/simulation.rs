@@ -80,6 +80,7 @@ found! {
     a_strobe_thread_that_forgets_the_policy_is_found: PolicyForgotten,
     an_authority_that_forgets_deadlines_is_found: DeadlineForgotten,
     an_operator_that_forgets_living_gangs_is_found: RunsForgotten,
+    an_authority_that_forgets_cordons_is_found: CordonForgotten,
 }
 
 #[test]
@@ -105,8 +106,12 @@ fn is_apart_within(scenario: &Scenario) -> bool {
     scenario.events.iter().any(|planned| is_apart(planned.what))
 }
 
+const fn is_of_the_cluster(what: Happening) -> bool {
+    matches!(what, Happening::Cordon { .. } | Happening::Evict { .. } | Happening::Fill { .. })
+}
+
 /// The ways in which a scenario is wide.
-fn ways(scenario: &Scenario) -> [bool; 6] {
+fn ways(scenario: &Scenario) -> [bool; 7] {
     let lead = Times::default().lead;
     [
         scenario.nodes > 4,
@@ -115,18 +120,19 @@ fn ways(scenario: &Scenario) -> [bool; 6] {
         scenario.jobs.iter().any(|job| job.active_deadline_milliseconds.is_some()),
         scenario.times.lead != lead,
         is_apart_within(scenario),
+        scenario.events.iter().any(|planned| is_of_the_cluster(planned.what)),
     ]
 }
 
 #[test]
 fn every_size_is_drawn_and_every_way_to_be_wide_and_most_seeds_are_narrow() {
     let mixed = drawn(Breadth::Mixed);
-    let narrow = mixed.iter().filter(|scenario| ways(scenario) == [false; 6]).count();
+    let narrow = mixed.iter().filter(|scenario| ways(scenario) == [false; 7]).count();
     assert!(2 * narrow > mixed.len() && 10 * narrow < 9 * mixed.len(), "{narrow}");
     let wide = drawn(Breadth::Wide);
     let sizes: BTreeSet<u16> = wide.iter().map(|scenario| scenario.nodes).collect();
     assert_eq!(sizes, BTreeSet::from([1, 2, 3, 4, 5, 6, 7, 8]));
-    for way in 0..6 {
+    for way in 0..7 {
         let many = wide.iter().filter(|scenario| ways(scenario)[way]).count();
         assert!(10 * many > wide.len(), "way {way}: {many}");
     }
@@ -137,7 +143,7 @@ fn the_narrow_world_has_no_other_ways_and_an_operator_on_the_minoritys_side() {
     let scenarios = drawn(Breadth::Narrow);
     let sizes: BTreeSet<u16> = scenarios.iter().map(|scenario| scenario.nodes).collect();
     assert_eq!(sizes, BTreeSet::from([1, 2, 3, 4]));
-    assert!(scenarios.iter().all(|scenario| ways(scenario) == [false; 6]));
+    assert!(scenarios.iter().all(|scenario| ways(scenario) == [false; 7]));
     let with_minority = |scenario: &&Scenario| {
         scenario.events.iter().any(|planned| match planned.what {
             Happening::Partition { second_side, operator_there, .. } => {

@@ -216,7 +216,7 @@ mod tests {
 
     fn status(state: GangState, reason: StateReason) -> JobStatus {
         let incarnation = GangIncarnation(1);
-        JobStatus { gang: GangId(1), incarnation, state, reason, restarts: 0, synchronised: true, placement: None }
+        JobStatus { gang: GangId(1), incarnation, state, reason, restarts: 0, preemptions: 0, synchronised: true, placement: None }
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Authority {
         if !std::mem::take(&mut self.admission_due) {
             return;
         }
-        let excluded = self.nodes.in_state(|_| true).difference(self.nodes.reachable());
+        let excluded = self.nodes.in_state(|_| true).difference(self.nodes.reachable()).union(self.cordoned);
         let (mut waiting, mut blocked) = (0, self.terms.reigning().is_none());
         for gang in self.queue() {
             let refusal =
@@ -60,7 +60,7 @@ impl Authority {
         }
         let job = self.jobs.get_mut(&gang).expect("the queue is made of jobs");
         let matrix = self.matrix.as_mut().expect("a term reigns only in a configured partition");
-        let request = job.request(excluded);
+        let request = job.request(excluded.union(job.avoidance.nodes()));
         match matrix.placing(&request) {
             Ok(change) => {
                 matrix.commit(change);
@@ -70,7 +70,10 @@ impl Authority {
                 self.plan_due = true;
                 None
             }
-            Err(shortage) => Some((StateReason::NoPlacement { position, shortage }, waits_for_others(matrix, &request, shortage))),
+            Err(shortage) => {
+                let reason = job.keeps_away(position).unwrap_or(StateReason::NoPlacement { position, shortage });
+                Some((reason, waits_for_others(matrix, &request, shortage)))
+            }
         }
     }
 

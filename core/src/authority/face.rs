@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::START_UP_DEFAULT;
+use super::limits::{BACK_OFF_DEFAULT, START_UP_DEFAULT};
 use crate::{
     matrix::{NoPlacement, NodeCapacity},
     message::PartitionReport,
@@ -25,8 +25,19 @@ pub struct PartitionConfiguration {
     pub start_up: Duration,
     /// Most ranks that the jobs of one namespace may have in the matrix together; none for as many as fit.
     pub ranks_per_namespace: Option<u32>,
+    /// How long a gang keeps away from a node that could not take it.
+    pub back_off: BackOff,
     /// Its nodes, at most [`crate::limits::MEMBERS_MAX`], each once.
     pub nodes: Vec<NodeCapacity>,
+}
+
+/// How long a gang keeps away from a node where it could not be placed: doubled each time that it fails there again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BackOff {
+    /// After the first time.
+    pub first: Duration,
+    /// At most.
+    pub longest: Duration,
 }
 
 /// When a gang whose run ended badly is run again.
@@ -80,6 +91,9 @@ pub struct Recollection {
     pub incarnation: GangIncarnation,
     /// Restarts that count.
     pub restarts: u32,
+    /// How often it lost a pod to preemption or eviction.
+    #[serde(default)]
+    pub preemptions: u32,
     /// How long its earlier runs held slots.
     pub active: Duration,
     /// The life that holds slots.
@@ -171,6 +185,29 @@ pub enum AuthorityInput {
         /// The node.
         node: NodeIndex,
     },
+    /// The nodes that take no further gang, all of them; what runs there is not touched. A later one replaces it.
+    Cordon {
+        /// The nodes.
+        nodes: NodeSet,
+    },
+    /// A pod of a run is taken from it: preempted, evicted, or deleted by somebody else. The whole gang ends and waits again.
+    Evicted {
+        /// The run.
+        run: GangRun,
+        /// The pod's node.
+        node: NodeIndex,
+    },
+    /// The pods of a run did not all come to their nodes, and are all deleted: the gang waits again.
+    NotPlaced {
+        /// The run.
+        run: GangRun,
+        /// Why.
+        failure: PlacementFailure,
+        /// Nodes that it keeps away from for a while.
+        blamed: NodeSet,
+        /// Nodes of it where, by proof, no pod of it was ever started.
+        empty: NodeSet,
+    },
     /// The store has the record of the last [`AuthorityEffect::WriteRecord`].
     RecordWritten {
         /// Its term.
@@ -196,10 +233,17 @@ pub enum AuthorityInput {
 pub enum LaunchFailure {
     /// The operating system refused; its error number.
     NotStarted(u16),
-    /// It did not come up in time.
+}
+
+/// Why the pods of a gang did not all come to their nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PlacementFailure {
+    /// They were not all bound in time.
     TimedOut,
-    /// A rule of the cluster forbids it.
-    Forbidden,
+    /// An image cannot be pulled.
+    Image,
+    /// The cluster does not make them.
+    Refused,
 }
 
 /// What an authority wants done.
@@ -265,6 +309,8 @@ pub struct JobStatus {
     pub reason: StateReason,
     /// How often it was run again after a failure.
     pub restarts: u32,
+    /// How often it lost a pod to preemption or eviction.
+    pub preemptions: u32,
     /// False while nodes of it are outside the manager's view: it runs free there.
     pub synchronised: bool,
     /// Where it stands in the matrix, while it does.
@@ -330,6 +376,18 @@ pub enum StateReason {
         /// Why.
         failure: LaunchFailure,
     },
+    /// A pod of it was preempted, evicted or deleted: the whole gang ends and waits again.
+    Evicted {
+        /// The pod's node.
+        node: NodeIndex,
+    },
+    /// Its pods did not all come to their nodes; it keeps away from some for a while.
+    NotPlaced {
+        /// Its place in the queue, from 1; 0 while what there was of it ends.
+        position: usize,
+        /// Why.
+        failure: PlacementFailure,
+    },
     /// Nodes of it are not reached, and there is no proof that nothing of it lives there.
     NodeUnreachable {
         /// The nodes.
@@ -344,9 +402,9 @@ pub enum StateReason {
 }
 
 impl PartitionConfiguration {
-    /// A partition with the default start-up time, in which each namespace may have as many ranks as fit.
+    /// A partition with the default times, in which each namespace may have as many ranks as fit.
     #[must_use]
     pub const fn new(partition: PartitionUid, settings: Settings, nodes: Vec<NodeCapacity>) -> Self {
-        Self { partition, settings, start_up: START_UP_DEFAULT, ranks_per_namespace: None, nodes }
+        Self { partition, settings, start_up: START_UP_DEFAULT, ranks_per_namespace: None, back_off: BACK_OFF_DEFAULT, nodes }
     }
 }

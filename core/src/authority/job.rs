@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{JobPlacement, JobSpecification, JobStatus, LaunchFailure, RecalledRun, Recollection, StateReason};
+use super::{
+    JobPlacement, JobSpecification, JobStatus, LaunchFailure, PlacementFailure, RecalledRun, Recollection, StateReason,
+    avoidance::Avoidance,
+};
 use crate::{
     matrix::{MatrixGang, PlacementRequest},
     message::GangReport,
@@ -18,6 +21,10 @@ pub(super) struct Job {
     /// The newest life of its gang; zero before the first.
     incarnation: GangIncarnation,
     restarts: u32,
+    preemptions: u32,
+    /// The nodes that it keeps away from, and why the last of them.
+    pub(super) avoidance: Avoidance,
+    avoids_for: Option<PlacementFailure>,
     /// The life that holds slots.
     pub(super) run: Option<Run>,
     /// Set once the job shall not be run again, whatever becomes of its run.
@@ -53,6 +60,8 @@ enum Ending {
     Fate,
     NodeLost(NodeIndex),
     LaunchFailed(NodeIndex, LaunchFailure),
+    Evicted(NodeIndex),
+    NotPlaced(PlacementFailure),
 }
 
 /// Why a job shall not be run again.
@@ -64,13 +73,16 @@ pub(super) enum Fate {
 
 impl Job {
     /// A job that waits, or is suspended from the first.
-    pub(super) const fn new(specification: JobSpecification) -> Self {
+    pub(super) fn new(specification: JobSpecification) -> Self {
         let state = if specification.suspended { GangState::Suspended } else { GangState::Queued };
         Self {
             specification,
             state,
             incarnation: GangIncarnation(0),
             restarts: 0,
+            preemptions: 0,
+            avoidance: Avoidance::default(),
+            avoids_for: None,
             run: None,
             fate: None,
             active: Duration::ZERO,
@@ -83,6 +95,7 @@ impl Job {
     pub(super) fn recalled(specification: JobSpecification, recollection: &Recollection) -> Self {
         let mut job = Self::new(specification);
         (job.incarnation, job.restarts, job.active) = (recollection.incarnation, recollection.restarts, recollection.active);
+        job.preemptions = recollection.preemptions;
         if let Some(ended) = recollection.ended {
             (job.state, job.reason) = (ended, StateReason::EndedBefore);
             // Its last word was said before.
@@ -117,6 +130,7 @@ impl Job {
             gang: self.specification.gang,
             incarnation: self.incarnation,
             restarts: self.restarts,
+            preemptions: self.preemptions,
             active: self.active,
             run: run.map(|(run, home)| RecalledRun { home, placement: run.placement.clone(), dead: run.dead }),
             ended: self.state.is_terminal().then_some(self.state),
@@ -224,6 +238,34 @@ impl Job {
         }
     }
 
+    /// A pod of it is taken away: the whole gang ends, and waits again.
+    pub(super) fn evict(&mut self, evicted: GangRun, node: NodeIndex) {
+        if self.run.as_ref().is_some_and(|run| run.run == evicted && run.nodes().contains(node)) {
+            self.end(Ending::Evicted(node));
+        }
+    }
+
+    /// Its pods did not all come to their nodes: it waits again, and keeps away from those that are to blame.
+    pub(super) fn fail_placement(
+        &mut self,
+        failed: GangRun,
+        failure: PlacementFailure,
+        empty: NodeSet,
+        blame: impl FnOnce(&mut Avoidance),
+    ) {
+        let Some(run) = self.run.as_mut().filter(|run| run.run == failed) else { return };
+        run.dead = run.dead.union(empty.intersection(run.nodes()));
+        blame(&mut self.avoidance);
+        self.avoids_for = Some(failure);
+        self.end(Ending::NotPlaced(failure));
+    }
+
+    /// Why it waits, while it keeps away from nodes.
+    pub(super) fn keeps_away(&self, position: usize) -> Option<StateReason> {
+        let failure = self.avoids_for.filter(|_| self.avoidance.until().is_some())?;
+        Some(StateReason::NotPlaced { position, failure })
+    }
+
     /// The manager reports on its run.
     pub(super) fn follow(&mut self, report: &GangReport) {
         let Some(run) = self.run.as_mut().filter(|run| run.run == report.run) else { return };
@@ -246,6 +288,8 @@ impl Job {
     /// The ranks were released: a report may be the first that is heard since the placement.
     fn follow_release(&mut self, held: bool) {
         self.follow_launch(1);
+        // It could be placed.
+        self.avoidance = Avoidance::default();
         match (self.state, held) {
             (GangState::Launching | GangState::Running, true) => self.happens(GangEvent::Pause),
             (GangState::Launching, false) => self.happens(GangEvent::Release),
@@ -275,6 +319,14 @@ impl Job {
             }
             (_, None, Some(Ending::Suspension)) if run.reported_failure().is_none() => {
                 self.happens(GangEvent::Suspended);
+                self.queue_unless_suspended();
+            }
+            (_, None, Some(Ending::NotPlaced(_))) if run.reported_failure().is_none() => self.queue_unless_suspended(),
+            // That its ranks were killed with the pod is no failure of theirs.
+            (_, None, Some(Ending::Evicted(_))) => {
+                self.terminate();
+                self.preemptions += 1;
+                self.happens(GangEvent::Preempted);
                 self.queue_unless_suspended();
             }
             _ => self.conclude_failure(run.failure()),
@@ -307,8 +359,8 @@ impl Job {
     /// What the plan wants of its run.
     pub(super) fn desire(&self) -> Desire {
         match (self.run.as_ref().and_then(|run| run.ending), self.specification.paused) {
-            (Some(Ending::Suspension | Ending::Fate), _) => Desire::Terminate { grace: self.specification.grace },
-            (Some(Ending::NodeLost(_) | Ending::LaunchFailed(..)), _) => Desire::Terminate { grace: Duration::ZERO },
+            (Some(Ending::Suspension | Ending::Fate | Ending::Evicted(_)), _) => Desire::Terminate { grace: self.specification.grace },
+            (Some(Ending::NodeLost(_) | Ending::LaunchFailed(..) | Ending::NotPlaced(_)), _) => Desire::Terminate { grace: Duration::ZERO },
             (None, true) => Desire::Pause,
             (None, false) => Desire::Run,
         }
@@ -328,6 +380,7 @@ impl Job {
             state: self.state,
             reason: self.current_reason(reachable),
             restarts: self.restarts,
+            preemptions: self.preemptions,
             synchronised: self.run.as_ref().is_none_or(|run| run.absent.is_empty()),
             placement: place.map(|gang| JobPlacement { rows: gang.rows, nodes: gang.nodes.clone() }),
         }
@@ -394,10 +447,13 @@ impl Run {
         let own = || match self.ending {
             Some(Ending::NodeLost(node)) => StateReason::Ended(EndCause::NodeLost { node }),
             Some(Ending::LaunchFailed(node, failure)) => StateReason::LaunchFailed { node, failure },
+            Some(Ending::Evicted(node)) => StateReason::Evicted { node },
+            Some(Ending::NotPlaced(failure)) => StateReason::NotPlaced { position: 0, failure },
             Some(Ending::Suspension) => StateReason::Suspended,
             Some(Ending::Fate) | None => StateReason::Ended(EndCause::Terminated),
         };
-        self.reported_failure().map_or_else(own, StateReason::Ended)
+        let reported = self.reported_failure().filter(|_| !matches!(self.ending, Some(Ending::Evicted(_))));
+        reported.map_or_else(own, StateReason::Ended)
     }
 }
 

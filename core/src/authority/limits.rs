@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::face::BackOff;
 use crate::limits::GANGS_PER_PLAN_MAX;
 
 /// Jobs that the authority knows, ended ones that are not forgotten yet included. A further one is refused.
@@ -17,5 +18,8 @@ pub(super) const PLANS_PER_TERM_BITS: u32 = 32;
 /// How long the first term waits for all configured nodes, unless the configuration says otherwise. After it, the nodes
 /// that are reached begin alone.
 pub const START_UP_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long a gang keeps away from a node where it could not be placed, unless the configuration says otherwise.
+pub const BACK_OFF_DEFAULT: BackOff = BackOff { first: Duration::from_secs(10), longest: Duration::from_secs(600) };
 
 const _: () = assert!(GANGS_PER_PLAN_MAX <= JOBS_MAX, "every gang of a plan is a job");

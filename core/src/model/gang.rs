@@ -222,7 +222,7 @@ const fn next(state: GangState, event: GangEvent) -> Option<GangState> {
         (S::Queued | S::Terminating | S::Restarting | S::Suspended | S::Preempted, E::FailedFinal) => Some(S::Failed),
         (S::Queued | S::Terminating | S::Restarting | S::Preempted, E::Suspended) => Some(S::Suspended),
         (S::Terminating, E::Preempted) => Some(S::Preempted),
-        (S::Suspended | S::Preempted | S::Restarting, E::Requeue) => Some(S::Queued),
+        (S::Terminating | S::Suspended | S::Preempted | S::Restarting, E::Requeue) => Some(S::Queued),
         (
             S::Queued
             | S::Admitted

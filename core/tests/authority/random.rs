@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use strobe_core::{
-    authority::{AuthorityEffect, AuthorityInput, JobSpecification, LaunchFailure, RestartPolicy},
+    authority::{AuthorityEffect, AuthorityInput, JobSpecification, LaunchFailure, PlacementFailure, RestartPolicy},
     message::{GangReport, PartitionReport},
     model::{Desire, EndCause, GangId, GangRun, NodeIndex, NodeSet, Plan, Term},
     primitives::GangPhase,
@@ -28,6 +28,9 @@ enum Happening {
     Complete { which: usize },
     Fail { which: usize },
     FailLaunch { which: usize },
+    Evict { which: usize },
+    NotPlaced { which: usize },
+    Cordon { nodes: u64 },
     Report { held: bool },
     Pass { milliseconds: u64 },
 }
@@ -75,7 +78,10 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         4 => which.clone().prop_map(|which| Happening::Release { which }),
         2 => which.clone().prop_map(|which| Happening::Complete { which }),
         2 => which.clone().prop_map(|which| Happening::Fail { which }),
-        1 => which.prop_map(|which| Happening::FailLaunch { which }),
+        1 => which.clone().prop_map(|which| Happening::FailLaunch { which }),
+        2 => which.clone().prop_map(|which| Happening::Evict { which }),
+        1 => which.prop_map(|which| Happening::NotPlaced { which }),
+        1 => (0_u64..1 << NODES).prop_map(|nodes| Happening::Cordon { nodes }),
         8 => any::<bool>().prop_map(|held| Happening::Report { held }),
         3 => (0_u64..12_000).prop_map(|milliseconds| Happening::Pass { milliseconds }),
     ];
@@ -115,6 +121,9 @@ impl World {
             Happening::Complete { which } => self.advance(which, Life::runs_everywhere, Life::complete),
             Happening::Fail { which } => self.advance(which, Life::runs, |life| life.phase = GangPhase::Ending(rank_failed(0))),
             Happening::FailLaunch { which } => self.fail_launch(which),
+            Happening::Evict { which } => self.evict(which),
+            Happening::NotPlaced { which } => self.fail_placement(which),
+            Happening::Cordon { nodes } => self.bench.step(AuthorityInput::Cordon { nodes: NodeSet::from_bits(nodes) }),
             Happening::Report { held } => self.report(held),
             Happening::Pass { milliseconds } => self.bench.pass(milliseconds),
         }
@@ -153,6 +162,25 @@ impl World {
         let node = life.alive.iter().next().expect("it lives somewhere");
         life.alive.remove(node);
         self.bench.step(AuthorityInput::LaunchFailed { run: *run, node, failure: LaunchFailure::NotStarted(2) });
+    }
+
+    /// A pod is taken away: what ran in it is dead, and may be reported so before or after.
+    fn evict(&mut self, which: usize) {
+        let Some((run, life)) = self.lives.iter_mut().filter(|(_, life)| life.runs()).nth(which) else { return };
+        let node = life.alive.iter().next().expect("it lives somewhere");
+        life.alive.remove(node);
+        self.bench.step(AuthorityInput::Evicted { run: *run, node });
+    }
+
+    /// One pod was never started; others may have been.
+    fn fail_placement(&mut self, which: usize) {
+        let launching = self.lives.iter_mut().filter(|(_, life)| life.phase == GangPhase::Launching && !life.alive.is_empty());
+        let Some((run, life)) = launching.into_iter().nth(which) else { return };
+        let node = life.alive.iter().next().expect("it lives somewhere");
+        life.alive.remove(node);
+        let nodes: NodeSet = [node].into_iter().collect();
+        let failure = PlacementFailure::TimedOut;
+        self.bench.step(AuthorityInput::NotPlaced { run: *run, failure, blamed: nodes, empty: nodes });
     }
 
     /// What a well-behaved manager reports: it obeys the plan, and says `Ended` of the nodes in view only after their
@@ -232,6 +260,7 @@ impl World {
         for node in 0..NODES {
             self.happen(Happening::Return { node, restarted: false });
         }
+        self.happen(Happening::Cordon { nodes: 0 });
         for gang in 1..8 {
             self.happen(Happening::Pause { gang, paused: false });
             self.happen(Happening::Suspend { gang, suspended: false });

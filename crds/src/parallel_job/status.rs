@@ -59,6 +59,9 @@ pub struct ParallelJobStatus {
     /// Restarts that count against the limit.
     #[serde(default)]
     pub restarts: u32,
+    /// Times that the whole gang ended because a pod of it was preempted, evicted or deleted; they are no restarts.
+    #[serde(default)]
+    pub preemptions: u32,
     /// When the ranks of this incarnation were released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
 use strobe_authority::SessionEvent;
-use strobe_core::model::{CpuIndex, GangRun, NodeIndex, TermRecord};
+use strobe_core::authority::PlacementFailure;
+use strobe_core::model::{CpuIndex, GangRun, NodeIndex, NodeSet, TermRecord};
 use strobe_crds::parallel_job::ParallelJob;
 use strobe_crds::partition::Partition;
 use tokio::sync::oneshot;
@@ -31,8 +32,21 @@ pub(crate) enum Event {
     Written(Result<(Version, Option<TermRecord>), StoreError>),
     /// The pods of a gang were made, with these UIDs, or not.
     Made(GangRun, Result<BTreeMap<NodeIndex, String>, MakeError>),
+    /// The pods of a gang that did not all come to their nodes are deleted.
+    GivenUp(GangRun, GivenUp),
     /// Something has changed of some pod.
     Pods,
+}
+
+/// A placement that came to nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct GivenUp {
+    /// Why.
+    pub(crate) failure: PlacementFailure,
+    /// Where it did.
+    pub(crate) blamed: NodeSet,
+    /// Nodes to which no pod of it was ever bound.
+    pub(crate) empty: NodeSet,
 }
 
 /// An agent that asks.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use strobe_core::authority::{AuthorityInput, LaunchFailure};
-use strobe_core::model::{GangRun, GangState, Instant, NodeIncarnation, NodeIndex, NodePlacement};
+use strobe_core::authority::{AuthorityInput, LaunchFailure, PlacementFailure};
+use strobe_core::model::{GangRun, GangState, Instant, NodeIncarnation, NodeIndex, NodePlacement, NodeSet};
 use strobe_proto::agent::{Figures, Launch, LaunchFailed, PodSupervisor, authority_message::Message, launch::Supervisor};
 
+use super::event::GivenUp;
 use super::pods::{self, MakeError, Seen};
 use super::{Event, Partition, pod, shares};
 use crate::limits::LET_GO_AGAIN;
@@ -18,12 +19,16 @@ use crate::names::GATE;
 #[derive(Debug)]
 pub(super) struct Gang {
     /// Its nodes, in the order of its ranks.
-    nodes: Vec<NodeIndex>,
+    pub(super) nodes: Vec<NodeIndex>,
     /// UIDs of its pods, once all are made.
-    uids: BTreeMap<NodeIndex, String>,
+    pub(super) uids: BTreeMap<NodeIndex, String>,
+    /// Nodes whose pods were seen once: what is not seen any more is gone.
+    pub(super) shown: NodeSet,
+    /// True once its pods are deleted, because they did not all come to their nodes.
+    given_up: bool,
     /// When its pods were let go, the last time.
     let_go: Option<Instant>,
-    /// By when all of them have to be bound; none once they are.
+    /// By when all of them have to be bound, with their images; none once they are.
     bound_by: Option<Instant>,
     /// What is seen of it.
     pub(super) seen: Seen,
@@ -33,7 +38,8 @@ pub(super) struct Gang {
 
 impl Gang {
     fn new(nodes: Vec<NodeIndex>) -> Self {
-        Self { nodes, uids: BTreeMap::new(), let_go: None, bound_by: None, seen: Seen::default() }
+        let (uids, shown, seen) = (BTreeMap::new(), NodeSet::EMPTY, Seen::default());
+        Self { nodes, uids, shown, given_up: false, let_go: None, bound_by: None, seen }
     }
 
     /// One that an earlier authority has launched, with what is there of its pods.
@@ -93,12 +99,12 @@ impl Partition {
             }
             Err(error) => {
                 tracing::warn!(%run, error = &error as &dyn std::error::Error, "the pods of a gang cannot be made");
-                let failure = if matches!(error, MakeError::Forbidden(_)) { LaunchFailure::Forbidden } else { LaunchFailure::TimedOut };
-                let nodes = gang.nodes.clone();
+                // None of them was let go. What refused them is no node: it keeps away from all.
+                (gang.given_up, gang.seen.pods) = (true, 0);
+                let empty = gang.nodes.iter().copied().collect();
+                let blamed = self.keeper.kept().nodes.iter().map(|node| node.index).collect();
                 self.note_problem(run, error.to_string());
-                for node in nodes {
-                    self.step(AuthorityInput::LaunchFailed { run, node, failure });
-                }
+                self.step(AuthorityInput::NotPlaced { run, failure: PlacementFailure::Refused, blamed, empty });
             }
         }
     }
@@ -164,22 +170,28 @@ impl Partition {
     // === what is seen of the pods ===
 
     /// The pods of a gang's life, with their places in the gang.
-    fn pods_of(&self, run: GangRun) -> Vec<(usize, Arc<Pod>)> {
+    pub(super) fn pods_of(&self, run: GangRun) -> Vec<(usize, Arc<Pod>)> {
         let Some(job) = self.jobs.get(&run.gang) else { return Vec::new() };
         self.pods.state().into_iter().filter_map(|pod| Some((pods::place(&pod, &job.object, run)?, pod))).collect()
     }
 
     pub(super) fn look_at_pods(&mut self) {
         let runs: Vec<GangRun> = self.gangs.keys().copied().collect();
+        let patience = self.now() + self.valid.placement_timeout;
         for run in runs {
             let pods = self.pods_of(run);
             let seen = pods::seen(pods.iter().map(|(index, pod)| (*index, &**pod)));
             let Some(gang) = self.gangs.get_mut(&run) else { continue };
-            if seen.bound.len() == gang.nodes.len() {
+            if gang.uids.is_empty() || seen.bound.len() == gang.nodes.len() && seen.without_image.is_empty() {
                 gang.bound_by = None;
+            } else {
+                gang.bound_by.get_or_insert(patience);
             }
-            gang.seen = seen;
-            self.look_for_early_ends(run);
+            let before = std::mem::replace(&mut gang.seen, seen);
+            if !gang.given_up {
+                self.look_for_evictions(run, &pods, &before);
+                self.look_for_early_ends(run);
+            }
         }
     }
 
@@ -201,7 +213,7 @@ impl Partition {
         let runs: Vec<GangRun> = self.gangs.keys().copied().collect();
         for run in runs {
             let Some(gang) = self.gangs.get(&run) else { continue };
-            if gang.bound_by.is_some_and(|by| now >= by) {
+            if gang.bound_by.is_some_and(|by| now >= by) && !gang.given_up && self.is_launching(run) {
                 self.give_up(run);
             } else if gang.let_go.is_some_and(|at| now >= at + LET_GO_AGAIN) && self.is_gated(run) {
                 self.let_go(run);
@@ -214,21 +226,36 @@ impl Partition {
         self.pods_of(run).iter().any(|(_, pod)| is_ours(pod))
     }
 
-    /// Not all pods were bound in time: all are deleted, before anything else.
+    /// True until the first report that a gang's ranks were released.
+    fn is_launching(&self, run: GangRun) -> bool {
+        let status = self.authority.job(run.gang).filter(|status| status.incarnation == run.incarnation);
+        status.is_some_and(|status| matches!(status.state, GangState::Placed | GangState::Launching))
+    }
+
+    /// Not all pods were bound in time, with their images: all are deleted, before anything else.
     fn give_up(&mut self, run: GangRun) {
-        let Some(gang) = self.gangs.get_mut(&run) else { return };
-        gang.bound_by = None;
-        let is_bound = |index: &usize| gang.seen.bound.contains(index);
-        let unbound: Vec<NodeIndex> = gang.nodes.iter().enumerate().filter(|(index, _)| !is_bound(index)).map(|(_, node)| *node).collect();
-        let trouble = gang.seen.trouble.clone();
-        let names: Vec<String> = self.pods_of(run).iter().map(|(_, pod)| pod.name_any()).collect();
-        let Some(job) = self.jobs.get(&run.gang) else { return };
-        tokio::spawn(pods::remove(self.context.client.clone(), job.namespace(), names));
-        if let Some(pods::Trouble::Unschedulable(message) | pods::Trouble::Image(message)) = trouble {
-            self.note_problem(run, message);
-        }
-        for node in unbound {
-            self.step(AuthorityInput::LaunchFailed { run, node, failure: LaunchFailure::TimedOut });
-        }
+        let pods = self.pods_of(run);
+        let (Some(job), Some(gang)) = (self.jobs.get(&run.gang), self.gangs.get_mut(&run)) else { return };
+        (gang.given_up, gang.bound_by) = (true, None);
+        let seen = &gang.seen;
+        let is_late = |index: &usize| !seen.bound.contains(index) || seen.without_image.contains(index);
+        let late = gang.nodes.iter().enumerate().filter(|(index, _)| is_late(index)).map(|(_, node)| *node).collect();
+        let failure = if seen.bound.len() == gang.nodes.len() { PlacementFailure::Image } else { PlacementFailure::TimedOut };
+        let words = seen.trouble.as_ref().map(|trouble| trouble.words().to_owned());
+        let pods = pods.into_iter().filter_map(|(index, pod)| Some((*gang.nodes.get(index)?, pod))).collect();
+        let (client, namespace, events) = (self.context.client.clone(), job.namespace(), self.events.clone());
+        tokio::spawn(async move {
+            let empty = pods::give_up(&client, &namespace, pods).await;
+            let given_up = GivenUp { failure, blamed: late, empty };
+            // The receiver is gone only when the partition is.
+            let _gone = events.send(Event::GivenUp(run, given_up)).await;
+        });
+        self.note_problem(run, words.unwrap_or_default());
+    }
+
+    /// The pods of a gang that was given up are deleted.
+    pub(super) fn given_up(&mut self, run: GangRun, given_up: GivenUp) {
+        let GivenUp { failure, blamed, empty } = given_up;
+        self.step(AuthorityInput::NotPlaced { run, failure, blamed, empty });
     }
 }

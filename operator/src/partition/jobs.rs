@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
+use kube::{Resource as _, ResourceExt as _};
 use strobe_authority::{Explanation, JobReason, explain, explain_end};
 use strobe_core::authority::{AuthorityInput, JobSpecification, JobStatus, StateReason};
 use strobe_core::matrix::NoPlacement;
@@ -259,6 +259,7 @@ impl Partition {
             message,
             incarnation: status.incarnation.0,
             restarts: status.restarts,
+            preemptions: status.preemptions,
             synchronised: status.synchronised,
             rows: status.placement.iter().flat_map(|placement| placement.rows.iter()).map(|row| row.0).collect(),
             occupied_rows,
@@ -292,7 +293,7 @@ impl Partition {
                 None => {}
             }
         }
-        let speaks = matches!(status.reason, StateReason::LaunchFailed { .. } | StateReason::Ended(_));
+        let speaks = matches!(status.reason, StateReason::LaunchFailed { .. } | StateReason::Ended(_) | StateReason::NotPlaced { .. });
         if let Some((_, words)) = job.problem.as_ref().filter(|(of, _)| speaks && *of == run) {
             message = if message.is_empty() { words.clone() } else { format!("{message}: {words}") };
         }
@@ -308,14 +309,15 @@ impl Partition {
         }
     }
 
-    /// Jobs whose objects are gone, or were replaced by others of their names, are withdrawn. What was never listed is not gone: a list
+    /// Jobs whose objects are gone or going, or were replaced by others of their names, are withdrawn. What was never listed is not gone: a list
     /// may not be whole yet.
     pub(super) fn withdraw_absent(&mut self) {
         let mut absent = Vec::new();
         for (gang, job) in &mut self.jobs {
-            if job.found(&self.context.jobs).is_some_and(|found| found.uid() == job.object.uid()) {
-                job.listed = true;
-            } else if job.listed {
+            let found = job.found(&self.context.jobs).filter(|found| found.uid() == job.object.uid());
+            let goes = found.as_ref().is_some_and(|found| found.meta().deletion_timestamp.is_some());
+            job.listed |= found.is_some();
+            if found.is_none() && job.listed || goes {
                 absent.push(*gang);
             }
         }
@@ -333,7 +335,8 @@ fn position(reason: &StateReason) -> Option<u32> {
         StateReason::NoTerm { position }
         | StateReason::NoPlacement { position, .. }
         | StateReason::NamespaceRanks { position, .. }
-        | StateReason::Behind { position } => u32::try_from(*position).ok(),
+        | StateReason::Behind { position }
+        | StateReason::NotPlaced { position: position @ 1.., .. } => u32::try_from(*position).ok(),
         _ => None,
     }
 }

@@ -1,16 +1,20 @@
 //! Making, freeing and deleting the pods of gangs, and what can be seen of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
-use strobe_core::model::{GangRun, NodeIndex};
+use strobe_core::model::{GangRun, NodeIndex, NodeSet};
 use strobe_crds::parallel_job::ParallelJob;
 
 use crate::names::{GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB_UID};
 use crate::trial::is_forbidden;
+
+/// Reasons of a container that waits for an image in vain.
+const NO_IMAGE: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
 
 /// Why the pods of a gang could not be made. Those that were made are deleted again.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,8 @@ pub(super) struct Seen {
     pub(super) bound: Vec<usize>,
     /// Why a pod is not bound, or its container does not start: of the first pod that says so.
     pub(super) trouble: Option<Trouble>,
+    /// Pods whose images do not come, by their place in the gang.
+    pub(super) without_image: Vec<usize>,
     /// Pods that have ended, by their place in the gang.
     pub(super) ended: Vec<usize>,
 }
@@ -46,6 +52,15 @@ pub(super) enum Trouble {
     Unschedulable(String),
     /// Its image does not come.
     Image(String),
+}
+
+impl Trouble {
+    /// What the scheduler or kubelet says.
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Self::Unschedulable(words) | Self::Image(words) => words,
+        }
+    }
 }
 
 /// Makes the pods; gives their UIDs. A pod that is there from an earlier attempt is taken.
@@ -98,6 +113,28 @@ pub(super) async fn free(client: Client, namespace: String, pods: Vec<(String, S
     }
 }
 
+/// Deletes the pods of a gang that waits no longer for them. Gives the nodes whose pods were not bound when they went: on the condition
+/// that nothing of them has changed meanwhile.
+pub(super) async fn give_up(client: &Client, namespace: &str, pods: Vec<(NodeIndex, Arc<Pod>)>) -> NodeSet {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut empty = NodeSet::EMPTY;
+    for (node, pod) in pods {
+        let name = pod.name_any();
+        let unchanged = Preconditions { uid: pod.uid(), resource_version: pod.resource_version() };
+        let condition = DeleteParams { preconditions: Some(unchanged), ..DeleteParams::default() };
+        if !is_bound(&pod) && api.delete(&name, &condition).await.is_ok() {
+            empty.insert(node);
+        } else {
+            delete(&api, &name).await;
+        }
+    }
+    empty
+}
+
+fn is_bound(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
 /// Deletes the pods of a gang that is not to run there.
 pub(super) async fn remove(client: Client, namespace: String, names: Vec<String>) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
@@ -127,13 +164,17 @@ pub(super) fn seen<'a>(pods: impl Iterator<Item = (usize, &'a Pod)>) -> Seen {
     for (index, pod) in pods {
         seen.pods += 1;
         let status = pod.status.as_ref();
-        if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        if is_bound(pod) {
             seen.bound.push(index);
         }
         if matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed")) {
             seen.ended.push(index);
         }
-        seen.trouble = seen.trouble.or_else(|| trouble(pod));
+        let trouble = trouble(pod);
+        if matches!(trouble, Some(Trouble::Image(_))) {
+            seen.without_image.push(index);
+        }
+        seen.trouble = seen.trouble.or(trouble);
     }
     seen
 }
@@ -146,8 +187,7 @@ fn trouble(pod: &Pod) -> Option<Trouble> {
         return Some(Trouble::Unschedulable(format!("pod {}: {message}", pod.name_any())));
     }
     let mut waiting = status.container_statuses.iter().flatten().filter_map(|status| status.state.as_ref()?.waiting.as_ref());
-    let image =
-        waiting.find(|waiting| matches!(waiting.reason.as_deref(), Some("ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull")));
+    let image = waiting.find(|waiting| waiting.reason.as_deref().is_some_and(|reason| NO_IMAGE.contains(&reason)));
     image.map(|waiting| Trouble::Image(format!("pod {}: {}", pod.name_any(), waiting.message.clone().unwrap_or_default())))
 }
 
@@ -174,7 +214,7 @@ mod tests {
         ] });
         let pods = [pod(&free, &unschedulable), pod(&bound, &pulling), pod(&bound, &json!({ "phase": "Succeeded" }))];
         let seen = seen(pods.iter().enumerate());
-        assert_eq!((seen.pods, seen.bound, seen.ended), (3, vec![1, 2], vec![2]));
+        assert_eq!((seen.pods, seen.bound, seen.ended, seen.without_image), (3, vec![1, 2], vec![2], vec![1]));
         assert_eq!(seen.trouble, Some(Trouble::Unschedulable("pod sor-1-0: 0/4 nodes are available".to_owned())));
         assert_eq!(trouble(&pods[1]), Some(Trouble::Image("pod sor-1-0: no such image".to_owned())));
     }

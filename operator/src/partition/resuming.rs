@@ -65,6 +65,7 @@ impl Partition {
         inputs.extend(found.into_iter().map(|(submission, gang)| self.recall(gang, &submission, &pods)));
         // All at once: what is kept in between would lack the gangs that are still to come.
         self.step_all(inputs);
+        self.evict_incomplete();
         self.configure();
     }
 

@@ -106,7 +106,16 @@ mod tests {
     }
 
     fn status(state: GangState, reason: StateReason) -> JobStatus {
-        JobStatus { gang: RUN.gang, incarnation: RUN.incarnation, state, reason, restarts: 0, synchronised: true, placement: None }
+        JobStatus {
+            gang: RUN.gang,
+            incarnation: RUN.incarnation,
+            state,
+            reason,
+            restarts: 0,
+            preemptions: 0,
+            synchronised: true,
+            placement: None,
+        }
     }
 
     /// Held slots for 60 of 100 ms, and again from 200 ms on.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use strobe_core::{
     authority::JobStatus,
-    model::{GangRun, GangState, NodeIndex, NodePlacement, RankIndex, RankOutcome},
+    model::{GangRun, GangState, NodeIndex, NodePlacement, NodeSet, RankIndex, RankOutcome},
 };
 
 use super::{Ledger, Violation};
@@ -30,6 +30,12 @@ pub(crate) fn share_no_cpu(node: NodeIndex, runs: &[GangRun], placements: &BTree
 }
 
 impl Ledger {
+    /// A run has its place.
+    pub(crate) fn keeps_cordon(run: GangRun, nodes: NodeSet, cordoned: NodeSet) -> Result<(), Violation> {
+        let on = nodes.intersection(cordoned);
+        if on.is_empty() { Ok(()) } else { Err(Violation::new("cordon", format!("{run} is placed on {on:?}, which take no gang"))) }
+    }
+
     /// A supervisor is up.
     pub(crate) fn up(&mut self, run: GangRun, node: NodeIndex) {
         self.up.insert((run, node));

@@ -43,7 +43,8 @@ pub enum Breadth {
 
 pub(super) fn scenario(seed: u64, options: Options) -> Scenario {
     let mut widening = wide::stream(seed);
-    let ways = Ways::draw(&mut widening, options.breadth);
+    let mut clustering = wide::cluster_stream(seed);
+    let ways = Ways::draw(&mut widening, &mut clustering, options.breadth);
     let mut random = Random::new(seed ^ STREAM);
     let drawn = *random.pick(&[1, 2, 3, 3, 3, 4]);
     let nodes = options.nodes.unwrap_or_else(|| if ways.nodes { wide::nodes(&mut widening) } else { drawn });
@@ -57,6 +58,9 @@ pub(super) fn scenario(seed: u64, options: Options) -> Scenario {
     faults(&mut random, nodes, times, &mut events);
     let mut scenario = Scenario { seed, nodes, cpus, times, network, jobs, events, heal_at_milliseconds: 0, mutation: options.mutation };
     wide::widen(&mut widening, ways, &mut scenario);
+    if ways.cluster {
+        wide::cluster(&mut clustering, &mut scenario);
+    }
     scenario.events.sort_by_key(|planned| planned.at_milliseconds);
     scenario.heal_at_milliseconds = scenario.events.iter().map(end).max().unwrap_or_default().max(1_000);
     scenario
@@ -207,6 +211,8 @@ fn end(planned: &Planned) -> u64 {
         | Happening::KillNode { milliseconds, .. }
         | Happening::PauseAgent { milliseconds, .. }
         | Happening::CrashOperator { milliseconds }
+        | Happening::Cordon { milliseconds, .. }
+        | Happening::Fill { milliseconds, .. }
         | Happening::Sleep { milliseconds, .. } => milliseconds,
         Happening::Pause { .. }
         | Happening::Suspend { .. }
@@ -215,6 +221,7 @@ fn end(planned: &Planned) -> u64 {
         | Happening::CutLinks { .. }
         | Happening::CutSession { .. }
         | Happening::KillSupervisor { .. }
+        | Happening::Evict { .. }
         | Happening::Drift { .. }
         | Happening::Jump { .. } => 0,
     };

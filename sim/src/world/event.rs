@@ -5,7 +5,7 @@ use std::time::Duration;
 use strobe_core::{
     authority::AuthorityInput,
     message::Datagram,
-    model::{AgentIncarnation, GangId, GangRun, GangSlots, NodeIndex, TermRecord},
+    model::{AgentIncarnation, GangId, GangRun, GangSlots, NodeIndex, NodeSet, TermRecord},
     node::{SwitchCause, SwitchSample},
 };
 
@@ -71,6 +71,20 @@ pub(crate) enum Event {
     PodStarts {
         node: usize,
         run: GangRun,
+    },
+    /// A pod is ended by the cluster, with all that runs in it.
+    PodKilled {
+        node: usize,
+        run: GangRun,
+    },
+    /// The operator gives a run up, for want of these nodes.
+    GiveUp {
+        run: GangRun,
+        nodes: NodeSet,
+    },
+    /// A node takes gangs again.
+    Uncordon {
+        node: NodeIndex,
     },
     SupervisorConnects {
         node: usize,
@@ -207,6 +221,9 @@ impl Event {
             Self::Datagram { to, .. } | Self::Frame { to, .. } => Some(*to),
             Self::Dial { .. }
             | Self::PodStarts { .. }
+            | Self::PodKilled { .. }
+            | Self::GiveUp { .. }
+            | Self::Uncordon { .. }
             | Self::StubsUp { .. }
             | Self::ToSupervisor { .. }
             | Self::RankDone { .. }

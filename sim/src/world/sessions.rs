@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use strobe_core::{
-    authority::{Authority, AuthorityEffect, AuthorityInput, LaunchFailure, Recollection},
+    authority::{Authority, AuthorityEffect, AuthorityInput, LaunchFailure, PlacementFailure, Recollection},
     machine::Machine,
     manager::ManagerInput,
-    model::{GangId, GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, Plan, TermRecord},
+    model::{GangId, GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, NodeSet, Plan, TermRecord},
     node::MemberInput,
 };
 
 use super::{Event, World};
 use crate::{
     clock::Moment,
+    invariants::Ledger,
     mutations::Mutation,
     node::{AgentInput, soon},
 };
@@ -23,6 +24,8 @@ const MESSAGE: (Duration, Duration) = (Duration::from_micros(100), Duration::fro
 const STORE: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(15));
 /// How long a pod takes to start.
 const POD: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
+/// How long pods may take to be started.
+const PATIENCE: Duration = Duration::from_millis(120);
 /// How often a session is tried.
 const DIAL: Duration = Duration::from_millis(15);
 /// How long after a deadline the authority has seen it.
@@ -38,6 +41,9 @@ impl World {
     }
 
     pub(crate) fn step_authority(&mut self, input: AuthorityInput) {
+        if self.mutator.is(Mutation::CordonForgotten) && matches!(input, AuthorityInput::Cordon { .. }) {
+            return;
+        }
         self.trace.note(self.now, &input, || format!("operator {input:?}"));
         let mut out = std::mem::take(&mut self.outboxes.authority);
         let now = self.operator_now();
@@ -124,8 +130,16 @@ impl World {
             Ok(None) => {}
             Err(violation) => self.judge(Err(violation)),
         }
+        let nodes: NodeSet = placement.iter().map(|part| part.node).collect();
+        let verdict = Ledger::keeps_cordon(run, nodes, self.operator.facts.cordoned);
+        self.judge(verdict);
         self.operator.pods.insert(run);
-        for part in &placement {
+        let full = |node: &NodeIndex| self.operator.full.get(node).is_some_and(|until| *until > self.now);
+        let never: NodeSet = nodes.iter().filter(full).collect();
+        if !never.is_empty() {
+            self.after(PATIENCE, Event::GiveUp { run, nodes: never });
+        }
+        for part in placement.iter().filter(|part| !never.contains(part.node)) {
             if !self.healed && self.random.chance(LAUNCHES_FAIL) {
                 let failed = AuthorityInput::LaunchFailed { run, node: part.node, failure: LaunchFailure::NotStarted(2) };
                 self.tell_operator_outside(failed);
@@ -136,6 +150,13 @@ impl World {
         }
         self.operator.placements.insert(run, placement);
         self.operator.admitted.insert(run, self.now);
+    }
+
+    /// Some of a run's pods were never started. They are deleted, and nothing of it was ever there.
+    pub(super) fn give_up(&mut self, run: GangRun, nodes: NodeSet) {
+        if self.operator.pods.contains(&run) {
+            self.tell_operator_outside(AuthorityInput::NotPlaced { run, failure: PlacementFailure::TimedOut, blamed: nodes, empty: nodes });
+        }
     }
 
     pub(super) fn stored(&mut self, record: TermRecord, life: u64) {

@@ -1,5 +1,5 @@
 //! What widens a scenario: more nodes, the kernel policy, several CPUs a rank, deadlines, other times, and a network between
-//! agents that is apart while the operator reaches all.
+//! agents that is apart while the operator reaches all; cordons, evictions, nodes that start no pod.
 
 use strobe_core::model::Policy;
 
@@ -12,6 +12,8 @@ use crate::{
 
 /// Set apart from the stream of the narrow world, which so stays the same when a way is added here.
 const STREAM: u64 = 0x71de_0091_d001;
+/// Set apart from that of the other ways, for the same reason.
+const CLUSTER_STREAM: u64 = 0x1c1c_57e4_0002;
 /// Seeds of a million that are wide in some way.
 const WIDE: u32 = 300_000;
 /// Blocks that XFERs write, so that some are written again.
@@ -32,10 +34,12 @@ pub(super) struct Ways {
     pub(super) settings: bool,
     /// Partitions between agents only.
     pub(super) agents_apart: bool,
+    /// What an administrator and the cluster's scheduler do.
+    pub(super) cluster: bool,
 }
 
 impl Ways {
-    pub(super) fn draw(random: &mut Random, breadth: Breadth) -> Self {
+    pub(super) fn draw(random: &mut Random, clustering: &mut Random, breadth: Breadth) -> Self {
         let wide = match breadth {
             Breadth::Mixed => random.chance(WIDE),
             Breadth::Narrow => false,
@@ -49,12 +53,17 @@ impl Ways {
             deadlines: is(400_000),
             settings: is(400_000),
             agents_apart: is(500_000),
+            cluster: wide && clustering.chance(500_000),
         }
     }
 }
 
 pub(super) const fn stream(seed: u64) -> Random {
     Random::new(seed ^ STREAM)
+}
+
+pub(super) const fn cluster_stream(seed: u64) -> Random {
+    Random::new(seed ^ CLUSTER_STREAM)
 }
 
 pub(super) fn nodes(random: &mut Random) -> u16 {
@@ -93,6 +102,20 @@ pub(super) fn widen(random: &mut Random, ways: Ways, scenario: &mut Scenario) {
     }
     if ways.agents_apart {
         agents_apart(random, scenario);
+    }
+}
+
+/// What an administrator and the cluster's scheduler do.
+pub(super) fn cluster(random: &mut Random, scenario: &mut Scenario) {
+    for _ in 0..random.between(1, 6) {
+        let node = node(random, scenario.nodes);
+        let milliseconds = u32::try_from(random.between(20, 1_500)).expect("about a second");
+        let what = match random.below(5) {
+            0 | 1 => Happening::Cordon { node, milliseconds },
+            2 | 3 => Happening::Evict { node },
+            _ => Happening::Fill { node, milliseconds },
+        };
+        scenario.events.push(Planned { at_milliseconds: random.below(FAULTS_END_MILLISECONDS), what });
     }
 }
 
