@@ -2,12 +2,16 @@
 
 #![expect(clippy::duplicated_attributes, reason = "each printer column has its own type and priority")]
 
+mod condition;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use condition::{PartitionConditionType, PartitionReason};
 
 use crate::cpu_list;
 use crate::duration::Duration;
@@ -198,7 +202,7 @@ pub struct PartitionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_ROWS))]
     pub rows: Vec<RowStatus>,
-    /// Conditions, one a type.
+    /// Conditions, one a type: Ready, NodesAnswer, and Terminating of one that is deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(transform = schema::limit_conditions)]
     pub conditions: Vec<Condition>,

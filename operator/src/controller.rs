@@ -18,15 +18,17 @@ use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use strobe_core::model::GangState as CoreState;
 use strobe_crds::API_VERSION;
-use strobe_crds::parallel_job::{GangState, ParallelJob, ParallelJobStatus, Reason};
+use strobe_crds::parallel_job::{GangState, ParallelJob, ParallelJobStatus};
 use strobe_crds::partition::Partition;
 use strobe_crds::validate::{self, ValidJob};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::expiry;
+use crate::happenings::{Happening, happenings};
 use crate::limits::{AGAIN, CHANGED_JOBS, JOBS_AT_A_TIME};
 use crate::network::{NetworkError, Networks};
+use crate::nodes;
 use crate::partitions::{Partitions, Submission};
 use crate::priority::{Priority, priority};
 use crate::refusal::{Refusal, Surroundings, refusal};
@@ -142,8 +144,12 @@ impl JobController {
     }
 }
 
-/// Tells the authorities which partitions there are, for as long as the process lives.
+/// Tells the authorities which partitions and nodes there are, for as long as the process lives.
 pub async fn follow_partitions(client: Client, partitions: Arc<Partitions>) {
+    tokio::join!(nodes::follow(client.clone(), Arc::clone(&partitions)), follow_objects(client, partitions));
+}
+
+async fn follow_objects(client: Client, partitions: Arc<Partitions>) {
     let (cache, writer) = reflector::store();
     let watched = watcher(Api::<DeserializeGuard<Partition>>::all(client), watcher::Config::default());
     let mut changes = std::pin::pin!(reflector::reflector(writer, watched.default_backoff()));
@@ -204,7 +210,9 @@ async fn reconcile(job: Arc<WatchedJob>, context: Arc<Context>) -> Result<Action
     if job.status.as_ref() != Some(&status) {
         update_status(&context, job, &status).await?;
     }
-    Ok(if taken { again.map_or_else(Action::await_change, Action::requeue) } else { Action::requeue(AGAIN) })
+    // That a Partition is gone may be heard here before it is known there: then nothing would tell its jobs.
+    let goes = context.partitions.partition(&job.spec.partition).is_some_and(|partition| partition.metadata.deletion_timestamp.is_some());
+    Ok(if taken && !goes { again.map_or_else(Action::await_change, Action::requeue) } else { Action::requeue(AGAIN) })
 }
 
 /// Keeps a finished job for as long as it asks.
@@ -272,7 +280,7 @@ fn dereference(context: &Context, job: &ParallelJob) -> Dereferenced {
     }
 }
 
-/// Writes the status, and tells it as an event where the reason is another than before.
+/// Writes the status, and tells as events what has happened since the one before.
 async fn update_status(context: &Context, job: &ParallelJob, status: &ParallelJobStatus) -> Result<(), ReconcileError> {
     let name = job.name_any();
     let jobs: Api<ParallelJob> = Api::namespaced(context.client.clone(), &job.namespace().unwrap_or_default());
@@ -284,20 +292,19 @@ async fn update_status(context: &Context, job: &ParallelJob, status: &ParallelJo
         Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => return Ok(()),
         Err(error) => return Err(ReconcileError::Write(Box::new(error))),
     }
-    if job.status.as_ref().and_then(|before| before.reason) != status.reason {
-        tell(context, job, status).await;
+    for happening in happenings(job.status.as_ref(), status) {
+        tell(context, job, happening).await;
     }
     Ok(())
 }
 
 /// An event is for people. The status says the same, so that one which is lost is not sent again.
-async fn tell(context: &Context, job: &ParallelJob, status: &ParallelJobStatus) {
-    let Some(reason) = status.reason else { return };
-    let wished = reason == Reason::SuspendRequested;
+async fn tell(context: &Context, job: &ParallelJob, happening: Happening) {
+    let Happening { reason, note, is_normal } = happening;
     let event = Event {
-        type_: if wished { EventType::Normal } else { EventType::Warning },
-        reason: reason.to_string(),
-        note: status.message.clone(),
+        type_: if is_normal { EventType::Normal } else { EventType::Warning },
+        reason,
+        note,
         action: "Admit".to_owned(),
         secondary: None,
     };

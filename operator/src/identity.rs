@@ -89,7 +89,7 @@ impl Identity for Service {
         let cpus = request.cpus.iter().map(|cpu| u16::try_from(*cpu).map(CpuIndex)).collect::<Result<_, _>>();
         let cpus = cpus.map_err(|_| Status::invalid_argument("a CPU has a number above 65535"))?;
         let name = node.metadata.name.clone().unwrap_or_default();
-        let place = self.place(node, address, cpus).await.map_err(|refused| status(&refused))?;
+        let place = self.place(node, address, cpus, request.boot_id).await.map_err(|refused| status(&refused))?;
         let identity = PeerIdentity::node(place.partition, place.node);
         let signed = self.authority.sign(&request.certificate_request, identity, CERTIFICATE_VALIDITY);
         let certificate_pem = signed.map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -106,9 +106,9 @@ impl Identity for Service {
 }
 
 impl Service {
-    async fn place(&self, node: Node, address: SocketAddr, cpus: Vec<CpuIndex>) -> Result<Place, EnrolmentRefused> {
+    async fn place(&self, node: Node, address: SocketAddr, cpus: Vec<CpuIndex>, boot_id: String) -> Result<Place, EnrolmentRefused> {
         let partitions = self.leading.borrow().clone().ok_or(EnrolmentRefused::NotLeading)?;
-        partitions.enrol(node, address, cpus).await
+        partitions.enrol(node, address, cpus, boot_id).await
     }
 }
 

@@ -8,6 +8,9 @@ pub const CSI_DRIVER: &str = "csi.strobe.dev";
 /// The taint of a partition's nodes; its value is the partition's name.
 pub const TAINT: &str = "strobe.dev/partition";
 
+/// What keeps a Partition that is deleted until its gangs have ended.
+pub const FINALIZER: &str = "strobe.dev/gangs";
+
 /// A pod's place in its gang, as an annotation: the downward API gives it to containers.
 pub const ANNOTATION_INDEX: &str = LABEL_INDEX;
 

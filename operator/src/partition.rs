@@ -1,25 +1,30 @@
 //! The authority of one partition: a task that owns everything here and takes one event after the other. What may take long, requests to
 //! the API server above all, runs beside it and comes back as an event: strobes and jobs go on while the API server is away.
 
+mod conditions;
+mod deletion;
+mod enrolment;
 mod event;
 mod eviction;
 mod gangs;
 mod jobs;
 mod keeper;
 mod kept;
-mod nodes;
+mod lives;
+mod node_statuses;
 pub(crate) mod pod;
 mod pods;
 mod report;
 mod resuming;
 pub(crate) mod shares;
+mod taint;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::reflector::{self, Store as Cache};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -28,30 +33,30 @@ use strobe_authority::{Command, Contacts, Launches, SessionEvent, SessionId, Ses
 use strobe_core::authority::{Authority, AuthorityInput, PartitionConfiguration};
 use strobe_core::machine::{Machine as _, Outbox};
 use strobe_core::message::PartitionReport;
-use strobe_core::model::{CpuIndex, GangId, GangRun, Instant, NodeIncarnation, PartitionUid, Settings, Term};
-use strobe_crds::cpu_list::CpuList;
+use strobe_core::model::{GangId, GangRun, Instant, NodeIncarnation, PartitionUid, Settings, Term};
 use strobe_crds::partition::{Partition as Object, PartitionStatus};
 use strobe_crds::validate::{self, ValidPartition};
 use strobe_fabric::authority::AuthorityError;
 use strobe_fabric::identity::PeerIdentity;
 use strobe_proto::agent::{AgentHello, AgentMessage, agent_message, authority_message::Message};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(crate) use event::{Enrolling, Event};
 
 use crate::limits::{PARTITION_EVENTS, STORE_AGAIN, TICK};
-use crate::names::{ANNOTATION_CPUS, LABEL_PARTITION_UID};
-use crate::partitions::{Context, EnrolmentRefused, Place};
-use crate::quantity;
+use crate::names::LABEL_PARTITION_UID;
+use crate::nodes::Nodes;
+use crate::partitions::{Context, Shared};
 use crate::standing::Standing;
 use gangs::Gang;
 use jobs::Job;
-use keeper::{Change, Keeper, Waiting};
-use kept::{KeptNode, Store};
-use nodes::Nodes;
+use keeper::{Change, Keeper};
+use kept::Store;
+use lives::Looks;
+use node_statuses::NodeStatuses;
 
 /// What is to be said of jobs, by their UIDs.
-type Board = Arc<Mutex<BTreeMap<String, Standing>>>;
+pub(crate) type Board = Arc<Mutex<BTreeMap<String, Standing>>>;
 
 /// Why a partition has no authority.
 #[derive(Debug, thiserror::Error)]
@@ -91,16 +96,19 @@ struct Partition {
     heard: Option<PartitionReport>,
     /// What was last said of the partition itself, and when.
     told: Option<(PartitionStatus, Instant)>,
-    nodes: Nodes,
+    node_statuses: NodeStatuses,
     board: Board,
+    /// The nodes of the cluster, and what was found and done about them.
+    nodes: watch::Receiver<Option<Arc<Nodes>>>,
+    looks: Looks,
     events: mpsc::Sender<Event>,
 }
 
 /// Runs a partition's authority until it is aborted. One that was overtaken begins anew.
-pub(crate) async fn run(context: Context, mut object: Arc<Object>, board: Board, mut told: mpsc::Receiver<Event>) {
+pub(crate) async fn run(context: Context, mut object: Arc<Object>, shared: Shared, mut told: mpsc::Receiver<Event>) {
     loop {
         let (events, queue) = mpsc::channel(PARTITION_EVENTS);
-        let begun = Partition::begin(context.clone(), Arc::clone(&object), Arc::clone(&board), events).await;
+        let begun = Partition::begin(context.clone(), Arc::clone(&object), shared.clone(), events).await;
         let ended = match begun {
             Ok(mut partition) => {
                 let ended = partition.drive(&mut told, queue).await;
@@ -116,11 +124,14 @@ pub(crate) async fn run(context: Context, mut object: Arc<Object>, board: Board,
 }
 
 impl Partition {
-    async fn begin(context: Context, object: Arc<Object>, board: Board, events: mpsc::Sender<Event>) -> Result<Self, PartitionError> {
+    async fn begin(context: Context, object: Arc<Object>, shared: Shared, events: mpsc::Sender<Event>) -> Result<Self, PartitionError> {
         let valid = valid(&object)?;
         let uid = object.uid().as_deref().and_then(partition_uid).ok_or(PartitionError::Uid)?;
         let owner = object.owner_ref(&()).ok_or(PartitionError::Uid)?;
         let store = Store::new(context.client.clone(), &context.namespace, owner);
+        let Shared { board, mut nodes } = shared;
+        // Whoever sends them lives as long as this task.
+        drop(nodes.wait_for(Option::is_some).await);
         let found = answered("read what must not be forgotten", || store.load()).await;
         let options = session_options(&context, uid, &valid)?;
         let pods = watch_pods(&context, &object, events.clone());
@@ -138,14 +149,18 @@ impl Partition {
             pods,
             heard: None,
             told: None,
-            nodes: Nodes::new(context.client.clone(), &object),
+            node_statuses: NodeStatuses::new(context.client.clone(), &object),
             context,
             object,
             valid,
             board,
+            nodes,
+            looks: Looks::default(),
             events,
         };
         partition.resume().await;
+        // Before an agent is reached, so before anything is admitted.
+        partition.look_at_cordons();
         for node in partition.keeper.kept().nodes.clone() {
             partition.contacts.expect(partition.now(), node.index, node.address);
         }
@@ -192,6 +207,7 @@ impl Partition {
             }
             Event::Made(run, result) => self.made(run, result),
             Event::GivenUp(run, given_up) => self.given_up(run, given_up),
+            Event::Node(index, seen) => self.judge_life(index, seen.as_ref()),
             Event::Pods => self.look_at_pods(),
         }
         Ok(())
@@ -204,6 +220,7 @@ impl Partition {
         if self.authority.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.step(AuthorityInput::Timer);
         }
+        self.look_at_nodes(now);
         self.look_at_gangs(now);
         self.withdraw_absent();
         self.forget_ended();
@@ -248,46 +265,6 @@ impl Partition {
         (!nodes.is_empty()).then(|| AuthorityInput::Configure(configuration()))
     }
 
-    fn enrol(&mut self, enrolling: Enrolling) {
-        let Enrolling { node, address, cpus, memory_requested, answer } = enrolling;
-        let memory_bytes = allocatable_memory(&node).saturating_sub(memory_requested);
-        let cpus = usable_cpus(cpus, self.valid.cpus.as_ref(), &node);
-        let taken = cpus.and_then(|cpus| self.take_in(&node, address, cpus, memory_bytes));
-        match taken {
-            Ok((change, place)) => {
-                let lost = self.contacts.expect(self.now(), place.node, address);
-                self.lose(lost);
-                self.keeper.answer(change, Waiting { place, answer });
-                self.configure();
-            }
-            Err(refused) => {
-                // An agent that has gone meanwhile hears nothing.
-                let _gone = answer.send(Err(refused));
-            }
-        }
-    }
-
-    fn take_in(
-        &mut self,
-        node: &Node,
-        address: std::net::SocketAddr,
-        cpus: Vec<CpuIndex>,
-        memory_bytes: u64,
-    ) -> Result<(Change, Place), EnrolmentRefused> {
-        let kept = KeptNode {
-            index: strobe_core::model::NodeIndex(0),
-            name: node.name_any(),
-            uid: node.uid().unwrap_or_default(),
-            address,
-            cpus: cpus.clone(),
-            memory_bytes,
-        };
-        let (change, index) = self.keeper.keep(|known| known.enrol(&kept));
-        let index = index.ok_or(EnrolmentRefused::Full)?;
-        let settings = strobe_authority::settings(&self.valid);
-        Ok((change, Place { partition: self.uid, name: self.valid.name.clone(), node: index, settings, cpus }))
-    }
-
     fn lose(&mut self, agents: impl IntoIterator<Item = NodeIncarnation>) {
         for agent in agents {
             tracing::info!(node = self.keeper.kept().name(agent.node), "an agent is not reached");
@@ -323,7 +300,7 @@ impl Partition {
             return tracing::warn!(node = self.keeper.kept().name(id.node), "an agent says that it is another; not spoken to");
         };
         tracing::info!(node = self.keeper.kept().name(agent.node), incarnation = agent.incarnation.0, "an agent is reached");
-        self.nodes.greeted(self.now(), agent, hello);
+        self.node_statuses.greeted(self.now(), agent, hello);
         self.step(AuthorityInput::AgentReachable { agent, sealed: hello.sealed.map(Term) });
         let adopted: Vec<GangRun> = hello.adopted.iter().copied().map(GangRun::from).collect();
         for run in adopted.iter().filter(|run| !self.launches.holds(**run)) {
@@ -336,6 +313,8 @@ impl Partition {
         for run in self.launches.due(agent, &adopted, state) {
             self.launch_on(agent, run);
         }
+        // What was taken from its node while it was silent counts now.
+        self.look_at_pods();
     }
 
     fn reported(&mut self, report: PartitionReport) {
@@ -429,52 +408,25 @@ fn watch_pods(context: &Context, object: &Object, events: mpsc::Sender<Event>) -
     let changes = reflector::reflector(writer, pods.default_backoff().modify(|pod| pod.managed_fields_mut().clear()));
     tokio::spawn(async move {
         let mut changes = std::pin::pin!(changes);
-        while let Some(change) = changes.next().await {
+        loop {
+            let change = tokio::select! {
+                change = changes.next() => change,
+                // The partition is gone, or another replica's.
+                () = events.closed() => return,
+            };
             match change {
-                Ok(_) if events.send(Event::Pods).await.is_ok() => {}
-                Ok(_) => return,
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "pods are not seen for now"),
+                Some(Ok(_)) if events.send(Event::Pods).await.is_ok() => {}
+                Some(Ok(_)) | None => return,
+                Some(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "pods are not seen for now"),
             }
         }
     });
     cache
 }
 
-/// Of the CPUs that an agent offers those that neither its partition nor its node's annotation leaves out.
-fn usable_cpus(offered: Vec<CpuIndex>, partition: Option<&CpuList>, node: &Node) -> Result<Vec<CpuIndex>, EnrolmentRefused> {
-    let annotation = node.annotations().get(ANNOTATION_CPUS);
-    let annotated = annotation.map(|text| text.parse::<CpuList>().map_err(|_| EnrolmentRefused::BadCpus(text.clone()))).transpose()?;
-    let allows = |list: Option<&CpuList>, cpu: CpuIndex| list.is_none_or(|list| list.iter().any(|allowed| allowed == cpu.0));
-    let usable: Vec<_> = offered.into_iter().filter(|cpu| allows(partition, *cpu) && allows(annotated.as_ref(), *cpu)).collect();
-    if usable.is_empty() { Err(EnrolmentRefused::NoCpus) } else { Ok(usable) }
-}
-
-/// Memory that the pods of a node may use, in bytes; 0 where the node does not say.
-fn allocatable_memory(node: &Node) -> u64 {
-    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-    allocatable.and_then(|resources| resources.get("memory")).and_then(quantity::whole).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_nodes_cpus_are_those_that_agent_partition_and_annotation_have_in_common() {
-        let node = |annotation: Option<&str>| {
-            let annotations: BTreeMap<&str, &str> = annotation.into_iter().map(|list| (ANNOTATION_CPUS, list)).collect();
-            serde_json::from_value::<Node>(serde_json::json!({ "metadata": { "name": "n", "annotations": annotations } })).unwrap()
-        };
-        let usable = |partition: Option<&str>, annotation: Option<&str>| {
-            let list: Option<CpuList> = partition.map(|list| list.parse().unwrap());
-            usable_cpus((0..4).map(CpuIndex).collect(), list.as_ref(), &node(annotation))
-        };
-        let cpus = |numbers: &[u16]| Ok(numbers.iter().copied().map(CpuIndex).collect());
-        assert_eq!(usable(None, None), cpus(&[0, 1, 2, 3]));
-        assert_eq!(usable(Some("1-9"), Some("0-2")), cpus(&[1, 2]));
-        assert_eq!(usable(Some("0"), Some("1")), Err(EnrolmentRefused::NoCpus));
-        assert_eq!(usable(None, Some("some")), Err(EnrolmentRefused::BadCpus("some".to_owned())));
-    }
 
     #[test]
     fn a_uid_is_128_bits_in_hexadecimal() {

@@ -13,13 +13,14 @@ use strobe_crds::partition::Partition;
 use strobe_crds::selection::claimants;
 use strobe_crds::validate::ValidJob;
 use strobe_fabric::authority::CertificateAuthority;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::controller::WatchedJob;
 use crate::limits::PARTITION_EVENTS;
 use crate::names::ANNOTATION_CPUS;
-use crate::partition::{self, Enrolling, Event, shares};
+use crate::nodes::{NodeFacts, Nodes};
+use crate::partition::{self, Board, Enrolling, Event, shares};
 use crate::resources::Resource;
 use crate::standing::Standing;
 
@@ -43,7 +44,17 @@ pub struct Partitions {
     context: Context,
     tasks: Mutex<BTreeMap<String, Task>>,
     /// What is to be said of jobs, by their UIDs.
-    board: Arc<Mutex<BTreeMap<String, Standing>>>,
+    board: Board,
+    /// The nodes as they were seen, and what counts of them; none before all have been listed.
+    seen: Mutex<Option<Vec<Arc<Node>>>>,
+    nodes: watch::Sender<Option<Arc<Nodes>>>,
+}
+
+/// What the tasks of partitions have in common with each other.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) board: Board,
+    pub(crate) nodes: watch::Receiver<Option<Arc<Nodes>>>,
 }
 
 /// A job that nothing speaks against.
@@ -111,7 +122,7 @@ impl Partitions {
     /// None yet.
     #[must_use]
     pub fn new(context: Context) -> Self {
-        Self { context, tasks: Mutex::default(), board: Arc::default() }
+        Self { context, tasks: Mutex::default(), board: Arc::default(), seen: Mutex::default(), nodes: watch::Sender::new(None) }
     }
 
     /// A partition is there, or has changed.
@@ -126,11 +137,39 @@ impl Partitions {
             }
             None => {
                 let (events, queue) = mpsc::channel(PARTITION_EVENTS);
-                let running = partition::run(self.context.clone(), Arc::clone(&partition), Arc::clone(&self.board), queue);
+                let shared = Shared { board: Arc::clone(&self.board), nodes: self.nodes.subscribe() };
+                let running = partition::run(self.context.clone(), Arc::clone(&partition), shared, queue);
                 let handle = tokio::spawn(running).abort_handle();
                 tasks.insert(uid, Task { partition, events, handle });
             }
         }
+        drop(tasks);
+        self.judge_nodes();
+    }
+
+    /// These are the nodes that there are.
+    pub fn see_nodes(&self, nodes: Vec<Arc<Node>>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(nodes);
+        self.judge_nodes();
+    }
+
+    /// Tells the tasks what counts of the nodes, where that has changed.
+    fn judge_nodes(&self) {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(nodes) = seen.as_ref() else { return };
+        let tasks = self.tasks();
+        let judged = |node: &Arc<Node>| {
+            let partition = select(node, tasks.values().map(|task| &*task.partition)).ok();
+            (node.name_any(), NodeFacts { partition, ..NodeFacts::of(node) })
+        };
+        let judged: Nodes = nodes.iter().map(judged).collect();
+        self.nodes.send_if_modified(|known| {
+            let differs = known.as_deref() != Some(&judged);
+            if differs {
+                *known = Some(Arc::new(judged));
+            }
+            differs
+        });
     }
 
     /// Partitions are gone: all but these.
@@ -142,6 +181,7 @@ impl Partitions {
             }
             stays
         });
+        self.judge_nodes();
     }
 
     /// Gives a partition's authority a job that nothing speaks against. False when it takes nothing now.
@@ -176,7 +216,7 @@ impl Partitions {
     ///
     /// # Errors
     /// See [`EnrolmentRefused`].
-    pub async fn enrol(&self, node: Node, address: SocketAddr, cpus: Vec<CpuIndex>) -> Result<Place, EnrolmentRefused> {
+    pub async fn enrol(&self, node: Node, address: SocketAddr, cpus: Vec<CpuIndex>, boot_id: String) -> Result<Place, EnrolmentRefused> {
         let events = self.of_node(&node)?;
         let (answer, answered) = oneshot::channel();
         let requested = shares::requested(&self.context.client, &node.name_any(), Resource::Memory).await;
@@ -184,7 +224,7 @@ impl Partitions {
             tracing::warn!(node = node.name_any(), error = &error as &dyn std::error::Error, "what its pods request is not known");
             EnrolmentRefused::Unavailable
         })?;
-        let event = Event::Enrol(Box::new(Enrolling { node, address, cpus, memory_requested, answer }));
+        let event = Event::Enrol(Box::new(Enrolling { node, address, cpus, memory_requested, boot_id, answer }));
         events.send(event).await.map_err(|_| EnrolmentRefused::Unavailable)?;
         answered.await.unwrap_or(Err(EnrolmentRefused::Unavailable))
     }
@@ -206,7 +246,6 @@ impl Drop for Task {
         self.handle.abort();
     }
 }
-
 
 /// The name of the partition that a node belongs to.
 fn select<'a>(node: &Node, partitions: impl Iterator<Item = &'a Partition>) -> Result<String, EnrolmentRefused> {

@@ -67,6 +67,9 @@ fn not_in_partition(job: &ParallelJob, surroundings: &Surroundings<'_>) -> Optio
         let message = format!("no Partition is called {name:?}; `kubectl get partitions` lists those that there are");
         return Some(Refusal::new(Reason::PartitionNotFound, message));
     };
+    if partition.metadata.deletion_timestamp.is_some() {
+        return Some(Refusal::new(Reason::PartitionNotReady, format!("Partition {name:?} is being deleted, and takes no further job")));
+    }
     let namespace = job.namespace().unwrap_or_default();
     if admits(partition, &namespace, surroundings.namespace) {
         return None;

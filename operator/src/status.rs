@@ -134,16 +134,16 @@ fn no_manager(job: &ParallelJob) -> Refusal {
 }
 
 /// A message as the schema takes it.
-fn cut(mut message: String) -> String {
+pub(crate) fn cut(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(MAX_MESSAGE_LENGTH as usize));
     message
 }
 
 /// A status' conditions, as they are being set.
-struct Conditions<'a> {
-    list: &'a mut Vec<Condition>,
-    generation: Option<i64>,
-    now: &'a Time,
+pub(crate) struct Conditions<'a> {
+    pub(crate) list: &'a mut Vec<Condition>,
+    pub(crate) generation: Option<i64>,
+    pub(crate) now: &'a Time,
 }
 
 // === impl Conditions ===
@@ -154,13 +154,17 @@ impl Conditions<'_> {
         self.list.iter().any(|condition| condition.type_ == kind)
     }
 
-    /// Sets a condition. The time of its last transition is that at which its status became what it is, as Kubernetes has it.
     fn set(&mut self, kind: ConditionType, holds: bool, reason: Reason, message: &str) {
+        self.put(kind.to_string(), holds, reason.to_string(), message);
+    }
+
+    /// Sets a condition. The time of its last transition is that at which its status became what it is, as Kubernetes has it.
+    pub(crate) fn put(&mut self, kind: String, holds: bool, reason: String, message: &str) {
         let status = if holds { "True" } else { "False" };
         let mut condition = Condition {
-            type_: kind.to_string(),
+            type_: kind,
             status: status.to_owned(),
-            reason: reason.to_string(),
+            reason,
             message: message.to_owned(),
             observed_generation: self.generation,
             last_transition_time: self.now.clone(),

@@ -27,6 +27,9 @@ use crate::{
     sys::affinity::pinned_to,
 };
 
+/// The kernel's name for this life of the machine; kubelet reports it too.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// What the operator has said of this node, with the key that it was said for.
 #[derive(Clone)]
 pub(super) struct Enrolled {
@@ -149,6 +152,7 @@ impl Enroller {
     async fn ask(&self) -> Result<Enrolled, EnrolmentError> {
         let read = |path: &PathBuf| fs::read_to_string(path).map_err(|source| EnrolmentError::Read { path: path.clone(), source });
         let (token, roots) = (read(&self.token)?, read(&self.roots)?);
+        let boot_id = read(&PathBuf::from(BOOT_ID))?;
         let connect = |source| EnrolmentError::Connect { operator: self.operator.clone(), source };
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots));
         let endpoint = Channel::from_shared(self.operator.clone()).map_err(|_| ConvertError::Missing { field: "operator's address" })?;
@@ -161,6 +165,7 @@ impl Enroller {
             certificate_request: self.certificate_request.clone(),
             cpus: self.cpus.clone(),
             session_address: self.session.to_string(),
+            boot_id: boot_id.trim().to_owned(),
         };
         let enrolment = client.max_decoding_message_size(ENROLMENT_BYTES_MAX).enrol(request).await.map_err(EnrolmentError::Refused)?;
         self.understand(enrolment.into_inner())

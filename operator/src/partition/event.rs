@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::kept::{StoreError, Version};
 use super::pods::MakeError;
+use crate::nodes::NodeFacts;
 use crate::partitions::{EnrolmentRefused, Place, Submission};
 
 /// See the module.
@@ -34,6 +35,8 @@ pub(crate) enum Event {
     Made(GangRun, Result<BTreeMap<NodeIndex, String>, MakeError>),
     /// The pods of a gang that did not all come to their nodes are deleted.
     GivenUp(GangRun, GivenUp),
+    /// What the API server has of a silent node; none where it has no such node.
+    Node(NodeIndex, Option<NodeFacts>),
     /// Something has changed of some pod.
     Pods,
 }
@@ -59,6 +62,8 @@ pub(crate) struct Enrolling {
     pub(crate) cpus: Vec<CpuIndex>,
     /// Memory that its pods of no gang request, in bytes.
     pub(crate) memory_requested: u64,
+    /// Which life of the machine it is in; empty where it does not say.
+    pub(crate) boot_id: String,
     /// Where the answer goes.
     pub(crate) answer: oneshot::Sender<Result<Place, EnrolmentRefused>>,
 }

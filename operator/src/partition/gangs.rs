@@ -45,7 +45,8 @@ impl Gang {
     /// One that an earlier authority has launched, with what is there of its pods.
     pub(super) fn known(nodes: Vec<NodeIndex>, pods: &[(usize, String)]) -> Self {
         let uids = pods.iter().filter_map(|(index, uid)| Some((*nodes.get(*index)?, uid.clone()))).collect();
-        Self { uids, ..Self::new(nodes) }
+        // Gates that the earlier authority left closed are opened soon.
+        Self { uids, let_go: Some(Instant::ORIGIN), ..Self::new(nodes) }
     }
 }
 

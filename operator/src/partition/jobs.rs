@@ -283,6 +283,7 @@ impl Partition {
         let mut reason = reason.map(word);
         match &status.reason {
             StateReason::NoPlacement { shortage: NoPlacement::NodeSize { .. }, .. } => reason = Some(Reason::ExceedsPartition),
+            StateReason::NodeUnreachable { nodes } => message.push_str(&self.advice(*nodes).unwrap_or_default()),
             StateReason::NoTerm { .. } => message = format!("{}; {message}", self.no_manager()),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! What an authority must not forget: which node has which number, and the record of its terms. Kept in one ConfigMap a partition, in the
 //! operator's namespace, written as a whole on the condition that nobody wrote it meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -63,6 +63,10 @@ pub(crate) struct KeptNode {
     pub(super) cpus: Vec<CpuIndex>,
     /// Its memory that pods may use, in bytes.
     pub(super) memory_bytes: u64,
+    /// The lives of the machine in which its agent may be: what the agent said at its last enrolment, and kubelet by then. Empty where
+    /// the agent does not say.
+    #[serde(default)]
+    pub(super) boots: BTreeSet<String>,
 }
 
 /// Where it is kept.
@@ -183,7 +187,8 @@ mod tests {
 
     fn node(name: &str, uid: &str) -> KeptNode {
         let address = "10.0.0.1:7410".parse().unwrap();
-        KeptNode { index: NodeIndex(0), name: name.to_owned(), uid: uid.to_owned(), address, cpus: vec![CpuIndex(1)], memory_bytes: 0 }
+        let (cpus, boots) = (vec![CpuIndex(1)], BTreeSet::new());
+        KeptNode { index: NodeIndex(0), name: name.to_owned(), uid: uid.to_owned(), address, cpus, memory_bytes: 0, boots }
     }
 
     #[test]

@@ -143,6 +143,19 @@ pub(super) async fn remove(client: Client, namespace: String, names: Vec<String>
     }
 }
 
+/// Deletes a pod that nobody is left to end: its node is proven dead. The UID keeps it from a later pod of its name.
+pub(super) async fn remove_by_force(client: Client, namespace: String, name: String, uid: String) {
+    let api: Api<Pod> = Api::namespaced(client, &namespace);
+    let unchanged = Preconditions { uid: Some(uid), resource_version: None };
+    let at_once = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(unchanged), ..DeleteParams::default() };
+    match api.delete(&name, &at_once).await {
+        Ok(_) => tracing::info!(pod = name, "a pod of a dead node is deleted by force"),
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
+        // It is tried again at a later look.
+        Err(error) => tracing::warn!(pod = name, error = &error as &dyn std::error::Error, "a pod of a dead node is not deleted"),
+    }
+}
+
 async fn delete(api: &Api<Pod>, name: &str) {
     match api.delete(name, &DeleteParams::default()).await {
         Ok(_) => {}

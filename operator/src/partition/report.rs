@@ -1,6 +1,5 @@
 //! The status of the partition itself.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -9,6 +8,7 @@ use strobe_crds::API_VERSION;
 use strobe_crds::partition::{Partition as Object, PartitionStatus, RowStatus};
 
 use super::Partition;
+use super::conditions::Health;
 use crate::controller::MANAGER;
 use crate::limits::SAID_AGAIN;
 
@@ -37,16 +37,26 @@ impl Partition {
         let record = self.authority.term_record().filter(|_| established);
         let members = self.heard.as_ref().filter(|_| record.is_some()).map_or(0, |report| report.view.len());
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let manager = record.map(|record| self.keeper.kept().name(record.manager.node));
+        let health = Health {
+            nodes,
+            reached: self.contacts.reached().len(),
+            members,
+            manager: manager.clone(),
+            lost: self.lost_without_proof(),
+            leaving: self.is_leaving(),
+            holders: self.holders(),
+        };
         PartitionStatus {
             observed_generation: self.object.metadata.generation,
             ready: Some(format!("{members}/{nodes}")),
             nodes: count(nodes),
             members: count(members),
             gangs: count(self.authority.plan().gangs.len()),
-            manager: record.map(|record| self.keeper.kept().name(record.manager.node)),
+            manager,
             term: record.map_or(0, |record| record.term.0),
             rows: self.rows(),
-            conditions: Vec::<Condition>::new(),
+            conditions: self.conditions(&health),
         }
     }
 

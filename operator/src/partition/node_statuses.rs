@@ -38,7 +38,7 @@ struct Said {
 type AllSaid = Arc<BTreeMap<String, Said>>;
 
 /// See the module.
-pub(super) struct Nodes {
+pub(super) struct NodeStatuses {
     measured: BTreeMap<NodeIndex, Measured>,
     spread: Spread,
     said: watch::Sender<AllSaid>,
@@ -46,9 +46,9 @@ pub(super) struct Nodes {
     due: Instant,
 }
 
-// === impl Nodes ===
+// === impl NodeStatuses ===
 
-impl Nodes {
+impl NodeStatuses {
     /// Of a partition, whose objects are written for as long as this value lives.
     pub(super) fn new(client: Client, partition: &Object) -> Self {
         let (said, hears) = watch::channel(AllSaid::default());
@@ -94,26 +94,26 @@ impl Partition {
     /// What an agent has measured of its node.
     pub(super) fn node_measured(&mut self, agent: NodeIncarnation, figures: &Figures) {
         let (now, members) = (self.now(), self.members().len());
-        self.nodes.measured(now, agent, figures, members);
+        self.node_statuses.measured(now, agent, figures, members);
     }
 
     /// Says what is known of the nodes. Whether it is written is the writer's business.
     pub(super) fn publish_nodes(&mut self) {
         let now = self.now();
-        if now < self.nodes.due {
+        if now < self.node_statuses.due {
             return;
         }
-        self.nodes.due = now + SAID_AGAIN;
+        self.node_statuses.due = now + SAID_AGAIN;
         let kept = self.keeper.kept();
         // Of machines that had the same name the last one is meant: it has the highest number.
         let all = kept.nodes.iter().map(|node| (node.name.clone(), self.known(now, node))).collect();
-        self.nodes.said.send_replace(Arc::new(all));
+        self.node_statuses.said.send_replace(Arc::new(all));
     }
 
     fn known(&self, now: Instant, node: &KeptNode) -> Said {
         let agent = self.contacts.agent(node.index);
         let list = CpuList::of(node.cpus.iter().map(|cpu| cpu.0));
-        let figures = self.nodes.measured.get(&node.index).filter(|_| agent.is_some());
+        let figures = self.node_statuses.measured.get(&node.index).filter(|_| agent.is_some());
         let status = PartitionNodeStatus {
             number: node.index.0,
             state: self.authority.node_state(node.index).map(state),
