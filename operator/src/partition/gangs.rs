@@ -24,6 +24,8 @@ pub(super) struct Gang {
     pub(super) uids: BTreeMap<NodeIndex, String>,
     /// Nodes whose pods were seen once: what is not seen any more is gone.
     pub(super) shown: NodeSet,
+    /// True when an earlier authority launched it: how far it came only a manager can tell.
+    resumed: bool,
     /// True once its pods are deleted, because they did not all come to their nodes.
     given_up: bool,
     /// When its pods were let go, the last time.
@@ -39,14 +41,14 @@ pub(super) struct Gang {
 impl Gang {
     fn new(nodes: Vec<NodeIndex>) -> Self {
         let (uids, shown, seen) = (BTreeMap::new(), NodeSet::EMPTY, Seen::default());
-        Self { nodes, uids, shown, given_up: false, let_go: None, bound_by: None, seen }
+        Self { nodes, uids, shown, resumed: false, given_up: false, let_go: None, bound_by: None, seen }
     }
 
     /// One that an earlier authority has launched, with what is there of its pods.
     pub(super) fn known(nodes: Vec<NodeIndex>, pods: &[(usize, String)]) -> Self {
         let uids = pods.iter().filter_map(|(index, uid)| Some((*nodes.get(*index)?, uid.clone()))).collect();
         // Gates that the earlier authority left closed are opened soon.
-        Self { uids, let_go: Some(Instant::ORIGIN), ..Self::new(nodes) }
+        Self { uids, resumed: true, let_go: Some(Instant::ORIGIN), ..Self::new(nodes) }
     }
 }
 
@@ -203,6 +205,10 @@ impl Partition {
             return;
         }
         let Some(gang) = self.gangs.get(&run) else { return };
+        // The pods of a gang that came to its end while there was no authority have ended too.
+        if gang.resumed && !self.heard.as_ref().is_some_and(|report| report.gangs.iter().any(|gang| gang.run == run)) {
+            return;
+        }
         let ended: Vec<NodeIndex> = gang.seen.ended.iter().filter_map(|index| gang.nodes.get(*index).copied()).collect();
         for node in ended {
             self.step(AuthorityInput::LaunchFailed { run, node, failure: LaunchFailure::NotStarted(0) });
