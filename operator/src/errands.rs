@@ -1,22 +1,10 @@
-//! What the operator's program does once and then ends: withdraw before Strobe is uninstalled, and wait for a job.
+//! What the operator's program does once and then ends.
 
-use futures_util::TryStreamExt as _;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::{WatchStreamExt as _, wait, watcher};
-use kube::{Client, ResourceExt as _};
-use serde_json::json;
-use strobe_crds::API_VERSION;
-use strobe_crds::parallel_job::{GangState, ParallelJob, Reason};
+mod await_job;
+mod withdraw;
 
-use crate::controller::MANAGER;
-use crate::names::{LABEL_JOB_UID, OPERATOR};
-use crate::refusal::Refusal;
-use crate::status;
+pub use await_job::await_job;
+pub use withdraw::withdraw;
 
 /// Why an errand was not done.
 #[derive(Debug, thiserror::Error)]
@@ -47,97 +35,6 @@ pub enum ErrandError {
         /// What its status says.
         message: String,
     },
-}
-
-/// Ends the operator and then all gangs, and tells the jobs. They stay, and start anew when Strobe is installed again.
-///
-/// *Caveats*: whoever makes another operator meanwhile undoes it.
-///
-/// # Errors
-/// See [`ErrandError`].
-pub async fn withdraw(client: &Client, namespace: &str) -> Result<(), ErrandError> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
-    deployments.patch_scale(OPERATOR, &PatchParams::default(), &none).await.map_err(access("scale the operator to nothing"))?;
-    gone(Api::namespaced(client.clone(), namespace), &format!("app.kubernetes.io/name={OPERATOR}"), "wait for the operator's end").await?;
-    tracing::info!("the operator has ended");
-    end_gangs(client).await?;
-    tracing::info!("all gangs have ended");
-    tell_jobs(client).await
-}
-
-/// Deletes the pods of all gangs, as `kubectl delete` would, and waits until they are gone.
-async fn end_gangs(client: &Client) -> Result<(), ErrandError> {
-    let pods: Api<Pod> = Api::all(client.clone());
-    let list = pods.list_metadata(&ListParams::default().labels(LABEL_JOB_UID)).await.map_err(access("list the gangs' pods"))?;
-    let mut namespaces: Vec<String> = list.iter().filter_map(kube::ResourceExt::namespace).collect();
-    namespaces.sort_unstable();
-    namespaces.dedup();
-    for namespace in namespaces {
-        let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-        let deleted = pods.delete_collection(&DeleteParams::default(), &ListParams::default().labels(LABEL_JOB_UID)).await;
-        deleted.map_err(access("delete the gangs' pods"))?;
-    }
-    gone(Api::all(client.clone()), LABEL_JOB_UID, "wait for the gangs' ends").await
-}
-
-/// Waits until no pod with a label is there.
-async fn gone(pods: Api<PartialObjectMeta<Pod>>, label: &str, what: &'static str) -> Result<(), ErrandError> {
-    let (there, writer) = kube::runtime::reflector::store();
-    let watched = watcher(pods, watcher::Config::default().labels(label)).default_backoff();
-    let mut changes = std::pin::pin!(kube::runtime::reflector::reflector(writer, watched));
-    let failed = |source| ErrandError::Watch { what, source: Box::new(source) };
-    while let Some(change) = changes.try_next().await.map_err(failed)? {
-        let is_whole = !matches!(change, watcher::Event::Init | watcher::Event::InitApply(_));
-        if is_whole && there.is_empty() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Tells every job that is not over that it waits; nobody else would until Strobe is back.
-async fn tell_jobs(client: &Client) -> Result<(), ErrandError> {
-    let all: Api<DeserializeGuard<ParallelJob>> = Api::all(client.clone());
-    let list = all.list(&ListParams::default()).await.map_err(access("list the jobs"))?;
-    for job in list.iter().filter_map(|job| job.0.as_ref().ok()) {
-        if job.status.as_ref().and_then(|status| status.state).is_none_or(GangState::is_over) {
-            continue;
-        }
-        let message = "Strobe was uninstalled, and the gang has ended; the job starts anew when Strobe is installed again".to_owned();
-        let status = status::waiting(job, Some(Refusal { reason: Reason::PartitionNotReady, message }), &Time(Timestamp::now()));
-        let object = json!({ "apiVersion": API_VERSION, "kind": "ParallelJob", "metadata": { "uid": job.uid() }, "status": status });
-        let jobs: Api<ParallelJob> = Api::namespaced(client.clone(), &job.namespace().unwrap_or_default());
-        match jobs.patch_status(&job.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {}
-            Err(error) => return Err(access("tell a job")(error)),
-        }
-    }
-    Ok(())
-}
-
-/// Waits until a job is over.
-///
-/// # Errors
-/// It fails; see [`ErrandError`].
-pub async fn await_job(client: &Client, namespace: &str, name: &str) -> Result<(), ErrandError> {
-    let jobs: Api<ParallelJob> = Api::namespaced(client.clone(), namespace);
-    let over = |job: Option<&ParallelJob>| {
-        let status = job.and_then(|job| job.status.as_ref());
-        if let Some(status) = status {
-            tracing::info!(state = ?status.state, ready = status.ready, message = status.message, "the job");
-        }
-        status.and_then(|status| status.state).is_some_and(GangState::is_over)
-    };
-    let awaited = wait::await_condition(jobs, name, over).await;
-    let job = awaited.map_err(|source| ErrandError::Watch { what: "wait for the job", source: Box::new(source) })?;
-    let status = job.and_then(|job| job.status).unwrap_or_default();
-    if status.state == Some(GangState::Complete) {
-        return Ok(());
-    }
-    let message = status.message.unwrap_or_else(|| "its status says nothing more".to_owned());
-    Err(ErrandError::Failed { name: name.to_owned(), message })
 }
 
 fn access(what: &'static str) -> impl FnOnce(kube::Error) -> ErrandError {

@@ -1,14 +1,19 @@
 //! What a replica does: it stands for election, is the operator for as long as it leads, and stands again when it was the operator.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::json;
 use strobe_fabric::authority::CertificateAuthority;
 use tokio::sync::{mpsc, watch};
 
 use crate::controller::{JobController, follow_partitions};
 use crate::election::{Election, Times};
-use crate::limits::CHANGED_JOBS;
+use crate::limits::{CHANGED_JOBS, ELECTION_AGAIN};
+use crate::names::LABEL_LEADS;
 use crate::partitions::{self, Partitions};
 
 /// The partitions' authorities, in the replica that leads.
@@ -73,7 +78,33 @@ impl Replica {
         tokio::select! {
             () = follow_partitions(self.client.clone(), Arc::clone(&partitions)) => {}
             () = jobs.run(self.client.clone(), Some(self.instance.clone()), partitions, asked_to_end(ending)) => {}
+            never = self.be_found() => match never {},
         }
+    }
+
+    /// Marks this replica's pod as the one that leads, and no other: the Service selects it, so that agents enrol where they can.
+    async fn be_found(&self) -> Infallible {
+        while let Err(error) = self.mark().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "this replica's pod is not marked as the one that leads");
+            tokio::time::sleep(ELECTION_AGAIN).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn mark(&self) -> Result<(), kube::Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let marked = pods.list_metadata(&ListParams::default().labels(LABEL_LEADS)).await?;
+        let others = marked.iter().filter_map(|pod| pod.metadata.name.as_deref()).filter(|name| *name != self.instance);
+        for (name, value) in others.map(|name| (name, None)).chain([(self.instance.as_str(), Some("true"))]) {
+            let patch = Patch::Merge(json!({ "metadata": { "labels": { LABEL_LEADS: value } } }));
+            match pods.patch_metadata(name, &PatchParams::default(), &patch).await {
+                Ok(_) => {}
+                // It is gone; or this process is no pod.
+                Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -37,3 +37,6 @@ pub const OPERATOR: &str = "strobe-operator";
 
 /// The class of jobs that state none: in their pods it keeps others' from being preempted for them.
 pub const PRIORITY_CLASS: &str = "strobe-gang";
+
+/// Of the operator's replica that leads; its Service selects it.
+pub const LABEL_LEADS: &str = "strobe.dev/leads";

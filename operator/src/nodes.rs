@@ -1,5 +1,7 @@
 //! The nodes of the cluster, as the API server has them: whether they take gangs, and what may prove that nothing runs on them any more.
 
+pub(crate) mod taint;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //! the API server above all, runs beside it and comes back as an event: strobes and jobs go on while the API server is away.
 
 mod conditions;
-mod deletion;
+pub(crate) mod deletion;
 mod enrolment;
 mod event;
 mod eviction;

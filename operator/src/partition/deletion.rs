@@ -2,8 +2,8 @@
 //! it would make one slip of an administrator's the end of everybody's work; whoever wants that deletes the jobs, and is asked for their
 //! rights.
 
-use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use strobe_core::model::Instant;
 use strobe_crds::API_VERSION;
@@ -43,19 +43,26 @@ impl Partition {
         }
     }
 
-    /// Writes the finalizer, or takes it away: server-side apply leaves those of others.
     fn finalize(&self, held: bool) {
         let (client, name, uid) = (self.context.client.clone(), self.object.name_any(), self.object.uid());
-        let mut object = json!({ "apiVersion": API_VERSION, "kind": "Partition", "metadata": { "uid": uid } });
-        if held {
-            object["metadata"]["finalizers"] = json!([FINALIZER]);
-        }
         tokio::spawn(async move {
-            let partitions: Api<Object> = Api::all(client);
-            if let Err(error) = partitions.patch_metadata(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await {
+            if let Err(error) = hold(&client, &name, uid.as_deref(), held).await {
                 // It is tried again at a later look, if the object is still there.
                 tracing::warn!(partition = name, error = &error as &dyn std::error::Error, "a Partition's finalizer is not written");
             }
         });
     }
+}
+
+/// Writes the finalizer of a Partition, or takes it away: server-side apply leaves those of others.
+///
+/// # Errors
+/// The API server's; one is that the Partition is gone.
+pub(crate) async fn hold(client: &Client, name: &str, uid: Option<&str>, held: bool) -> Result<(), kube::Error> {
+    let mut object = json!({ "apiVersion": API_VERSION, "kind": "Partition", "metadata": { "uid": uid } });
+    if held {
+        object["metadata"]["finalizers"] = json!([FINALIZER]);
+    }
+    let partitions: Api<Object> = Api::all(client.clone());
+    partitions.patch_metadata(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await.map(|_| ())
 }
