@@ -1,5 +1,10 @@
 //! `list`, `matrix`, `top` and `nodes`.
 
+use std::fs::File;
+use std::io::Read as _;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
 use strobe_e2e::ask::{Ask, Change};
 
@@ -106,6 +111,31 @@ async fn top_shows_jobs_and_nodes_once_where_it_is_piped() {
     assert!(lines.iter().any(|line| line.starts_with("cli-top-a") && line.contains("97%")), "{lines:#?}");
     let once: Value = serde_json::from_str(&scene.run(&["top", "--once", "-o", "json"]).stdout).unwrap();
     assert_eq!((&once["jobs"][0]["name"], &once["jobs"][0]["ofShare"]), (&json!("tsp"), &json!(40.0)));
+}
+
+#[tokio::test]
+async fn top_goes_on_where_it_is_seen_on_a_terminal() {
+    let Some(scene) = two_gangs("cli-terminal").await else { return };
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&controller).unwrap();
+    unlockpt(&controller).unwrap();
+    let size = Winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&controller, size).unwrap();
+    let path = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = File::options().read(true).write(true).open(path).unwrap();
+    let mut command = scene.command(&scene.server.kubeconfig(), &["top"]);
+    let mut child = command.env("TERM", "xterm").env_remove("NO_COLOR").stdout(terminal).spawn().unwrap();
+    let mut seen = Vec::new();
+    let mut reader = File::from(controller);
+    let pictures = |seen: &[u8]| String::from_utf8_lossy(seen).matches("cli-terminal/sor").count();
+    while pictures(&seen) < 2 {
+        let mut bytes = [0; 4096];
+        let read = reader.read(&mut bytes).unwrap();
+        seen.extend_from_slice(&bytes[..read]);
+    }
+    assert!(String::from_utf8_lossy(&seen).contains("\u{1b}[?2026h"), "it is drawn over, not below");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[tokio::test]

@@ -25,14 +25,6 @@ pub(super) struct Writer {
     written: BTreeMap<String, Said>,
 }
 
-/// Whose the object of a node is.
-#[derive(Debug, PartialEq, Eq)]
-enum Holder {
-    Nobody,
-    Us,
-    Another,
-}
-
 // === impl Writer ===
 
 impl Writer {
@@ -44,42 +36,43 @@ impl Writer {
     pub(super) async fn run(mut self, mut said: watch::Receiver<AllSaid>) {
         while said.changed().await.is_ok() {
             let all = AllSaid::clone(&said.borrow_and_update());
-            for (name, node) in all.iter().filter(|(name, node)| self.written.get(*name) != Some(*node)).collect::<Vec<_>>() {
-                match self.write(name, node).await {
-                    Ok(()) => {
-                        self.written.insert(name.clone(), node.clone());
-                    }
-                    Err(error) => {
-                        self.written.remove(name);
-                        tracing::warn!(node = name, error = &error as &dyn std::error::Error, "a PartitionNode is not written yet");
-                    }
-                }
-            }
+            self.write_changed(&all).await;
             // Between two writes of the same node lies at least this.
             tokio::time::sleep(NODE_SAID_AGAIN).await;
         }
     }
 
-    /// A node whose agent is not reached may have gone to another partition: that one's object is left alone.
-    async fn write(&self, name: &str, node: &Said) -> Result<(), kube::Error> {
-        let is_ours = self.written.get(name).is_some_and(|written| written.reached) && node.reached;
-        if !is_ours {
-            let holder = if node.reached { Holder::Nobody } else { self.holder(name).await? };
-            match holder {
-                Holder::Nobody => self.take(name).await?,
-                Holder::Us => {}
-                Holder::Another => return Ok(()),
+    async fn write_changed(&mut self, all: &BTreeMap<String, Said>) {
+        let changed: Vec<_> = all.iter().filter(|(name, node)| self.written.get(*name) != Some(*node)).collect();
+        for (name, node) in changed {
+            match self.write(name, node).await {
+                Ok(()) => {
+                    self.written.insert(name.clone(), node.clone());
+                }
+                Err(error) => {
+                    self.written.remove(name);
+                    tracing::warn!(node = name, error = &error as &dyn std::error::Error, "a PartitionNode is not written yet");
+                }
             }
         }
-        self.write_status(name, &node.status).await
     }
 
-    async fn holder(&self, name: &str) -> Result<Holder, kube::Error> {
-        let found = self.nodes.get_opt(name).await?;
-        Ok(found.map_or(Holder::Nobody, |found| {
-            let is_owned = found.owner_references().iter().any(|owner| owner.uid == self.owner.uid);
-            if is_owned { Holder::Us } else { Holder::Another }
-        }))
+    async fn write(&self, name: &str, node: &Said) -> Result<(), kube::Error> {
+        let is_ours = self.written.get(name).is_some_and(|written| written.reached) && node.reached;
+        if is_ours || self.claim(name, node.reached).await? {
+            self.write_status(name, &node.status).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the object of a node is this partition's, which it is made to be where there is none, or where the node's agent is reached
+    /// here. A node whose agent is not may have gone to another partition: that one's object is left alone.
+    async fn claim(&self, name: &str, reached: bool) -> Result<bool, kube::Error> {
+        let found = if reached { None } else { self.nodes.get_opt(name).await? };
+        match found {
+            Some(found) => Ok(found.owner_references().iter().any(|owner| owner.uid == self.owner.uid)),
+            None => self.take(name).await.map(|()| true),
+        }
     }
 
     /// Makes the object, or takes it over from the partition to which the node belonged before.
@@ -103,4 +96,60 @@ impl Writer {
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use strobe_crds::partition_node::NodeState;
+    use strobe_e2e::api_server::ApiServer;
+
+    use super::*;
+
+    const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated/partition-node.yaml");
+
+    fn writer(nodes: &Api<PartitionNode>, partition: &str) -> Writer {
+        let owner = OwnerReference {
+            api_version: API_VERSION.to_owned(),
+            kind: "Partition".to_owned(),
+            name: partition.to_owned(),
+            uid: format!("uid-of-{partition}"),
+            ..OwnerReference::default()
+        };
+        Writer::new(nodes.clone(), owner, partition.to_owned())
+    }
+
+    fn said(state: NodeState) -> BTreeMap<String, Said> {
+        let status = PartitionNodeStatus { state: Some(state), ..PartitionNodeStatus::default() };
+        BTreeMap::from([("moves".to_owned(), Said { reached: state == NodeState::Reachable, status })])
+    }
+
+    /// Which partition the object names, whose it is, and what its status says.
+    fn seen(node: &PartitionNode) -> (&str, Vec<&str>, Option<NodeState>) {
+        let owners = node.owner_references().iter().map(|owner| owner.name.as_str()).collect();
+        (&node.spec.partition, owners, node.status.as_ref().and_then(|status| status.state))
+    }
+
+    #[tokio::test]
+    async fn a_node_belongs_to_the_partition_that_reaches_its_agent_and_is_written_when_something_has_changed() {
+        let Some(server) = ApiServer::shared("a node that moves").await.unwrap() else { return };
+        for arguments in [&["apply", "-f", GENERATED][..], &["wait", "--for=condition=Established", "--timeout=60s", "-f", GENERATED]] {
+            assert!(server.kubectl().args(arguments).status().unwrap().success(), "kubectl {arguments:?}");
+        }
+        let nodes: Api<PartitionNode> = Api::all(server.client().await.unwrap());
+        let (mut first, mut second) = (writer(&nodes, "first"), writer(&nodes, "second"));
+        first.write_changed(&said(NodeState::Reachable)).await;
+        let made = nodes.get("moves").await.unwrap();
+        assert_eq!(seen(&made), ("first", vec!["first"], Some(NodeState::Reachable)));
+        first.write_changed(&said(NodeState::Reachable)).await;
+        assert_eq!(nodes.get("moves").await.unwrap().resource_version(), made.resource_version(), "nothing has changed");
+        first.write_changed(&said(NodeState::Unreachable)).await;
+        assert_eq!(seen(&nodes.get("moves").await.unwrap()).2, Some(NodeState::Unreachable));
+
+        second.write_changed(&said(NodeState::Absent)).await;
+        assert_eq!(seen(&nodes.get("moves").await.unwrap()).0, "first", "it is not the second's before its agent is reached there");
+        second.write_changed(&said(NodeState::Reachable)).await;
+        assert_eq!(seen(&nodes.get("moves").await.unwrap()), ("second", vec!["second"], Some(NodeState::Reachable)));
+        first.write_changed(&said(NodeState::Dead)).await;
+        assert_eq!(seen(&nodes.get("moves").await.unwrap()), ("second", vec!["second"], Some(NodeState::Reachable)));
+    }
 }
