@@ -12,6 +12,12 @@ use tokio::sync::OnceCell;
 
 const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated");
 
+/// What a cluster is told of the operator: its rights above all.
+const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/operator.yaml");
+
+/// Who the operator is there.
+const ACCOUNT: &str = "system:serviceaccount:strobe-system:strobe-operator";
+
 /// How long kubectl waits; a loaded machine of two cores takes seconds.
 const WAIT: &str = "--timeout=60s";
 
@@ -40,18 +46,36 @@ impl<'a> Cluster<'a> {
         Some(cluster)
     }
 
-    /// Installs the resources and starts the operator.
+    /// Installs the resources and the operator's rights, and starts it.
     fn start(&self) -> Child {
         self.run(&["apply", "-f", GENERATED]);
         self.run(&["wait", "--for=condition=Established", WAIT, "-f", GENERATED]);
-        self.run(&["create", "namespace", "strobe-system"]);
+        self.run(&["apply", "-f", DEPLOYED]);
+        // The server takes a moment to follow its own roles, and the operator begins by asking for this.
+        let until = Instant::now() + FOLLOWED;
+        let may = || {
+            self.server
+                .kubectl()
+                .args(["auth", "can-i", "create", "secrets", "--namespace=strobe-system", "--as", ACCOUNT])
+                .stdout(Stdio::null())
+                .status()
+        };
+        while !may().unwrap().success() {
+            assert!(Instant::now() < until, "{ACCOUNT} has no rights after {} s", FOLLOWED.as_secs());
+        }
         self.start_operator()
     }
 
+    /// Starts it with the rights of its service account and no others.
     fn start_operator(&self) -> Child {
+        let own = self.server.kubeconfig();
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&own).unwrap()).unwrap();
+        config["users"][0]["user"]["as"] = json!(ACCOUNT);
+        let config_path = own.with_file_name("kubeconfig-of-operator");
+        std::fs::write(&config_path, config.to_string()).unwrap();
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, env!("CARGO_BIN_EXE_strobe-operator")]);
-        keeper.env("KUBECONFIG", self.server.kubeconfig()).stdin(Stdio::piped()).spawn().unwrap()
+        keeper.env("KUBECONFIG", config_path).stdin(Stdio::piped()).spawn().unwrap()
     }
 
     /// What kubectl says when it succeeds.
