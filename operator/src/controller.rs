@@ -30,7 +30,7 @@ use crate::limits::{AGAIN, CHANGED_JOBS, JOBS_AT_A_TIME};
 use crate::network::{NetworkError, Networks};
 use crate::nodes;
 use crate::partitions::{Partitions, Submission};
-use crate::priority::{Priority, priority};
+use crate::priority::{self, Priority, priority};
 use crate::refusal::{Refusal, Surroundings, refusal};
 use crate::status;
 use crate::trial::{TrialError, Trials};
@@ -230,11 +230,14 @@ async fn expire(context: &Context, job: &ParallelJob) -> Result<Action, Reconcil
 /// What speaks against a job: first what can be told without asking anybody, then what its namespace would do to its pods.
 async fn judge(context: &Context, job: &ParallelJob) -> Result<Judgement, ReconcileError> {
     let found = dereference(context, job);
-    let verdict = match refusal(job, &found.surroundings()) {
-        Some(refusal) => Err(refusal),
-        None => priority(job, &context.watched.priority_classes()),
+    let waits = has_no_pods(context, job);
+    let verdict = match (refusal(job, &found.surroundings()), priority(job, &context.watched.priority_classes())) {
+        (Some(refusal), _) => Err(refusal),
+        // Its class is gone, but it is in the queue no more.
+        (None, Err(_)) if !waits => Ok(priority::known(job)),
+        (None, priority) => priority,
     };
-    let (Ok(priority), Some(partition)) = (&verdict, found.partition.filter(|_| has_no_pods(context, job))) else {
+    let (Ok(priority), Some(partition)) = (&verdict, found.partition.filter(|_| waits)) else {
         return Ok(Judgement { verdict, again: None });
     };
     let tried = context.trials.outcome(&stating(job, priority), &partition, &context.watched).await?;

@@ -38,6 +38,13 @@ pub fn priority<Class: AsRef<PriorityClass>>(job: &ParallelJob, classes: &[Class
     Ok(named(PRIORITY_CLASS).or_else(default).map_or(Priority { class: None, value: 0 }, of))
 }
 
+/// The priority that a job was last told, whatever classes there are by now.
+#[must_use]
+pub fn known(job: &ParallelJob) -> Priority {
+    let value = job.status.as_ref().and_then(|status| status.priority).unwrap_or(0);
+    Priority { class: stated(job).map(str::to_owned), value }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -81,6 +88,14 @@ mod tests {
         let none = job(&json!(null), &json!(null));
         assert_eq!(found(&none, &[class("usual", 3, true)]), (Some("usual".to_owned()), 3));
         assert_eq!(found(&none, &[class("high", 100, false)]), (None, 0));
+    }
+
+    #[test]
+    fn a_job_keeps_its_priority_when_its_class_goes() {
+        let mut job = job(&json!("high"), &json!(null));
+        assert_eq!(known(&job), Priority { class: Some("high".to_owned()), value: 0 });
+        job.status = Some(serde_json::from_value(json!({ "priority": 100 })).unwrap());
+        assert_eq!(known(&job).value, 100);
     }
 
     #[test]

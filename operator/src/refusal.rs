@@ -48,6 +48,7 @@ pub fn refusal(job: &ParallelJob, surroundings: &Surroundings<'_>) -> Option<Ref
             .or_else(|| hidden_runtime(surroundings.runtime_class?))
             .or_else(|| if shared { accelerator(pod) } else { None })
             .or_else(|| endless_container(job, pod))
+            .or_else(|| cpu_of_the_pod(pod))
             .or_else(|| low_cpu_limit(job))
             .or_else(|| unanswerable_probe(job))
     })
@@ -147,6 +148,15 @@ fn low_cpu_limit(job: &ParallelJob) -> Option<Refusal> {
         need / 1000
     );
     Some(Refusal::new(Reason::InvalidSpec, message))
+}
+
+/// What is stated for a pod as a whole goes before what its containers ask for, which is planned.
+fn cpu_of_the_pod(pod: &PodSpec) -> Option<Refusal> {
+    let resources = pod.resources.as_ref()?;
+    let mut stated = resources.requests.iter().chain(&resources.limits);
+    let message =
+        "the template states CPU for the pod as a whole, which Strobe plans: leave it out, or state it of containers beside the ranks' one";
+    stated.any(|figures| figures.contains_key("cpu")).then(|| Refusal::new(Reason::InvalidSpec, message.to_owned()))
 }
 
 fn unanswerable_probe(job: &ParallelJob) -> Option<Refusal> {
@@ -276,6 +286,14 @@ mod tests {
         };
         assert_eq!(reason(limited("1500m")), Some(Reason::InvalidSpec));
         assert_eq!(reason(limited("2")), None);
+    }
+
+    #[test]
+    fn cpu_of_the_pod_as_a_whole_is_refused() {
+        let whole = |figures: Value| move |job: &mut Value| job["spec"]["template"]["spec"]["resources"] = figures;
+        assert_eq!(reason(whole(json!({ "requests": { "cpu": "1" } }))), Some(Reason::InvalidSpec));
+        assert_eq!(reason(whole(json!({ "limits": { "cpu": "1" } }))), Some(Reason::InvalidSpec));
+        assert_eq!(reason(whole(json!({ "limits": { "memory": "1Gi" } }))), None);
     }
 
     #[test]
