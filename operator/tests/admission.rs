@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated");
 
 /// What a cluster is told of the operator: its rights above all.
-const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/operator.yaml");
+const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/strobe.yaml");
 
 /// Who the operator is there.
 const ACCOUNT: &str = "system:serviceaccount:strobe-system:strobe-operator";

@@ -1,110 +1,261 @@
-//! The operator's program at a real API server: the objects of a partition's nodes. No agent runs: the nodes are those that an earlier
-//! authority has kept.
+//! The operator's program at a real API server: what it does about nodes, and about Partitions that go. There are no agents here: gangs are
+//! those of an earlier operator, as it has kept them.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use kube::Client;
 use serde_json::{Value, json};
+use strobe_core::authority::{RecalledRun, Recollection};
+use strobe_core::model::{CpuIndex, GangId, GangIncarnation, NodeIndex, NodePlacement, NodeSet, RankIndex, RowIndex};
 use strobe_e2e::api_server::ApiServer;
-use strobe_e2e::ask::{Answer, Ask, Change};
+use strobe_e2e::programs;
 
 const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated");
 
-const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/operator.yaml");
+/// How long kubectl waits; a loaded machine of two cores takes seconds.
+const WAIT: &str = "--timeout=60s";
 
-const PARTITIONS: &str = "/apis/strobe.dev/v1alpha1/partitions";
-const NODES: &str = "/apis/strobe.dev/v1alpha1/partitionnodes";
+/// How long a taint may take to be taken from a node.
+const TAKEN: Duration = Duration::from_secs(60);
 
 /// Runs the operator until its own standard input is closed, which the end of the test's process does as well.
 const KEEPER: &str = r#""$0" --identity-listen 127.0.0.1:0 & operator=$!; cat >/dev/null; kill $operator; wait $operator"#;
 
-fn kubectl(server: &ApiServer, arguments: &[&str]) -> String {
-    let output = server.kubectl().args(arguments).output().unwrap();
-    assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// An API server with our resources.
+struct Cluster {
+    server: ApiServer,
 }
 
-/// With the rights that its manifest gives it, and no others.
-async fn start_operator(server: &ApiServer, client: &Client) -> Child {
-    let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 3600 } });
-    let token = Ask::create("/api/v1/namespaces/strobe-system/serviceaccounts/strobe-operator/token", &request);
-    let token = token.accepted(client).await.unwrap();
-    let original = server.kubeconfig();
-    let mut file: Value = serde_json::from_slice(&std::fs::read(&original).unwrap()).unwrap();
-    file["users"][0]["user"] = json!({ "token": token["status"]["token"] });
-    let kubeconfig = original.with_file_name("operator-kubeconfig");
-    std::fs::write(&kubeconfig, file.to_string()).unwrap();
-    let mut keeper = Command::new("sh");
-    keeper.args(["-c", KEEPER, env!("CARGO_BIN_EXE_strobe-operator")]);
-    keeper.env("KUBECONFIG", kubeconfig).stdin(Stdio::piped()).spawn().unwrap()
+// === impl Cluster ===
+
+impl Cluster {
+    /// One of the test's own; none where its programs are not named.
+    async fn start(test: &str) -> Option<Self> {
+        let Some(server) = ApiServer::start().await.unwrap() else {
+            programs::left_out(test, "no programs of Kubernetes are named");
+            return None;
+        };
+        let cluster = Self { server };
+        cluster.run(&["apply", "-f", GENERATED]);
+        cluster.run(&["wait", "--for=condition=Established", WAIT, "-f", GENERATED]);
+        cluster.run(&["create", "namespace", "strobe-system"]);
+        Some(cluster)
+    }
+
+    /// What kubectl says when it succeeds.
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = self.server.kubectl().args(arguments).output().unwrap();
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Makes an object; gives it as it was made.
+    fn create(&self, object: &Value) -> Value {
+        let mut command = self.server.kubectl();
+        let command = command.args(["create", "--output=json", "-f", "-"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(object.to_string().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "kubectl create {object}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Waits until a field has a value.
+    fn wait(&self, object: &str, field: &str, value: &str) {
+        self.run(&["wait", WAIT, &format!("--for=jsonpath={{{field}}}={value}"), object]);
+    }
+
+    fn operator(&self) -> Operator {
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, env!("CARGO_BIN_EXE_strobe-operator")]);
+        Operator(keeper.env("KUBECONFIG", self.server.kubeconfig()).stdin(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// What an operator would have kept of a gang of that job, alone on that node.
+    fn keep(&self, partition: &Value, node: &Value, job: Option<&Value>) {
+        let gangs: Vec<Value> = job.iter().map(|job| kept_gang(job)).collect();
+        let nodes = json!([{
+            "index": 0, "name": node["metadata"]["name"], "uid": node["metadata"]["uid"], "address": "127.0.0.1:9",
+            "cpus": [0], "memory_bytes": 0, "boots": ["b1"],
+        }]);
+        let kept = json!({ "nodes": nodes, "term": null, "rows": 4, "gangs": gangs });
+        let name = format!("strobe-partition-{}", partition["metadata"]["uid"].as_str().unwrap());
+        self.create(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "strobe-system" },
+            "data": { "authority.json": kept.to_string() },
+        }));
+    }
+
+    fn taints(&self, node: &str) -> BTreeSet<String> {
+        let node: Value = serde_json::from_str(&self.run(&["get", "node", node, "--output=json"])).unwrap();
+        let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.iter().map(|taint| format!("{}={}", taint["key"].as_str().unwrap(), taint["value"].as_str().unwrap_or_default())).collect()
+    }
+}
+
+/// A running operator; it ends with this value.
+struct Operator(Child);
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // When it cannot be waited for, it is gone.
+        let _ended = self.0.wait();
+    }
+}
+
+fn kept_gang(job: &Value) -> Value {
+    let uid = job["metadata"]["uid"].as_str().unwrap();
+    let digits: String = uid.chars().filter(|character| *character != '-').take(16).collect();
+    let placement = NodePlacement { node: NodeIndex(0), cpus: [CpuIndex(0)].into_iter().collect(), first_rank: RankIndex(0), ranks: 1 };
+    let recollection = Recollection {
+        gang: GangId(u64::from_str_radix(&digits, 16).unwrap()),
+        incarnation: GangIncarnation(1),
+        restarts: 0,
+        preemptions: 0,
+        active: Duration::ZERO,
+        run: Some(RecalledRun { home: RowIndex(0), placement: vec![placement], dead: NodeSet::EMPTY }),
+        ended: None,
+    };
+    json!({
+        "job": { "namespace": "default", "name": job["metadata"]["name"], "uid": uid },
+        "recollection": recollection, "admitted": 0,
+    })
+}
+
+fn partition(name: &str) -> Value {
+    json!({
+        "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": name },
+        "spec": { "nodeSelector": { "of": name }, "heartbeat": "50ms", "suspicion": "200ms", "watchdog": "300ms", "nodeLost": "300ms" },
+    })
 }
 
 fn node(name: &str, partition: &str) -> Value {
-    json!({ "apiVersion": "strobe.dev/v1alpha1", "kind": "PartitionNode", "metadata": { "name": name }, "spec": { "partition": partition } })
+    json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": { "of": partition } } })
 }
 
-/// What an authority has kept of a node.
-fn kept(index: u16, name: &str, uid: &str) -> Value {
-    json!({ "index": index, "name": name, "uid": uid, "address": "127.0.0.1:1", "cpus": [0, 1, 2, 8], "memory_bytes": 0 })
+fn job(name: &str, partition: &str) -> Value {
+    json!({
+        "apiVersion": "strobe.dev/v1alpha1", "kind": "ParallelJob", "metadata": { "name": name, "namespace": "default" },
+        "spec": {
+            "partition": partition, "nodes": 1,
+            "template": { "spec": { "containers": [{ "name": "rank", "image": "any", "command": ["sor"] }] } },
+        },
+    })
+}
+
+/// A pod of the first life of a job's gang, as it is bound.
+fn pod(job: &Value, partition: &Value, node: &str) -> Value {
+    let name = job["metadata"]["name"].as_str().unwrap();
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": format!("{name}-1-0"), "namespace": "default", "labels": {
+            "strobe.dev/job": name, "strobe.dev/job-uid": job["metadata"]["uid"], "strobe.dev/incarnation": "1",
+            "batch.kubernetes.io/job-completion-index": "0", "strobe.dev/partition-uid": partition["metadata"]["uid"],
+        } },
+        "spec": { "nodeName": node, "containers": [{ "name": "rank", "image": "any" }] },
+    })
 }
 
 #[tokio::test]
-async fn nodes_have_objects_of_their_own_that_belong_to_their_partition_and_follow_what_is_known() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        strobe_e2e::programs::left_out("objects of nodes", "no programs of Kubernetes are named");
-        return;
-    };
-    let client = server.client().await.unwrap();
-    kubectl(&server, &["apply", "-f", GENERATED]);
-    kubectl(&server, &["wait", "--for=condition=Established", "--timeout=60s", "-f", GENERATED]);
-    kubectl(&server, &["apply", "-f", MANIFEST]);
-    let partition =
-        json!({ "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": "main" }, "spec": { "rows": 2 } });
-    let uid = Ask::create(PARTITIONS, &partition).accepted(&client).await.unwrap()["metadata"]["uid"].clone();
-    let uid = uid.as_str().unwrap();
-    // Node b has gone to another partition since, and c is another machine than the first of its name.
-    let nodes = [kept(0, "a", "1"), kept(1, "b", "2"), kept(2, "c", "3"), kept(3, "c", "4")];
-    let kept = json!({ "nodes": nodes, "term": null, "rows": 2, "gangs": [] });
-    let map = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": format!("strobe-partition-{uid}") },
-        "data": { "authority.json": kept.to_string() },
-    });
-    Ask::create("/api/v1/namespaces/strobe-system/configmaps", &map).accepted(&client).await.unwrap();
-    let theirs = Ask::create(NODES, &node("b", "elsewhere")).accepted(&client).await.unwrap();
+async fn a_partition_is_held_says_how_it_is_and_goes_at_once_when_it_has_no_gangs() {
+    let Some(cluster) = Cluster::start("a_partition_is_held").await else { return };
+    cluster.create(&partition("fast"));
+    let _operator = cluster.operator();
+    cluster.wait("partition/fast", ".metadata.finalizers[0]", "strobe.dev/gangs");
+    cluster.run(&["wait", WAIT, "--for=condition=Ready=false", "partition/fast"]);
+    cluster.wait("partition/fast", ".status.conditions[?(@.type==\"Ready\")].reason", "NoNodes");
+    cluster.run(&["delete", WAIT, "partition", "fast"]);
+}
 
-    let mut operator = start_operator(&server, &client).await;
-    let has_status = |answer: &Answer| answer.as_ref().is_ok_and(|node| node["status"]["number"].is_number());
-    let a = Ask::read(&format!("{NODES}/a")).until(&client, has_status).await.unwrap().unwrap();
-    let c = Ask::read(&format!("{NODES}/c")).until(&client, has_status).await.unwrap().unwrap();
-    assert_eq!(a["spec"], json!({ "partition": "main" }));
-    assert_eq!(a["metadata"]["ownerReferences"][0]["uid"], uid);
-    assert_eq!((&a["status"]["number"], &c["status"]["number"]), (&json!(0), &json!(3)));
-    assert_eq!((&a["status"]["state"], &a["status"]["member"], &a["status"]["manager"]), (&json!("Absent"), &json!(false), &json!(false)));
-    assert_eq!((&a["status"]["cpus"], &a["status"]["cpuCount"]), (&json!("0-2,8"), &json!(4)));
-    assert_eq!(a["status"]["rows"], json!([{ "gangs": 0, "usedSlots": 0 }, { "gangs": 0, "usedSlots": 0 }]));
-    assert_eq!(a["status"]["figures"], Value::Null, "nobody has measured anything");
-
-    // What is said of nodes follows their partition.
-    let rows = json!({ "spec": { "rows": 3 } });
-    Ask::change(&format!("{PARTITIONS}/main"), Change::Merge, &rows).accepted(&client).await.unwrap();
-    let has_rows = |rows: usize| {
-        move |answer: &Answer| answer.as_ref().is_ok_and(|node| node["status"]["rows"].as_array().is_some_and(|held| held.len() == rows))
+#[tokio::test]
+async fn a_dedicated_partitions_nodes_have_its_taint_while_they_are_in_it() {
+    let Some(cluster) = Cluster::start("a_dedicated_partitions_nodes").await else { return };
+    let fast = cluster.create(&partition("fast"));
+    let worker = cluster.create(&node("worker", "fast"));
+    cluster.run(&["taint", "node", "worker", "gpu=present:NoSchedule"]);
+    cluster.keep(&fast, &worker, None);
+    let _operator = cluster.operator();
+    let ours = |value: &str| cluster.wait("node/worker", ".spec.taints[?(@.key==\"strobe.dev/partition\")].value", value);
+    ours("fast");
+    assert!(cluster.taints("worker").contains("gpu=present"), "those of others stay");
+    let without = |change: &[&str]| {
+        cluster.run(change);
+        let until = Instant::now() + TAKEN;
+        while cluster.taints("worker").contains("strobe.dev/partition=fast") {
+            assert!(Instant::now() < until, "the taint is still there after kubectl {change:?}");
+        }
     };
-    let written = Ask::read(&format!("{NODES}/c")).until(&client, has_rows(3)).await.unwrap().unwrap();
-    assert_eq!(written["metadata"]["uid"], c["metadata"]["uid"]);
-    let before = Ask::read(&format!("{NODES}/a")).until(&client, has_rows(3)).await.unwrap().unwrap();
-    // What somebody has deleted is made again with the next change.
-    kubectl(&server, &["delete", "partitionnode", "c"]);
-    let rows = json!({ "spec": { "rows": 4 } });
-    Ask::change(&format!("{PARTITIONS}/main"), Change::Merge, &rows).accepted(&client).await.unwrap();
-    let made = Ask::read(&format!("{NODES}/c")).until(&client, has_rows(4)).await.unwrap().unwrap();
-    assert_ne!(made["metadata"]["uid"], c["metadata"]["uid"]);
-    let after = Ask::read(&format!("{NODES}/a")).until(&client, has_rows(4)).await.unwrap().unwrap();
-    assert_eq!(after["metadata"]["generation"], before["metadata"]["generation"], "only its status was written");
-    let left = Ask::read(&format!("{NODES}/b")).accepted(&client).await.unwrap();
-    assert_eq!(left, theirs, "the node of another partition is left alone");
-    drop(operator.stdin.take());
-    operator.wait().unwrap();
+    without(&["label", "--overwrite", "node", "worker", "of=nobody"]);
+    cluster.run(&["label", "--overwrite", "node", "worker", "of=fast"]);
+    ours("fast");
+    without(&["patch", "partition", "fast", "--type=merge", "--patch", r#"{"spec":{"dedicated":false}}"#]);
+    cluster.run(&["patch", "partition", "fast", "--type=merge", "--patch", r#"{"spec":{"dedicated":true}}"#]);
+    ours("fast");
+    without(&["delete", WAIT, "partition", "fast"]);
+    assert!(cluster.taints("worker").contains("gpu=present"));
+}
+
+#[tokio::test]
+async fn a_gang_of_a_node_that_does_not_answer_waits_for_proof_and_a_deleted_node_is_one() {
+    let Some(cluster) = Cluster::start("a_gang_of_a_node").await else { return };
+    let fast = cluster.create(&partition("fast"));
+    let worker = cluster.create(&node("worker", "fast"));
+    let sor = cluster.create(&job("sor", "fast"));
+    cluster.keep(&fast, &worker, Some(&sor));
+    cluster.create(&pod(&sor, &fast, "worker"));
+    let _operator = cluster.operator();
+    cluster.wait("pj/sor", ".status.reason", "NodeUnreachable");
+    cluster.wait("partition/fast", ".status.conditions[?(@.type==\"NodesAnswer\")].reason", "NodesSilent");
+    let told = cluster.run(&["get", "pj", "sor", "--output=jsonpath={.status.message}"]);
+    assert!(told.contains("kubectl taint node worker node.kubernetes.io/out-of-service"), "{told}");
+    // Nobody is there to end the pod: it hangs until its node is known to be dead.
+    cluster.run(&["delete", "pod", "sor-1-0", "--wait=false"]);
+    cluster.run(&["delete", "node", "worker"]);
+    cluster.wait("pj/sor", ".status.reason", "NodeLost");
+    cluster.wait("pj/sor", ".status.state", "Failed");
+    cluster.run(&["wait", WAIT, "--for=delete", "pod/sor-1-0"]);
+    cluster.wait("partition/fast", ".status.conditions[?(@.type==\"NodesAnswer\")].reason", "NodesAnswer");
+}
+
+#[tokio::test]
+async fn a_gang_whose_pod_was_taken_while_no_operator_was_there_waits_again_and_was_not_restarted() {
+    let Some(cluster) = Cluster::start("a_gang_whose_pod_was_taken").await else { return };
+    let fast = cluster.create(&partition("fast"));
+    let worker = cluster.create(&node("worker", "fast"));
+    let sor = cluster.create(&job("sor", "fast"));
+    cluster.keep(&fast, &worker, Some(&sor));
+    let _operator = cluster.operator();
+    cluster.wait("pj/sor", ".status.state", "Terminating");
+    cluster.run(&["taint", "node", "worker", "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"]);
+    cluster.wait("pj/sor", ".status.preemptions", "1");
+    cluster.wait("pj/sor", ".status.state", "Queued");
+    cluster.wait("pj/sor", ".status.restarts", "0");
+}
+
+#[tokio::test]
+async fn a_partition_that_is_deleted_waits_for_its_gangs_and_takes_no_other() {
+    let Some(cluster) = Cluster::start("a_partition_that_is_deleted").await else { return };
+    let fast = cluster.create(&partition("fast"));
+    let worker = cluster.create(&node("worker", "fast"));
+    let sor = cluster.create(&job("sor", "fast"));
+    cluster.keep(&fast, &worker, Some(&sor));
+    cluster.create(&pod(&sor, &fast, "worker"));
+    let _operator = cluster.operator();
+    cluster.wait("partition/fast", ".metadata.finalizers[0]", "strobe.dev/gangs");
+    cluster.wait("pj/sor", ".status.reason", "NodeUnreachable");
+    cluster.run(&["delete", "partition", "fast", "--wait=false"]);
+    cluster.wait("partition/fast", ".status.conditions[?(@.type==\"Terminating\")].reason", "GangsHoldSlots");
+    let told = cluster.run(&["get", "partition", "fast", "--output=jsonpath={.status.conditions[?(@.type==\"Terminating\")].message}"]);
+    assert!(told.contains("default/sor"), "{told}");
+    cluster.create(&job("late", "fast"));
+    cluster.wait("pj/late", ".status.reason", "PartitionNotReady");
+    let told = cluster.run(&["get", "pj", "late", "--output=jsonpath={.status.message}"]);
+    assert!(told.contains("being deleted"), "{told}");
+    cluster.run(&["delete", "node", "worker"]);
+    cluster.run(&["wait", WAIT, "--for=delete", "partition/fast"]);
+    cluster.wait("pj/sor", ".status.state", "Failed");
 }

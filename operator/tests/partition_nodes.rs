@@ -5,11 +5,14 @@
 
 use std::process::{Child, Command, Stdio};
 
+use kube::Client;
 use serde_json::{Value, json};
 use strobe_e2e::api_server::ApiServer;
 use strobe_e2e::ask::{Answer, Ask, Change};
 
 const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated");
+
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/strobe.yaml");
 
 const PARTITIONS: &str = "/apis/strobe.dev/v1alpha1/partitions";
 const NODES: &str = "/apis/strobe.dev/v1alpha1/partitionnodes";
@@ -23,10 +26,19 @@ fn kubectl(server: &ApiServer, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn start_operator(server: &ApiServer) -> Child {
+/// With the rights that its manifest gives it, and no others.
+async fn start_operator(server: &ApiServer, client: &Client) -> Child {
+    let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 3600 } });
+    let token = Ask::create("/api/v1/namespaces/strobe-system/serviceaccounts/strobe-operator/token", &request);
+    let token = token.accepted(client).await.unwrap();
+    let original = server.kubeconfig();
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&original).unwrap()).unwrap();
+    file["users"][0]["user"] = json!({ "token": token["status"]["token"] });
+    let kubeconfig = original.with_file_name("operator-kubeconfig");
+    std::fs::write(&kubeconfig, file.to_string()).unwrap();
     let mut keeper = Command::new("sh");
     keeper.args(["-c", KEEPER, env!("CARGO_BIN_EXE_strobe-operator")]);
-    keeper.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::piped()).spawn().unwrap()
+    keeper.env("KUBECONFIG", kubeconfig).stdin(Stdio::piped()).spawn().unwrap()
 }
 
 fn node(name: &str, partition: &str) -> Value {
@@ -47,7 +59,7 @@ async fn nodes_have_objects_of_their_own_that_belong_to_their_partition_and_foll
     let client = server.client().await.unwrap();
     kubectl(&server, &["apply", "-f", GENERATED]);
     kubectl(&server, &["wait", "--for=condition=Established", "--timeout=60s", "-f", GENERATED]);
-    kubectl(&server, &["create", "namespace", "strobe-system"]);
+    kubectl(&server, &["apply", "-f", MANIFEST]);
     let partition =
         json!({ "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": "main" }, "spec": { "rows": 2 } });
     let uid = Ask::create(PARTITIONS, &partition).accepted(&client).await.unwrap()["metadata"]["uid"].clone();
@@ -62,7 +74,7 @@ async fn nodes_have_objects_of_their_own_that_belong_to_their_partition_and_foll
     Ask::create("/api/v1/namespaces/strobe-system/configmaps", &map).accepted(&client).await.unwrap();
     let theirs = Ask::create(NODES, &node("b", "elsewhere")).accepted(&client).await.unwrap();
 
-    let mut operator = start_operator(&server);
+    let mut operator = start_operator(&server, &client).await;
     let has_status = |answer: &Answer| answer.as_ref().is_ok_and(|node| node["status"]["number"].is_number());
     let a = Ask::read(&format!("{NODES}/a")).until(&client, has_status).await.unwrap().unwrap();
     let c = Ask::read(&format!("{NODES}/c")).until(&client, has_status).await.unwrap().unwrap();

@@ -410,8 +410,6 @@ impl JobSpecification {
     const fn may_restart_after(&self, reason: &StateReason) -> bool {
         match reason {
             StateReason::Ended(EndCause::NodeLost { .. }) => self.restart.on_node_lost,
-            // It would be forbidden again, at once.
-            StateReason::LaunchFailed { failure: LaunchFailure::Forbidden, .. } => false,
             StateReason::Ended(EndCause::RankFailed { .. } | EndCause::BarrierFailed { .. } | EndCause::SupervisorLost { .. })
             | StateReason::LaunchFailed { .. } => self.restart.on_rank_failure,
             _ => false,

@@ -114,16 +114,6 @@ fn a_namespace_has_as_many_ranks_as_it_may_have_and_keeps_nobody_else_waiting() 
 }
 
 #[test]
-fn a_launch_that_is_forbidden_is_not_repeated() {
-    let mut bench = Bench::established(2, 1);
-    bench.submit(restarting(1, 2, 5));
-    for node in [0, 1].map(NodeIndex) {
-        bench.step(AuthorityInput::LaunchFailed { run: run(1, 1), node, failure: LaunchFailure::Forbidden });
-    }
-    assert_eq!((bench.state(1), bench.status(1).restarts), (GangState::Failed, 0));
-}
-
-#[test]
 fn a_narrow_job_does_not_overtake_a_wide_one_that_waits() {
     let mut bench = Bench::established(2, 1);
     for gang in 1..=3 {

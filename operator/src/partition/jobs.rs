@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
 use kube::{Resource as _, ResourceExt as _};
 use strobe_authority::{Explanation, JobReason, explain, explain_end};
-use strobe_core::authority::{AuthorityInput, JobSpecification, JobStatus, LaunchFailure, StateReason};
+use strobe_core::authority::{AuthorityInput, JobSpecification, JobStatus, StateReason};
 use strobe_core::matrix::NoPlacement;
 use strobe_core::message::GangReport;
 use strobe_core::model::{EndCause, GangId, GangRun, GangState, Instant, NodeIndex, RankOutcome};
@@ -284,7 +284,6 @@ impl Partition {
         match &status.reason {
             StateReason::NoPlacement { shortage: NoPlacement::NodeSize { .. }, .. } => reason = Some(Reason::ExceedsPartition),
             StateReason::NodeUnreachable { nodes } => message.push_str(&self.advice(*nodes).unwrap_or_default()),
-            StateReason::LaunchFailed { failure: LaunchFailure::Forbidden, .. } => reason = Some(Reason::PodForbidden),
             StateReason::NoTerm { .. } => message = format!("{}; {message}", self.no_manager()),
             _ => {}
         }
