@@ -65,3 +65,44 @@ pub(crate) async fn requested(client: &Client, node: &str, resource: Resource) -
     let others = pods.items.iter().filter(|pod| !pod.labels().contains_key(LABEL_PARTITION_UID));
     Ok(others.filter_map(|pod| pod.spec.as_ref()).map(|pod| resources::requested(pod, resource)).sum())
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::api::{Patch, PatchParams, PostParams};
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+    use strobe_e2e::api_server::ApiServer;
+
+    use super::*;
+
+    fn read<K: DeserializeOwned>(object: Value) -> K {
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn pod(name: &str, labels: &Value, resources: &Value) -> Pod {
+        let container = json!({ "name": "c", "image": "any", "resources": { "requests": resources } });
+        read(json!({ "metadata": { "name": name, "labels": labels }, "spec": { "nodeName": "worker", "containers": [container] } }))
+    }
+
+    /// At a real API server, which alone knows what it selects.
+    #[tokio::test]
+    async fn a_gang_asks_for_its_part_of_what_the_living_pods_of_no_gang_leave() {
+        let Some(server) = ApiServer::shared("shares").await.unwrap() else { return };
+        let client = server.client().await.unwrap();
+        let (nodes, pods): (Api<Node>, Api<Pod>) = (Api::all(client.clone()), Api::namespaced(client.clone(), "default"));
+        nodes.create(&PostParams::default(), &read(json!({ "metadata": { "name": "worker" } }))).await.unwrap();
+        let status = json!({ "status": { "allocatable": { "cpu": "8", "memory": "16Gi" } } });
+        nodes.patch_status("worker", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        let asked = json!({ "cpu": "1500m", "memory": "1Gi" });
+        for (name, labels) in [("daemon", json!({})), ("gang", json!({ LABEL_PARTITION_UID: "0b9e" })), ("done", json!({}))] {
+            pods.create(&PostParams::default(), &pod(name, &labels, &asked)).await.unwrap();
+        }
+        let done = json!({ "status": { "phase": "Succeeded" } });
+        pods.patch_status("done", &PatchParams::default(), &Patch::Merge(done)).await.unwrap();
+        let part = Part { node: "worker".to_owned(), need: 4, slots: 8, rows: 2 };
+        // 4 × (8000 - 1500 - the reserve) / (8 × 2)
+        assert_eq!(cpu(&client, std::slice::from_ref(&part)).await.unwrap(), [1600]);
+        assert_eq!(requested(&client, "worker", Resource::Memory).await.unwrap(), 1 << 30);
+        assert!(cpu(&client, &[Part { node: "nobody".to_owned(), ..part }]).await.is_err());
+    }
+}
