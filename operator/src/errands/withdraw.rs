@@ -17,7 +17,7 @@ use strobe_crds::partition::Partition;
 
 use super::{ErrandError, access};
 use crate::controller::MANAGER;
-use crate::names::{LABEL_JOB_UID, OPERATOR};
+use crate::names::{FINALIZER, LABEL_JOB_UID, OPERATOR};
 use crate::nodes::{NodeFacts, taint, taint::Wish};
 use crate::partition::deletion;
 use crate::refusal::Refusal;
@@ -109,9 +109,13 @@ async fn release_nodes(client: &Client) -> Result<(), ErrandError> {
 async fn release_partitions(client: &Client) -> Result<(), ErrandError> {
     let partitions: Api<Partition> = Api::all(client.clone());
     let list = partitions.list_metadata(&ListParams::default()).await.map_err(access("list the Partitions"))?;
-    for partition in list {
-        let written = deletion::hold(client, &partition.name_any(), partition.uid().as_deref(), false).await;
-        written.map_err(access("take the finalizer from a Partition"))?;
+    for partition in list.iter().filter(|partition| partition.finalizers().iter().any(|finalizer| finalizer == FINALIZER)) {
+        match deletion::hold(client, &partition.name_any(), partition.uid().as_deref(), false).await {
+            Ok(()) => {}
+            // It is gone, or another of its name is there.
+            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {}
+            Err(error) => return Err(access("take the finalizer from a Partition")(error)),
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The operator's program at a real API server: what it does about nodes, and about Partitions that go. There are no agents here: gangs are
+//! The operator's program at a real API server: what it does about nodes that live or not, and about Partitions that go. There are no agents here: gangs are
 //! those of an earlier operator, as it has kept them.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
@@ -197,6 +197,30 @@ async fn a_dedicated_partitions_nodes_have_its_taint_while_they_are_in_it() {
     ours("fast");
     without(&["delete", WAIT, "partition", "fast"]);
     assert!(cluster.taints("worker").contains("gpu=present"));
+}
+
+#[tokio::test]
+async fn partitions_and_nodes_are_let_go_before_the_operator_is_uninstalled() {
+    let Some(cluster) = Cluster::start("partitions_and_nodes_are_let_go").await else { return };
+    let fast = cluster.create(&partition("fast"));
+    let worker = cluster.create(&node("worker", "fast"));
+    cluster.keep(&fast, &worker, None);
+    let operator = cluster.operator();
+    cluster.wait("partition/fast", ".metadata.finalizers[0]", "strobe.dev/gangs");
+    cluster.wait("node/worker", ".spec.taints[?(@.key==\"strobe.dev/partition\")].value", "fast");
+    drop(operator);
+    let labels = json!({ "app.kubernetes.io/name": "strobe-operator" });
+    cluster.create(&json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "strobe-operator", "namespace": "strobe-system" },
+        "spec": { "selector": { "matchLabels": labels }, "template": {
+            "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "operator", "image": "any" }] },
+        } },
+    }));
+    let mut withdrawing = Command::new(env!("CARGO_BIN_EXE_strobe-operator"));
+    let withdrawn = withdrawing.args(["--namespace", "strobe-system", "withdraw"]).env("KUBECONFIG", cluster.server.kubeconfig()).status();
+    assert!(withdrawn.unwrap().success());
+    assert!(!cluster.taints("worker").contains("strobe.dev/partition=fast"));
+    cluster.run(&["delete", WAIT, "partition", "fast"]);
 }
 
 #[tokio::test]
