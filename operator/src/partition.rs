@@ -321,6 +321,11 @@ impl Partition {
         for gang in &report.gangs {
             self.follow(gang);
         }
+        // The authority believes nobody but the manager that it has appointed itself.
+        let counts = self.authority.term_record().is_some_and(|record| record.term == report.fence.term);
+        if counts {
+            self.resumed_are_known(&report);
+        }
         self.heard = Some(report.clone());
         self.step(AuthorityInput::Report(report));
     }

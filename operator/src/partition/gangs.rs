@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use strobe_core::authority::{AuthorityInput, LaunchFailure, PlacementFailure};
+use strobe_core::message::PartitionReport;
 use strobe_core::model::{GangRun, GangState, Instant, NodeIncarnation, NodeIndex, NodePlacement, NodeSet};
 use strobe_proto::agent::{Figures, Launch, LaunchFailed, PodSupervisor, authority_message::Message, launch::Supervisor};
 
@@ -24,7 +25,7 @@ pub(super) struct Gang {
     pub(super) uids: BTreeMap<NodeIndex, String>,
     /// Nodes whose pods were seen once: what is not seen any more is gone.
     pub(super) shown: NodeSet,
-    /// True when an earlier authority launched it: how far it came only a manager can tell.
+    /// True while only an earlier authority's word is known of it: how far it came a manager has to tell.
     resumed: bool,
     /// True once its pods are deleted, because they did not all come to their nodes.
     given_up: bool,
@@ -198,6 +199,15 @@ impl Partition {
         }
     }
 
+    /// A manager has told how far these gangs came.
+    pub(super) fn resumed_are_known(&mut self, report: &PartitionReport) {
+        for reported in &report.gangs {
+            if let Some(gang) = self.gangs.get_mut(&reported.run) {
+                gang.resumed = false;
+            }
+        }
+    }
+
     /// A pod that has ended before the ranks were released never will have any: nothing of the gang lives there.
     fn look_for_early_ends(&mut self, run: GangRun) {
         let Some(status) = self.authority.job(run.gang).filter(|status| status.incarnation == run.incarnation) else { return };
@@ -206,7 +216,7 @@ impl Partition {
         }
         let Some(gang) = self.gangs.get(&run) else { return };
         // The pods of a gang that came to its end while there was no authority have ended too.
-        if gang.resumed && !self.heard.as_ref().is_some_and(|report| report.gangs.iter().any(|gang| gang.run == run)) {
+        if gang.resumed {
             return;
         }
         let ended: Vec<NodeIndex> = gang.seen.ended.iter().filter_map(|index| gang.nodes.get(*index).copied()).collect();
