@@ -43,6 +43,9 @@ pub(crate) const KUBERNETES: &str = "STROBE_KUBERNETES";
 /// Tells them where the programs are that go into pods.
 const PROGRAMS: &str = "STROBE_LABORATORY_PROGRAMS";
 
+/// The module of the tests that take minutes each.
+const LONG_TESTS: &str = "long::";
+
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -85,6 +88,9 @@ struct UpOptions {
 struct TestOptions {
     #[command(flatten)]
     up: UpOptions,
+    /// Also those that take minutes each
+    #[arg(long)]
+    all: bool,
     /// More arguments for `cargo test`
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -212,6 +218,18 @@ fn down(workspace: &Workspace) -> Result<()> {
     state.forget()
 }
 
+/// The arguments of `cargo test`, and of the tests themselves after two hyphens.
+fn chosen(options: &TestOptions) -> Vec<&str> {
+    let mut arguments: Vec<&str> = options.arguments.iter().map(String::as_str).collect();
+    if !options.all {
+        if !arguments.contains(&"--") {
+            arguments.push("--");
+        }
+        arguments.extend(["--skip", LONG_TESTS]);
+    }
+    arguments
+}
+
 fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     let was_up = State::open(&Store::open()?)?.process().is_some();
     up(workspace, &options.up)?;
@@ -220,7 +238,7 @@ fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     let mut command = workspace.cargo();
     // With the features that the whole workspace has together: what the other tests have built is used again.
     command.args(["test", "--locked", "--workspace", "--features", "strobe-e2e/laboratory", "--test", "laboratory"]);
-    command.args(&options.arguments).env(LABORATORY, kubeconfig()?).env(KUBERNETES, api_server_folders()?).env(PROGRAMS, programs);
+    command.args(chosen(options)).env(LABORATORY, kubeconfig()?).env(KUBERNETES, api_server_folders()?).env(PROGRAMS, programs);
     // They mostly wait for kubelets.
     command.env("RUST_TEST_THREADS", LABORATORY_TESTS.to_string());
     let code = process::pass_through(command);

@@ -10,6 +10,7 @@ mod gangs;
 mod identity;
 mod jobs;
 mod lives;
+mod long;
 mod mpi;
 mod outage;
 mod placement;
