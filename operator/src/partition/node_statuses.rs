@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use kube::api::{Api, Resource as _};
 use kube::{Client, ResourceExt as _};
-use strobe_core::authority::{NodeState as Core, TermPhase};
-use strobe_core::model::{Instant, NodeIncarnation, NodeIndex, TermRecord};
+use strobe_core::authority::NodeState as Core;
+use strobe_core::model::{Instant, NodeIncarnation, NodeIndex};
 use strobe_crds::cpu_list::CpuList;
 use strobe_crds::partition::Partition as Object;
 use strobe_crds::partition_node::{NodeRow, NodeState, PartitionNodeStatus};
@@ -80,17 +80,6 @@ impl NodeStatuses {
 }
 
 impl Partition {
-    /// Members of the manager's view; none while there is no manager.
-    fn members(&self) -> &[NodeIncarnation] {
-        let view = self.heard.as_ref().filter(|_| self.leading().is_some()).map(|report| report.view.as_slice());
-        view.unwrap_or_default()
-    }
-
-    fn leading(&self) -> Option<&TermRecord> {
-        let established = matches!(self.authority.term_phase(), TermPhase::Confirming | TermPhase::Established);
-        self.authority.term_record().filter(|_| established)
-    }
-
     /// What an agent has measured of its node.
     pub(super) fn node_measured(&mut self, agent: NodeIncarnation, figures: &Figures) {
         let (now, members) = (self.now(), self.members().len());

@@ -4,6 +4,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use strobe_core::authority::TermPhase;
+use strobe_core::model::{NodeIncarnation, TermRecord};
 use strobe_crds::API_VERSION;
 use strobe_crds::partition::{Partition as Object, PartitionStatus, RowStatus};
 
@@ -31,11 +32,21 @@ impl Partition {
         });
     }
 
+    /// The record of the term whose manager leads; none while there is no manager.
+    pub(super) fn leading(&self) -> Option<&TermRecord> {
+        let established = matches!(self.authority.term_phase(), TermPhase::Confirming | TermPhase::Established);
+        self.authority.term_record().filter(|_| established)
+    }
+
+    /// Members of the manager's view; none while there is no manager.
+    pub(super) fn members(&self) -> &[NodeIncarnation] {
+        let view = self.heard.as_ref().filter(|_| self.leading().is_some()).map(|report| report.view.as_slice());
+        view.unwrap_or_default()
+    }
+
     fn status(&self) -> PartitionStatus {
         let nodes = self.keeper.kept().nodes.len();
-        let established = matches!(self.authority.term_phase(), TermPhase::Confirming | TermPhase::Established);
-        let record = self.authority.term_record().filter(|_| established);
-        let members = self.heard.as_ref().filter(|_| record.is_some()).map_or(0, |report| report.view.len());
+        let (record, members) = (self.leading(), self.members().len());
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let manager = record.map(|record| self.keeper.kept().name(record.manager.node));
         let health = Health {
