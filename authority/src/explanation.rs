@@ -147,6 +147,7 @@ const fn explain_placement(failure: PlacementFailure) -> (Reason, &'static str) 
         PlacementFailure::TimedOut => (Reason::PlacementTimeout, "not all of its pods were bound in time"),
         PlacementFailure::Image => (Reason::ImagePullFailed, "an image cannot be pulled"),
         PlacementFailure::Refused => (Reason::PodForbidden, "its pods are not made"),
+        PlacementFailure::Rejected => (Reason::PodRejected, "a node does not take one of its pods"),
     }
 }
 

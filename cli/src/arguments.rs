@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use cluster::{
-    ClusterOptions, JobArguments, ListArguments, LogsArguments, MatrixArguments, NodesArguments, TopArguments, TopOrder,
+    ClusterOptions, ExplainArguments, JobArguments, ListArguments, LogsArguments, MatrixArguments, NodesArguments, TopArguments, TopOrder,
 };
 use strobe_core::limits::{MEMBERS_MAX, ROWS_MAX};
 use strobe_crds::{duration::Duration, limits::MAX_CPUS_PER_NODE, partition::TimeField};
@@ -37,7 +37,7 @@ pub(crate) enum ClusterCommand {
     /// Which gang holds which row on which node
     Matrix(MatrixArguments),
     /// Why a job waits or is slow, in words and numbers
-    Explain(JobArguments),
+    Explain(ExplainArguments),
     /// Jobs and nodes by CPU efficiency, skew or switch cost, the worst first
     Top(TopArguments),
     /// What the ranks of a job's newest life write

@@ -6,6 +6,7 @@ mod error;
 mod explain;
 #[cfg(test)]
 mod fixture;
+mod following;
 mod gangs;
 mod limits;
 mod list;

@@ -17,6 +17,13 @@ pub fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
+/// The path of a program that a user has too: from those folders, or else as the shell finds it.
+#[must_use]
+pub fn find_or_installed(program: &str) -> Option<PathBuf> {
+    let installed = || env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file());
+    find(program).or_else(installed)
+}
+
 /// Says, past the test harness's capture, that a test leaves something out, and why.
 ///
 /// # Panics

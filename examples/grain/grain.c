@@ -111,8 +111,16 @@ static double quantile(const float *sorted, long count, double share) {
     return sorted[place < count ? place : count - 1];
 }
 
+// The last rank's start, on the clock that all machines share as well as they are set: several runs
+// can be put in order by it.
+static double last_start(double own) {
+    double last = own;
+    MPI_Reduce(&own, &last, 1, MPI_DOUBLE, MPI_MAX, 0, MPI_COMM_WORLD);
+    return last;
+}
+
 static int measure(const struct argument_table *table, const struct settings *settings,
-                   struct world world) {
+                   struct world world, double started) {
     struct progress progress;
     progress_start(&progress, world);
     double loops_per_us = agree_on_loops_per_us(settings, world);
@@ -132,16 +140,18 @@ static int measure(const struct argument_table *table, const struct settings *se
         progress_report(&progress, (double)(iteration + 1) / (double)settings->iterations);
     }
     double wall_seconds = timing_wall_seconds() - start;
+    double ended = timing_unix_seconds();
+    double all_started = last_start(started);
 
     qsort(times_us, (size_t)settings->iterations, sizeof *times_us, by_time);
     char details[DETAILS_SIZE];
     snprintf(details, sizeof details,
              "ranks=%d grain_us=%ld iterations=%ld loops_per_us=%.3f wall_s=%.6f median_us=%.1f "
-             "p99_us=%.1f max_us=%.1f",
+             "p99_us=%.1f max_us=%.1f started_unix_s=%.6f ended_unix_s=%.6f",
              world.size, settings->grain_us, settings->iterations, loops_per_us, wall_seconds,
              quantile(times_us, settings->iterations, 0.5),
              quantile(times_us, settings->iterations, 0.99),
-             (double)times_us[settings->iterations - 1]);
+             (double)times_us[settings->iterations - 1], all_started, ended);
     free(times_us);
     int all_correct = 0;
     int own_correct = correct;
@@ -150,6 +160,7 @@ static int measure(const struct argument_table *table, const struct settings *se
 }
 
 int main(int argc, char **argv) {
+    double started = timing_unix_seconds();
     struct settings settings = {.grain_us = 100, .iterations = 20000};
     const struct argument rows[] = {
         {.name = "--grain-us", .whole = &settings.grain_us, .minimum = 0, .maximum = 1e6,
@@ -181,5 +192,5 @@ int main(int argc, char **argv) {
         }
         settings.iterations = (long)(iterations + 0.5);
     }
-    return measure(&table, &settings, world);
+    return measure(&table, &settings, world, started);
 }

@@ -15,6 +15,10 @@ double timing_wall_seconds(void) {
     return read_clock(CLOCK_MONOTONIC);
 }
 
+double timing_unix_seconds(void) {
+    return read_clock(CLOCK_REALTIME);
+}
+
 double timing_cpu_seconds(void) {
     return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }

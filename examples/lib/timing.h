@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two clocks. A gang that is switched out is frozen: the wall clock runs on, its CPU clock does
+// Clocks. A gang that is switched out is frozen: the wall clock runs on, its CPU clock does
 // not. What measures work uses the CPU clock, what measures response uses the wall clock.
 
 #ifndef STROBE_EXAMPLES_TIMING_H
@@ -12,6 +12,9 @@
 
 // Monotonic wall clock, seconds.
 double timing_wall_seconds(void);
+
+// Seconds since 1970, to tell what came first in several runs.
+double timing_unix_seconds(void);
 
 // CPU time of the calling thread, seconds.
 double timing_cpu_seconds(void);

@@ -99,9 +99,13 @@ static void outbox_send(struct outbox *outbox, int rank, enum tag tag, const str
     MPI_Isend(&outbox->message, MESSAGE_INTS, MPI_INT, rank, tag, MPI_COMM_WORLD, &outbox->request);
 }
 
+// Probed first: between nodes, receives from any source never complete in MPICH 5.0.2 as PyPI has it
+// (over UCX; seen with its own mpiexec and MPIR_CVAR_NOLOCAL=1), and probes do.
 static enum tag receive(int source, struct message *message, int *sender) {
     MPI_Status status;
-    MPI_Recv(message, MESSAGE_INTS, MPI_INT, source, MPI_ANY_TAG, MPI_COMM_WORLD, &status);
+    MPI_Probe(source, MPI_ANY_TAG, MPI_COMM_WORLD, &status);
+    MPI_Recv(message, MESSAGE_INTS, MPI_INT, status.MPI_SOURCE, status.MPI_TAG, MPI_COMM_WORLD,
+             MPI_STATUS_IGNORE);
     *sender = status.MPI_SOURCE;
     return (enum tag)status.MPI_TAG;
 }

@@ -66,7 +66,7 @@ use tokio::{io::unix::AsyncFd, net::TcpListener, sync::mpsc};
 
 use crate::{
     cgroup::{CgroupPath, CgroupTree},
-    health::Occupation,
+    health::{Occupation, Serving},
     strobe_thread::{StrobeReport, StrobeReports, StrobeThread, StrobeThreadOptions},
     sys::{clock::monotonic_now, descriptor::register},
 };
@@ -238,7 +238,8 @@ impl Agent {
         let session_port = session::serve(listener, expected, &bundle(&self.bootstrap), self.events.clone())?;
         let metrics_port = match &self.cluster {
             Some(cluster) => {
-                cluster.health.occupied(Occupation::Serving(self.metrics.registry()));
+                let serving = Serving { metrics: self.metrics.registry(), trace: cluster.trace.clone() };
+                cluster.health.occupied(Occupation::Serving(Arc::new(serving)));
                 self.ports.health
             }
             None => metrics::serve(&self.metrics).await.map_err(AgentError::Metrics)?,

@@ -10,18 +10,21 @@ pub mod limits;
 mod outcome;
 mod pause;
 mod table;
+mod thawed;
 
 use std::time::Duration;
 
 use strobe_core::model::{GangSlot, GangSlots, Instant};
 
 pub use outcome::{LateFreezes, SwitchCounters, SwitchOutcome};
+pub use thawed::ThawedTime;
 
 use crate::freezer::{Commanded, Freezer, Observed};
 use crate::sys::clock::{monotonic_now, sleep_until};
 use limits::STRAGGLER_BOUND_MAX;
 use pause::Pauses;
 use table::FreezerTable;
+use thawed::ThawedTimes;
 
 /// What to switch on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,7 @@ pub struct Executor {
     straggling_since: [Instant; limits::GANGS_MAX],
     /// Thaws that were ordered and withheld because a freeze failed.
     owed: GangSlots,
+    thawed: ThawedTimes,
     pauses: Pauses,
     counters: SwitchCounters,
 }
@@ -65,6 +69,7 @@ impl Executor {
             straggling: GangSlots::EMPTY,
             straggling_since: [Instant::ORIGIN; limits::GANGS_MAX],
             owed: GangSlots::EMPTY,
+            thawed: ThawedTimes::new(),
             pauses: Pauses::new(),
             counters: SwitchCounters::NONE,
         }
@@ -72,13 +77,13 @@ impl Executor {
 
     /// Puts a gang's freezer into a slot, and returns what was there: dropping it closes files and frees memory, which
     /// is for another thread to do.
-    pub const fn register(&mut self, slot: GangSlot, freezer: Freezer) -> Option<Freezer> {
+    pub fn register(&mut self, slot: GangSlot, freezer: Freezer) -> Option<Freezer> {
         self.forget(slot);
         self.freezers.put(slot, freezer)
     }
 
     /// Empties a slot, and returns what was there, to be dropped by another thread.
-    pub const fn unregister(&mut self, slot: GangSlot) -> Option<Freezer> {
+    pub fn unregister(&mut self, slot: GangSlot) -> Option<Freezer> {
         self.forget(slot);
         self.freezers.take(slot)
     }
@@ -99,6 +104,12 @@ impl Executor {
     #[must_use]
     pub const fn owed(&self) -> GangSlots {
         self.owed
+    }
+
+    /// How long the gangs of each slot were commanded thawed.
+    #[must_use]
+    pub const fn thawed_times(&self) -> &[ThawedTime; limits::GANGS_MAX] {
+        self.thawed.all()
     }
 
     /// What has been counted since the executor was made.
@@ -138,6 +149,8 @@ impl Executor {
         }
         self.owed = outcome.withheld;
         outcome.thawed_at = monotonic_now();
+        self.thawed.freeze(outcome.commanded_frozen.union(outcome.gone), outcome.freeze_written_at);
+        self.thawed.thaw(outcome.commanded_thawed, outcome.thawed_at);
         outcome.straggling = self.straggling;
         self.counters.count(&outcome);
         outcome
@@ -256,8 +269,9 @@ impl Executor {
         self.straggling = self.straggling.difference(outcome.commanded_thawed);
     }
 
-    const fn forget(&mut self, slot: GangSlot) {
+    fn forget(&mut self, slot: GangSlot) {
         let slot = GangSlots::from_bits(1 << slot.0);
+        self.thawed.freeze(slot, monotonic_now());
         self.straggling = self.straggling.difference(slot);
         self.owed = self.owed.difference(slot);
     }

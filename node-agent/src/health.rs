@@ -1,4 +1,4 @@
-//! How an agent's pod is: what its probes and its administrator ask, and the metrics, by plain HTTP.
+//! How an agent's pod is: what its probes and its administrator ask, the metrics, and the node's last switches, by plain HTTP.
 //!
 //! *Alive* is a pod whose event loop turns. *Ready* is one that does what the partition wants of it, which outside of every partition
 //! is nothing: such a node must not make the DaemonSet look broken. Every answer says in words what holds.
@@ -22,7 +22,7 @@ use prometheus_client::{encoding::text::encode, registry::Registry};
 use strobe_core::model::Instant;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::sys::clock::monotonic_now;
+use crate::{switch_trace::SwitchTrace, sys::clock::monotonic_now};
 
 /// The text format, by which a scraper knows that names, units and counters follow OpenMetrics.
 pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,8 +38,15 @@ pub(crate) enum Occupation {
     Enrolling(String),
     /// The node is in no partition, as the operator says: it is asked again.
     Outside(String),
-    /// It is the agent of a node in a partition; with its metrics.
-    Serving(Arc<Registry>),
+    /// It is the agent of a node in a partition.
+    Serving(Arc<Serving>),
+}
+
+/// What the agent of a node in a partition shows.
+#[derive(Debug, Default)]
+pub(crate) struct Serving {
+    pub(crate) metrics: Arc<Registry>,
+    pub(crate) trace: SwitchTrace,
 }
 
 /// What is told of the pod. Clones are of one pod.
@@ -120,22 +127,31 @@ impl Health {
 
     fn metrics(&self) -> (StatusCode, String) {
         match &*self.occupation.borrow() {
-            Occupation::Serving(registry) => (StatusCode::OK, text(registry)),
+            Occupation::Serving(serving) => (StatusCode::OK, text(&serving.metrics)),
             Occupation::Enrolling(_) | Occupation::Outside(_) => (StatusCode::OK, "# EOF\n".to_owned()),
+        }
+    }
+
+    /// The node's last switches.
+    fn trace(&self) -> String {
+        match &*self.occupation.borrow() {
+            Occupation::Serving(serving) => serving.trace.document().to_string(),
+            Occupation::Enrolling(_) | Occupation::Outside(_) => SwitchTrace::default().document().to_string(),
         }
     }
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until the process ends, and returns the port.
+/// Serves `/healthz`, `/readyz`, `/metrics` and `/trace` until the process ends, and returns the port.
 ///
 /// # Errors
 /// When the address cannot be listened on.
 pub(crate) async fn serve(address: SocketAddr, health: &Health) -> io::Result<u16> {
-    let (alive, ready, metrics) = (health.clone(), health.clone(), health.clone());
+    let [alive, ready, metrics, trace] = std::array::from_fn(|_| health.clone());
     let router = Router::new()
         .route("/healthz", get(move || std::future::ready(alive.alive())))
         .route("/readyz", get(move || std::future::ready(ready.ready())))
-        .route("/metrics", get(move || std::future::ready(([(CONTENT_TYPE, OPEN_METRICS)], metrics.metrics().1))));
+        .route("/metrics", get(move || std::future::ready(([(CONTENT_TYPE, OPEN_METRICS)], metrics.metrics().1))))
+        .route("/trace", get(move || std::future::ready(([(CONTENT_TYPE, "application/json")], trace.trace()))));
     serve_router(address, router).await
 }
 

@@ -12,4 +12,5 @@ pub mod pmi;
 pub mod strobe_thread;
 pub mod supervisor;
 pub mod supervisor_protocol;
+mod switch_trace;
 pub mod sys;

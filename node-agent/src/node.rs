@@ -1,41 +1,82 @@
 //! The agent of a cluster's node: what a pod of the DaemonSet does before its agent runs, and when that leaves.
 //!
 //! The volume plugin begins first, so that pods which run find their sockets again; then the operator is asked who this node is; then
-//! the agent runs until its process is asked to end or the partition is changed. kubelet starts the process again.
+//! the agent runs until its process is asked to end, or has to enrol anew, since the partition was changed or its certificate has aged.
+//! That is a new life in the same process: kubelet would wait ever longer before it starts a process again that ends several times.
+//!
+//! *Invariant:* a life has a runtime of its own, which ends before the next one begins: as at the end of a process every task is dropped,
+//! and with it every socket and descriptor, so that supervisors see their agent go.
 
 mod arguments;
+mod asked_to_end;
 mod enrolment;
 mod error;
 mod incarnation;
 mod limits;
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 pub use arguments::NodeArguments;
 pub use error::NodeError;
 use strobe_core::model::{AgentIncarnation, NodeIndex};
 use strobe_proto::bootstrap::Bootstrap;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     agent::{LeavingReason, Mailbox, Ports, ServeError, Surroundings, listen, mailbox, offer_no_old_tls, run_in},
+    back_off::BackOff,
     csi,
     health::{self, Health},
 };
+use asked_to_end::AskedToEnd;
 use enrolment::{Enrolled, Enroller};
-use limits::{RENEWAL_BEGINS, RENEWAL_SPREAD};
+use limits::{LASTING_LIFE, LIFE_END_MAX, NEXT_LIFE_PAUSE_MAX, NEXT_LIFE_PAUSE_MIN, RENEWAL_BEGINS, RENEWAL_SPREAD};
 
 /// Where mounts are made before a pod's node sees them: a place of this process's own mount namespace.
 const ASIDE: &str = "strobe-volumes";
 
-/// Runs the agent of a node of a cluster.
+/// Runs the agents of a node of a cluster, one life after the other, until the process is asked to end.
 ///
 /// # Errors
-/// [`NodeError`] when it cannot begin, or the agent fails. That it was asked to end, and that its partition was changed, are none.
-pub async fn run(arguments: NodeArguments) -> Result<(), NodeError> {
+/// [`NodeError`] when a life cannot begin, or its agent fails. That the process was asked to end is none.
+pub fn run(arguments: &NodeArguments) -> Result<(), NodeError> {
     offer_no_old_tls();
-    let terminated = terminated()?;
-    tokio::pin!(terminated);
+    let mut asked_to_end = None;
+    let mut back_off = BackOff::between(NEXT_LIFE_PAUSE_MIN, NEXT_LIFE_PAUSE_MAX);
+    let mut pause = Duration::ZERO;
+    loop {
+        let begun = Instant::now();
+        // One thread for the agent's loop, TLS and gRPC: every further one that a message is handed to takes the CPU from a rank
+        // once more. The strobe has a thread of its own, and what blocks for long has others.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NodeError::Runtime)?;
+        let ended = runtime.block_on(live(arguments, &mut asked_to_end, pause));
+        // What still kills ranks sees that its agent has left, and stops.
+        runtime.shutdown_timeout(LIFE_END_MAX);
+        match ended? {
+            Some(LeavingReason::PartitionChanged | LeavingReason::CertificateAged) => {}
+            Some(LeavingReason::Terminated) | None => return Ok(()),
+        }
+        if begun.elapsed() >= LASTING_LIFE {
+            back_off.reset();
+        }
+        pause = back_off.wait();
+    }
+}
+
+/// One life, which enrols after a pause; its probes are answered, and volumes mounted, meanwhile. The signals that end the process are the same for all: none is lost between two.
+async fn live(
+    arguments: &NodeArguments,
+    asked_to_end: &mut Option<AskedToEnd>,
+    pause: Duration,
+) -> Result<Option<LeavingReason>, NodeError> {
+    let asked_to_end = match asked_to_end {
+        Some(asked) => asked,
+        none => none.insert(AskedToEnd::listen()?),
+    };
     let health = Health::new();
     let address = SocketAddr::new(arguments.address, arguments.health_port);
     let health_port = health::serve(address, &health).await.map_err(|source| NodeError::Health { address, source })?;
@@ -51,23 +92,27 @@ pub async fn run(arguments: NodeArguments) -> Result<(), NodeError> {
     .await?;
     let session = listen(SocketAddr::new(arguments.address, arguments.session_port)).await?;
     let session_address = session.local_addr().map_err(ServeError::Port)?;
-    let enroller = Enroller::new(&arguments, session_address)?;
+    let enroller = Enroller::new(arguments, session_address)?;
+    let enrol = async {
+        tokio::time::sleep(pause).await;
+        enroller.enrol(&health).await
+    };
     let enrolled = tokio::select! {
         biased;
-        () = &mut terminated => {
+        () = asked_to_end.wait() => {
             plugin.leave();
-            return Ok(());
+            return Ok(Some(LeavingReason::Terminated));
         }
-        enrolled = enroller.enrol(&health) => enrolled,
+        enrolled = enrol => enrolled,
     };
-    let bootstrap = bootstrap(&arguments, supervisor, enrolled.clone())?;
+    let bootstrap = bootstrap(arguments, supervisor, enrolled.clone())?;
     let renewal = tokio::time::sleep(renewal_after(bootstrap.incarnation, bootstrap.node));
     let ports = Ports { fabric: arguments.fabric_port, health: health_port };
     let leave = mailbox.clone();
     let surroundings = Surroundings { mailbox, inbox, ports, session: Some(session), health: Some(health.clone()) };
     let reason_to_leave = async {
         tokio::select! {
-            () = terminated => LeavingReason::Terminated,
+            () = asked_to_end.wait() => LeavingReason::Terminated,
             () = enroller.await_change(&enrolled, &health) => LeavingReason::PartitionChanged,
             () = renewal => LeavingReason::CertificateAged,
         }
@@ -83,7 +128,7 @@ async fn run_until(
     surroundings: Surroundings,
     leave: Mailbox,
     reason_to_leave: impl Future<Output = LeavingReason>,
-) -> Result<(), NodeError> {
+) -> Result<Option<LeavingReason>, NodeError> {
     let running = run_in(bootstrap, surroundings);
     tokio::pin!(running);
     let reason = tokio::select! {
@@ -96,15 +141,15 @@ async fn run_until(
     };
     match reason {
         Some(LeavingReason::PartitionChanged) => {
-            tracing::warn!("the partition was changed: this process ends, and the next one enrols anew");
+            tracing::warn!("the partition was changed: the agent has left, and enrols anew; its gangs run on");
         }
         Some(LeavingReason::CertificateAged) => {
-            tracing::info!("the certificate is to be renewed: this process ends, and the next one enrols anew");
+            tracing::info!("the certificate is to be renewed: the agent has left, and enrols anew; its gangs run on");
         }
         Some(LeavingReason::Terminated) => tracing::info!("the agent has left; its gangs run on"),
         None => tracing::info!("the authority has ended the agent with its gangs"),
     }
-    Ok(())
+    Ok(reason)
 }
 
 fn bootstrap(arguments: &NodeArguments, supervisor: PathBuf, enrolled: Enrolled) -> Result<Bootstrap, NodeError> {
@@ -136,18 +181,6 @@ fn renewal_after(incarnation: AgentIncarnation, node: NodeIndex) -> Duration {
 
 fn beside_this_program() -> Result<PathBuf, NodeError> {
     Ok(std::env::current_exe().map_err(NodeError::Program)?.with_file_name("strobe-init"))
-}
-
-/// Resolves when the process is asked to end.
-fn terminated() -> Result<impl Future<Output = ()>, NodeError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Signal)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 #[cfg(test)]

@@ -31,11 +31,12 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rtrb::{Producer, PushError, RingBuffer};
 use strobe_core::{
-    model::{AgentIncarnation, CpuIndex, NodeIndex, Settings},
+    model::{AgentIncarnation, CpuIndex, GangSlot, NodeIndex, Settings},
     node::SwitcherConfiguration,
 };
 use strobe_fabric::datagram::DatagramSocket;
@@ -47,6 +48,7 @@ pub use reports::{Returned, StrobeReport, StrobeReports, SwitchRecord};
 
 use crate::sys::{
     affinity::{AffinityError, pin},
+    clock::monotonic_now,
     memory::{MemoryLockError, lock_touched_pages, touch_stack},
     scheduler::{STROBE_PRIORITY, Scheduler, become_fifo},
 };
@@ -174,6 +176,12 @@ impl StrobeThread {
     #[must_use]
     pub fn counters(&self) -> StrobeCounters {
         self.shared.counters.snapshot()
+    }
+
+    /// How long the gangs of a slot were commanded thawed, all of them one after the other, as of the thread's last turn.
+    #[must_use]
+    pub fn thawed_time(&self, slot: GangSlot) -> Duration {
+        self.shared.thaws.of(slot).until(monotonic_now())
     }
 
     /// True when the thread has ended. While this handle lives that is a bug: it has panicked.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use proptest::prelude::*;
 use strobe_node_agent::{
@@ -12,7 +12,7 @@ use strobe_node_agent::{
         life::{Effect, Input, Life, PassedSignal},
         limits::{PIECE_BYTES, UNACKNOWLEDGED},
         network::Tables,
-        output::LineCutter,
+        output::{LineCutter, Naming},
     },
     supervisor_protocol::{
         Configure, Freezer, GangName, Incarnation, KeySpace, LaunchProtocol, PeerTable, Rank, RankEnd, ToAgent, ToSupervisor,
@@ -140,7 +140,7 @@ fn an_owner_that_is_gone_matters_only_without_an_agent() {
 proptest! {
     #[test]
     fn output_is_cut_into_whole_prefixed_pieces(text in "([a-z]{0,50}\n|[a-z]{3000,9000}\n?){0,6}[a-z]{0,9}", size in 1_usize..5000) {
-        let mut cutter = LineCutter::new("g.0");
+        let mut cutter = LineCutter::new(Some("g.0"));
         let mut pieces = Vec::new();
         for chunk in text.as_bytes().chunks(size) {
             cutter.push(chunk, |piece| pieces.push(piece));
@@ -158,6 +158,24 @@ proptest! {
         }
         prop_assert_eq!(rebuilt, text.lines().map(str::to_owned).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn lines_are_named_by_as_much_as_tells_them_apart() {
+    let gang = || GangName("g".to_owned());
+    let (pod, run) = (Naming::new(gang(), Path::new("-")), Naming::new(gang(), Path::new("/run/output")));
+    assert_eq!([pod.of(Rank(3), 1), pod.of(Rank(3), 2)], [None, Some("3".to_owned())]);
+    assert_eq!([run.of(Rank(3), 1), run.of(Rank(3), 2)], [Some("g.3".to_owned()), Some("g.3".to_owned())]);
+}
+
+#[test]
+fn a_rank_that_writes_alone_is_read_as_it_has_written() {
+    let text = format!("one\n\n{}\nlast", "x".repeat(3 * PIECE_BYTES));
+    let mut cutter = LineCutter::new(None);
+    let mut read = Vec::new();
+    cutter.push(text.as_bytes(), |piece| read.extend(piece));
+    read.extend(cutter.finish().unwrap());
+    assert_eq!(String::from_utf8(read).unwrap(), text + "\n");
 }
 
 /// A supervisor with an agent, a watchdog of 100 ms and two stubs, ranks 2 and 3.

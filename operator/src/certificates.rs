@@ -9,6 +9,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 use strobe_fabric::authority::{AuthorityError, CertificateAuthority};
 
+use crate::access::{AccessError, access};
 use crate::controller::MANAGER;
 use crate::limits::CERTIFICATES_AGAIN;
 use crate::names::{AUTHORITY_SECRET, ROOTS};
@@ -24,14 +25,8 @@ const ROOTS_ENTRY: &str = "roots.pem";
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesError {
     /// The API server did not answer as it should.
-    #[error("cannot {what}")]
-    Access {
-        /// What was tried.
-        what: &'static str,
-        /// Its answer.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// What the Secret holds is no authority.
     #[error("Secret {AUTHORITY_SECRET} is damaged: when it is deleted a new one is made, and the agents have to be restarted")]
     Damaged(#[source] Option<AuthorityError>),
@@ -48,7 +43,7 @@ pub enum CertificatesError {
 pub async fn authority(client: &Client, namespace: &str) -> Result<CertificateAuthority, CertificatesError> {
     loop {
         match found_or_made(client, namespace).await {
-            Err(error @ CertificatesError::Access { .. }) => {
+            Err(error @ CertificatesError::Access(_)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "no certificate authority yet; tried again");
                 tokio::time::sleep(CERTIFICATES_AGAIN).await;
             }
@@ -67,7 +62,7 @@ async fn found_or_made(client: &Client, namespace: &str) -> Result<CertificateAu
     Ok(authority)
 }
 
-async fn read(secrets: &Api<Secret>) -> Result<Option<Secret>, CertificatesError> {
+async fn read(secrets: &Api<Secret>) -> Result<Option<Secret>, AccessError> {
     secrets.get_opt(AUTHORITY_SECRET).await.map_err(access("read the Secret of the certificate authority"))
 }
 
@@ -95,18 +90,14 @@ async fn make(secrets: &Api<Secret>) -> Result<CertificateAuthority, Certificate
             let secret = read(secrets).await?.ok_or(CertificatesError::Damaged(None))?;
             load(&secret)
         }
-        Err(error) => Err(access("keep a new certificate authority in a Secret")(error)),
+        Err(error) => Err(access("keep a new certificate authority in a Secret")(error).into()),
     }
 }
 
-async fn publish(client: &Client, namespace: &str, root_pem: &str) -> Result<(), CertificatesError> {
+async fn publish(client: &Client, namespace: &str, root_pem: &str) -> Result<(), AccessError> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let data = BTreeMap::from([(ROOTS_ENTRY, root_pem)]);
     let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": ROOTS }, "data": data });
     let applied = maps.patch(ROOTS, &PatchParams::apply(MANAGER).force(), &Patch::Apply(map)).await;
     applied.map(|_| ()).map_err(access("tell the agents the root of the certificate authority"))
-}
-
-fn access(what: &'static str) -> impl FnOnce(kube::Error) -> CertificatesError {
-    move |source| CertificatesError::Access { what, source: Box::new(source) }
 }

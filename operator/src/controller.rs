@@ -18,7 +18,7 @@ use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use strobe_core::model::GangState as CoreState;
 use strobe_crds::API_VERSION;
-use strobe_crds::parallel_job::{GangState, ParallelJob, ParallelJobStatus};
+use strobe_crds::parallel_job::{GangState, ParallelJob, ParallelJobStatus, Reason};
 use strobe_crds::partition::Partition;
 use strobe_crds::validate::{self, ValidJob};
 use tokio::sync::mpsc;
@@ -86,11 +86,33 @@ struct Dereferenced {
     runtime_class: Option<Arc<RuntimeClass>>,
 }
 
+/// The jobs that there are, and how they are looked at anew.
+pub struct Jobs {
+    /// As they are known.
+    pub known: Store<WatchedJob>,
+    /// What is sent here is looked at.
+    pub changed: mpsc::Sender<ObjectRef<WatchedJob>>,
+}
+
 /// The jobs that there are, and who looks at them.
 pub struct JobController {
     jobs: Controller<WatchedJob>,
     changed: mpsc::Receiver<ObjectRef<WatchedJob>>,
 }
+
+// === impl Jobs ===
+
+impl Jobs {
+    /// Has the jobs looked at for which something holds.
+    async fn touch(&self, holds: impl Fn(&ParallelJob) -> bool) {
+        for job in those(&self.known, holds) {
+            // Whoever looks at them is gone only when this replica leads no more.
+            let _nobody_looks = self.changed.send(job).await;
+        }
+    }
+}
+
+// === impl JobController ===
 
 impl JobController {
     /// Begins to watch. What is sent to the other end of `changed` is looked at anew.
@@ -115,7 +137,6 @@ impl JobController {
     ) {
         let recorder = Recorder::new(client.clone(), Reporter { controller: OURS.to_owned(), instance });
         let (touched, touching) = mpsc::channel(CHANGED_JOBS);
-        let of_partition = self.jobs.store();
         let watched = Watched::begin(&client, self.jobs.store(), touched);
         let trials = Trials::new(client.clone(), self.jobs.store());
         let networks = Networks::new(client.clone(), self.jobs.store());
@@ -124,13 +145,9 @@ impl JobController {
             () = watched.listed() => {}
             () = &mut end => return,
         }
-        let context = Arc::new(Context { client: client.clone(), recorder, partitions, watched, trials, networks });
+        let context = Arc::new(Context { client, recorder, partitions, watched, trials, networks });
         self.jobs
             .with_config(Config::default().concurrency(JOBS_AT_A_TIME))
-            .watches(Api::<DeserializeGuard<Partition>>::all(client), watcher::Config::default(), move |partition| {
-                let name = partition.name_any();
-                those(&of_partition, |job| job.spec.partition == name)
-            })
             .reconcile_on(ReceiverStream::new(self.changed))
             .reconcile_on(ReceiverStream::new(touching))
             .graceful_shutdown_on(end)
@@ -144,12 +161,13 @@ impl JobController {
     }
 }
 
-/// Tells the authorities which partitions and nodes there are, for as long as the process lives.
-pub async fn follow_partitions(client: Client, partitions: Arc<Partitions>) {
-    tokio::join!(nodes::follow(client.clone(), Arc::clone(&partitions)), follow_objects(client, partitions));
+/// Tells the authorities which partitions and nodes there are, for as long as the process lives; then the jobs of a partition are looked
+/// at anew.
+pub async fn follow_partitions(client: Client, partitions: Arc<Partitions>, jobs: Jobs) {
+    tokio::join!(nodes::follow(client.clone(), Arc::clone(&partitions)), follow_objects(client, partitions, jobs));
 }
 
-async fn follow_objects(client: Client, partitions: Arc<Partitions>) {
+async fn follow_objects(client: Client, partitions: Arc<Partitions>, jobs: Jobs) {
     let (cache, writer) = reflector::store();
     let watched = watcher(Api::<DeserializeGuard<Partition>>::all(client), watcher::Config::default());
     let mut changes = std::pin::pin!(reflector::reflector(writer, watched.default_backoff()));
@@ -157,7 +175,15 @@ async fn follow_objects(client: Client, partitions: Arc<Partitions>) {
         match change {
             // A list that has begun does not have them all.
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-            Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => tell_partitions(&cache, &partitions),
+            Ok(watcher::Event::InitDone) => {
+                tell_partitions(&cache, &partitions);
+                jobs.touch(|_| true).await;
+            }
+            Ok(watcher::Event::Apply(partition) | watcher::Event::Delete(partition)) => {
+                tell_partitions(&cache, &partitions);
+                let name = partition.name_any();
+                jobs.touch(|job| job.spec.partition == name).await;
+            }
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "Partitions are not seen for now"),
         }
     }
@@ -203,12 +229,16 @@ async fn reconcile(job: Arc<WatchedJob>, context: Arc<Context>) -> Result<Action
             let settled = job.spec.suspend || context.networks.settle(job, &policies).await?;
             settled & context.partitions.submit(submission(job, valid, priority))
         }
+        // Nothing is known against it: in the queue it keeps its place, and what is remembered of its lives.
+        (Err(refusal), _) if refusal.reason == Reason::TrialNotAnswered => true,
         (_, _) => context.partitions.refuse(job),
     };
     let value = verdict.as_ref().ok().map(|priority| priority.value);
-    let status = ParallelJobStatus { priority: value, ..status(&context, job, verdict.err()) };
-    if job.status.as_ref() != Some(&status) {
-        update_status(&context, job, &status).await?;
+    if let Some(status) = status(&context, job, verdict.err()) {
+        let status = ParallelJobStatus { priority: value, ..status };
+        if job.status.as_ref() != Some(&status) {
+            update_status(&context, job, &status).await?;
+        }
     }
     // That a Partition is gone may be heard here before it is known there: then nothing would tell its jobs.
     let goes = context.partitions.partition(&job.spec.partition).is_some_and(|partition| partition.metadata.deletion_timestamp.is_some());
@@ -264,14 +294,20 @@ fn stating(job: &ParallelJob, priority: &Priority) -> ParallelJob {
 }
 
 /// What its partition's authority says of a job, or else what can be said without one. Whoever has slots keeps them, whatever speaks
-/// against the job by now.
-fn status(context: &Context, job: &ParallelJob, refusal: Option<Refusal>) -> ParallelJobStatus {
+/// against the job by now. Nothing while an authority that has a manager was not heard about the job: it tells when it has looked.
+fn status(context: &Context, job: &ParallelJob, refusal: Option<Refusal>) -> Option<ParallelJobStatus> {
     let now = Time(Timestamp::now());
     let standing = context.partitions.standing(job.metadata.uid.as_deref().unwrap_or_default());
-    match standing.filter(|standing| refusal.is_none() || standing.state != CoreState::Queued) {
-        Some(standing) => status::standing(job, &standing, &now),
-        None => status::waiting(job, refusal, &now),
+    if let Some(standing) = standing.filter(|standing| refusal.is_none() || standing.state != CoreState::Queued) {
+        return Some(status::standing(job, &standing, &now));
     }
+    let is_looked_at = refusal.is_none() && !job.spec.suspend && has_manager(context, job);
+    (!is_looked_at).then(|| status::waiting(job, refusal, &now))
+}
+
+fn has_manager(context: &Context, job: &ParallelJob) -> bool {
+    let partition = context.partitions.partition(&job.spec.partition);
+    partition.and_then(|partition| partition.status.as_ref()?.manager.clone()).is_some()
 }
 
 /// Looks up what the job refers to. What does not exist is not there; that is for others to judge.

@@ -85,13 +85,19 @@ impl Election {
                 change = seen.next() => lease = change,
                 () = until(due) => {}
             }
-            let Some(lease) = &lease else { continue };
-            due = match self.candidate.judge(Instant::now(), lease.as_ref()) {
+            let Some(known) = &lease else { continue };
+            due = match self.candidate.judge(Instant::now(), known.as_ref()) {
                 Judgement::Wait(until) => Some(until),
-                Judgement::Take => match self.write(self.taken(lease.as_ref())).await {
+                Judgement::Take => match self.write(self.taken(known.as_ref())).await {
                     Ok(()) => return,
                     Err(error) => {
                         tracing::info!(error = &error as &dyn std::error::Error, "the Lease was not taken");
+                        // After an outage the watch may see nothing for long, and what it saw last is refused again and again.
+                        if is_conflict(&error)
+                            && let Ok(read) = self.leases.get_opt(LEASE).await
+                        {
+                            lease = Some(read);
+                        }
                         Some(Instant::now() + ELECTION_AGAIN)
                     }
                 },
@@ -139,8 +145,7 @@ impl Election {
     /// Who has the Lease, where a write was refused because another has written it. One that this replica itself wrote, in a request whose
     /// answer was lost, is its own.
     async fn holder_after(&mut self, error: &kube::Error, deadline: Instant) -> Option<String> {
-        let kube::Error::Api(answer) = error else { return None };
-        if answer.code != 409 {
+        if !is_conflict(error) {
             return None;
         }
         let read = tokio::time::timeout_at(deadline.into(), self.leases.get_opt(LEASE)).await;
@@ -188,6 +193,11 @@ impl Election {
             self.leases.create(&PostParams::default(), &lease).await
         }
     }
+}
+
+/// Another has written it meanwhile.
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(answer) if answer.code == 409)
 }
 
 /// The Lease as its holder renews it.

@@ -6,18 +6,14 @@ mod withdraw;
 pub use await_job::await_job;
 pub use withdraw::withdraw;
 
+use crate::access::AccessError;
+
 /// Why an errand was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ErrandError {
     /// The API server refused or did not answer.
-    #[error("cannot {what}")]
-    Access {
-        /// What was tried.
-        what: &'static str,
-        /// Its answer.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A watch broke off for good.
     #[error("cannot {what}")]
     Watch {
@@ -35,8 +31,4 @@ pub enum ErrandError {
         /// What its status says.
         message: String,
     },
-}
-
-fn access(what: &'static str) -> impl FnOnce(kube::Error) -> ErrandError {
-    move |source| ErrandError::Access { what, source: Box::new(source) }
 }

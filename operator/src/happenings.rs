@@ -133,9 +133,11 @@ const fn is_normal(reason: Reason) -> bool {
         | Reason::ContainerNeverEnds
         | Reason::CpuLimitInjected
         | Reason::PodForbidden
+        | Reason::TrialNotAnswered
         | Reason::WaitingForPods
         | Reason::PlacementTimeout
         | Reason::ImagePullFailed
+        | Reason::PodRejected
         | Reason::FreeRunning
         | Reason::NodeUnreachable
         | Reason::Restarting

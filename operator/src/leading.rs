@@ -10,7 +10,7 @@ use serde_json::json;
 use strobe_fabric::authority::CertificateAuthority;
 use tokio::sync::{mpsc, watch};
 
-use crate::controller::{JobController, follow_partitions};
+use crate::controller::{JobController, Jobs, follow_partitions};
 use crate::election::{Election, Times};
 use crate::limits::{CHANGED_JOBS, ELECTION_AGAIN};
 use crate::names::LABEL_LEADS;
@@ -66,6 +66,7 @@ impl Replica {
     async fn lead(&self, ending: watch::Receiver<bool>) {
         let (changed, changes) = mpsc::channel(CHANGED_JOBS);
         let jobs = JobController::new(self.client.clone(), changes);
+        let touched = Jobs { known: jobs.store(), changed: changed.clone() };
         let context = partitions::Context {
             client: self.client.clone(),
             namespace: self.namespace.clone(),
@@ -76,7 +77,7 @@ impl Replica {
         let partitions = Arc::new(Partitions::new(context));
         self.leading.send_replace(Some(Arc::clone(&partitions)));
         tokio::select! {
-            () = follow_partitions(self.client.clone(), Arc::clone(&partitions)) => {}
+            () = follow_partitions(self.client.clone(), Arc::clone(&partitions), touched) => {}
             () = jobs.run(self.client.clone(), Some(self.instance.clone()), partitions, asked_to_end(ending)) => {}
             never = self.be_found() => match never {},
         }

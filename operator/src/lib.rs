@@ -1,6 +1,7 @@
 //! The operator: makes of each ParallelJob what its partition can take. It is the authority of every partition, makes the pods of gangs,
 //! tells jobs what becomes of them, and tells agents who they are.
 
+pub mod access;
 pub mod certificates;
 pub mod controller;
 pub mod election;

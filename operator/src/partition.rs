@@ -18,6 +18,7 @@ mod report;
 mod resuming;
 pub(crate) mod shares;
 mod taint;
+mod used;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -323,11 +324,13 @@ impl Partition {
         }
         // The authority believes nobody but the manager that it has appointed itself.
         let counts = self.authority.term_record().is_some_and(|record| record.term == report.fence.term);
-        if counts {
-            self.resumed_are_known(&report);
-        }
+        let is_news = counts && self.resumed_are_known(&report);
         self.heard = Some(report.clone());
         self.step(AuthorityInput::Report(report));
+        if is_news {
+            // Pods that had ended before it was known how far their gang came count now.
+            self.look_at_pods();
+        }
     }
 
     // === the authority ===

@@ -35,7 +35,7 @@ pub struct Standing {
     pub position: Option<u32>,
     /// Quantum of the partition.
     pub quantum: String,
-    /// CPU time used, of the CPU time of its slots while it ran; none before.
+    /// CPU time used, of that of its slots while its ranks were thawed; none before.
     pub efficiency: Option<f64>,
     /// When the ranks were released.
     pub started: Option<Time>,

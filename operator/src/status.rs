@@ -103,7 +103,10 @@ fn set_conditions(conditions: &mut Conditions<'_>, job: &ParallelJob, standing: 
 
 /// Reasons for which pods do not come to their nodes, with words of their own.
 const fn is_of_placement(reason: Reason) -> bool {
-    matches!(reason, Reason::WaitingForPods | Reason::PlacementTimeout | Reason::ImagePullFailed | Reason::PodForbidden)
+    matches!(
+        reason,
+        Reason::WaitingForPods | Reason::PlacementTimeout | Reason::ImagePullFailed | Reason::PodRejected | Reason::PodForbidden
+    )
 }
 
 /// The core's word for a state, in the resource's.
@@ -290,6 +293,8 @@ mod tests {
         assert_eq!(condition(&status, "Placed"), words(["False", "PlacementTimeout", "01"]));
         let placed = status.conditions.iter().find(|condition| condition.type_ == "Placed").unwrap();
         assert_eq!((placed.message.as_str(), status.preemptions), (said, 2));
+        let rejected = standing(&job(false, None), &queued(Reason::PodRejected, "a node does not take one of its pods"), &at(1));
+        assert_eq!(condition(&rejected, "Placed"), words(["False", "PodRejected", "01"]));
         let later = standing(&job(false, None), &queued(Reason::WaitingForSlots, "place 1 in the queue"), &at(1));
         assert_eq!(condition(&later, "Placed"), words(["False", "WaitingForPods", "01"]));
     }

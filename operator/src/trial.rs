@@ -4,7 +4,7 @@
 //! A job is tried again when it has changed; when what may decide about it has changed (the namespace's labels, LimitRanges, what its
 //! quotas demand, the partition), but not within [`TRIAL_AGAIN`]; and one that was refused also without any change, after
 //! [`TRIAL_AGAIN`] first and then twice as long each time up to [`TRIAL_AGAIN_MOST`], since policies and the use of a quota are not
-//! watched.
+//! watched, nor is a webhook that does not answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -113,6 +113,10 @@ impl Trials {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
             Err(kube::Error::Api(status)) if is_forbidden(&status) => {
                 Ok(Some(Refusal { reason: Reason::PodForbidden, message: status.message }))
+            }
+            // A webhook that the server asks is down or slow, or the server is in trouble itself: whose pods it would take is not known.
+            Err(kube::Error::Api(status)) if status.code >= 500 => {
+                Ok(Some(Refusal { reason: Reason::TrialNotAnswered, message: status.message }))
             }
             Err(error) => Err(TrialError(Box::new(error))),
         }

@@ -74,6 +74,24 @@ pub(crate) fn build_operator(workspace: &Workspace, profile: Profile) -> Result<
     Ok(workspace.target().join(profile.folder()).join("strobe-operator"))
 }
 
+/// Builds what measures a cluster.
+///
+/// # Errors
+/// It does not compile.
+pub(crate) fn build_measure_cluster(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
+    const PROGRAM: &str = "measure-cluster";
+    match profile {
+        Profile::Debug => {
+            // As all programs are built, so that what they have built is used again.
+            let mut command = workspace.cargo();
+            command.args(["build", "--locked", "--workspace", "--bin", PROGRAM, "--example", EXAMPLE]);
+            process::run(command)?;
+        }
+        Profile::Release => build_program(workspace, profile, "strobe-e2e", PROGRAM)?,
+    }
+    Ok(workspace.target().join(profile.folder()).join(PROGRAM))
+}
+
 fn build_program(workspace: &Workspace, profile: Profile, package: &str, program: &str) -> Result<()> {
     let mut command = workspace.cargo();
     command.args(["build", "--locked", "--package", package, "--bin", program]).args(profile.flag());

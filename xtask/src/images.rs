@@ -3,6 +3,7 @@
 
 mod agent;
 mod examples;
+mod measured;
 mod mpi_trial;
 mod mpich;
 mod operator;
@@ -48,6 +49,8 @@ pub(crate) enum Name {
     Examples,
     /// What a test of the laboratory runs over several MPIs
     MpiTrial,
+    /// What the benchmark of a cluster runs
+    Measured,
 }
 
 /// Those that users need.
@@ -85,6 +88,17 @@ pub(crate) fn load_for_tests(workspace: &Workspace) -> Result<()> {
     lab::load(workspace, &archives)
 }
 
+/// Gives the laboratory optimised images of what is measured there; gives their archives.
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) fn load_for_measurement(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let names = [Name::Measured, Name::Operator, Name::Agent];
+    let archives = names.map(|name| make(workspace, name, Profile::Release)).into_iter().collect::<Result<Vec<_>>>()?;
+    lab::load(workspace, &archives)?;
+    Ok(archives)
+}
+
 /// Builds the programs of one image and writes its archive; says its reference and digest.
 fn make(workspace: &Workspace, name: Name, profile: Profile) -> Result<PathBuf> {
     let content = match name {
@@ -92,6 +106,7 @@ fn make(workspace: &Workspace, name: Name, profile: Profile) -> Result<PathBuf> 
         Name::Operator => operator::content(&artefacts::build_operator(workspace, profile)?)?,
         Name::Examples => examples::content(workspace)?,
         Name::MpiTrial => mpi_trial::content(workspace, profile)?,
+        Name::Measured => measured::content(workspace, profile)?,
     };
     let archive = folder(workspace)?.join(format!("{}.tar", name.text()));
     let digest = write(&name.reference(), content, &archive)?;
@@ -139,6 +154,7 @@ impl Name {
             Self::Operator => "operator",
             Self::Examples => "examples",
             Self::MpiTrial => "mpi-trial",
+            Self::Measured => "measured",
         }
     }
 

@@ -4,19 +4,23 @@
 mod build;
 mod check;
 mod cluster;
+mod drive;
 pub(crate) mod engine;
 mod files;
 mod go;
 mod images;
+mod loaded;
 mod node_image;
+pub(crate) mod processor;
 mod programs;
 mod state;
 pub(crate) mod step;
 pub(crate) mod store;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -24,6 +28,7 @@ use clap::{Args, Subcommand};
 use self::build::Programs;
 use self::cluster::Cluster;
 use self::engine::Engine;
+use self::loaded::Loaded;
 use self::state::State;
 use self::step::{Step, step};
 use self::store::Store;
@@ -35,7 +40,7 @@ use crate::workspace::Workspace;
 pub(crate) use build::api_server_folders;
 
 /// Tells the tests of a cluster its file for kubectl.
-const LABORATORY: &str = "STROBE_LABORATORY";
+pub(crate) const CLUSTER: &str = "STROBE_CLUSTER";
 
 /// Tells the tests where the programs of Kubernetes are.
 pub(crate) const KUBERNETES: &str = "STROBE_KUBERNETES";
@@ -43,8 +48,8 @@ pub(crate) const KUBERNETES: &str = "STROBE_KUBERNETES";
 /// Tells them where the programs are that go into pods.
 const PROGRAMS: &str = "STROBE_LABORATORY_PROGRAMS";
 
-/// The module of the tests that take minutes each.
-const LONG_TESTS: &str = "long::";
+/// Tells the scenarios who reaches the nodes.
+pub(crate) const DRIVER: &str = "STROBE_CLUSTER_DRIVER";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -58,14 +63,17 @@ enum Recipe {
     Up(UpOptions),
     /// Remove the cluster and leave the machine as it was; what was built is kept
     Down,
-    /// Make the cluster, run the tests that need it, and remove it unless it was there before
+    /// Make the cluster, run the tests of itself and of what the design rests on, and remove it unless it was there before
     Test(TestOptions),
-    /// Give images to every node, from archives as `cargo xtask images` makes them
+    /// Give images to every node that has not got them, from archives as `cargo xtask images` makes them, and start anew what runs them
     Load(LoadOptions),
     /// Say what of it runs
     Status,
     /// Print the file for kubectl: `export KUBECONFIG=$(cargo xtask lab kubeconfig)`
     Kubeconfig,
+    /// Do to a node what a test of the cluster needs
+    #[command(hide = true, subcommand)]
+    Drive(drive::Deed),
     /// Format, vet and tests of the laboratory's own programs
     Check,
     /// Build what the laboratory is made of, and keep it in the cache
@@ -88,9 +96,6 @@ struct UpOptions {
 struct TestOptions {
     #[command(flatten)]
     up: UpOptions,
-    /// Also those that take minutes each
-    #[arg(long)]
-    all: bool,
     /// More arguments for `cargo test`
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -115,10 +120,28 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         Recipe::Load(options) => load(workspace, &options.archives)?,
         Recipe::Status => return status(workspace),
         Recipe::Kubeconfig => println!("{}", kubeconfig()?.display()),
+        Recipe::Drive(deed) => drive::run(workspace, deed)?,
         Recipe::Check => check::run(workspace)?,
         Recipe::Build(options) => build::run(workspace, options)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the cluster as it is without options, or finds it.
+///
+/// # Errors
+/// Those of `lab up`.
+pub(crate) fn ensure_up(workspace: &Workspace) -> Result<()> {
+    let build = build::ClusterOptions { kubernetes: programs::KUBERNETES, no_install: false };
+    up(workspace, &UpOptions { build, worker_cpus: Vec::new(), image: None })
+}
+
+/// What a program is told that uses the cluster; `programs` is the folder of those that go into pods.
+///
+/// # Errors
+/// The cluster is down.
+pub(crate) fn environment(programs: PathBuf) -> Result<[(&'static str, OsString); 3]> {
+    Ok([(CLUSTER, kubeconfig()?.into()), (KUBERNETES, api_server_folders()?), (PROGRAMS, programs.into())])
 }
 
 fn up(workspace: &Workspace, options: &UpOptions) -> Result<()> {
@@ -172,7 +195,7 @@ fn import(step: &mut Step, engine: &Engine<'_>, image: &Path, name: &str, state:
     let mut import = engine.docker();
     let entrypoint = r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#;
     import.args(["import", "--change", "ENV container=docker", "--change", entrypoint, "-", name]);
-    let mut decompress = std::process::Command::new("zstd");
+    let mut decompress = Command::new("zstd");
     decompress.args(["--quiet", "--decompress", "--stdout"]).arg(image).stdout(Stdio::piped());
     let mut decompress = decompress.spawn().context("start zstd")?;
     let archive = decompress.stdout.take().context("zstd's output is a pipe")?;
@@ -218,27 +241,15 @@ fn down(workspace: &Workspace) -> Result<()> {
     state.forget()
 }
 
-/// The arguments of `cargo test`, and of the tests themselves after two hyphens.
-fn chosen(options: &TestOptions) -> Vec<&str> {
-    let mut arguments: Vec<&str> = options.arguments.iter().map(String::as_str).collect();
-    if !options.all {
-        if !arguments.contains(&"--") {
-            arguments.push("--");
-        }
-        arguments.extend(["--skip", LONG_TESTS]);
-    }
-    arguments
-}
-
 fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
-    let was_up = State::open(&Store::open()?)?.process().is_some();
+    let was_up = is_up()?;
     up(workspace, &options.up)?;
     crate::images::load_for_tests(workspace)?;
     let programs = artefacts::build_for_pods(workspace)?;
     let mut command = workspace.cargo();
     // With the features that the whole workspace has together: what the other tests have built is used again.
     command.args(["test", "--locked", "--workspace", "--features", "strobe-e2e/laboratory", "--test", "laboratory"]);
-    command.args(chosen(options)).env(LABORATORY, kubeconfig()?).env(KUBERNETES, api_server_folders()?).env(PROGRAMS, programs);
+    command.args(&options.arguments).envs(environment(programs)?);
     // They mostly wait for kubelets.
     command.env("RUST_TEST_THREADS", LABORATORY_TESTS.to_string());
     let code = process::pass_through(command);
@@ -248,7 +259,41 @@ fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     code
 }
 
-/// Gives images to every node of the cluster.
+/// Runs a command on the laboratory's cluster with the images that are built now, told who reaches its nodes. The cluster is made for that,
+/// and removed, unless it was there before.
+///
+/// # Errors
+/// The cluster or an image cannot be made.
+pub(crate) fn drive_tests(workspace: &Workspace, mut command: Command) -> Result<ExitCode> {
+    // First: a build may replace the file, and then it has no path.
+    let xtask = std::env::current_exe().context("the path of this program")?;
+    let was_up = is_up()?;
+    ensure_up(workspace)?;
+    crate::images::load_for_tests(workspace)?;
+    command.env(CLUSTER, kubeconfig()?).env(KUBERNETES, api_server_folders()?);
+    command.env(DRIVER, format!("{} lab drive", xtask.display()));
+    let code = process::pass_through(command);
+    if !was_up {
+        down(workspace)?;
+    }
+    code
+}
+
+/// Whether the laboratory is up.
+///
+/// # Errors
+/// No cache folder.
+pub(crate) fn is_up() -> Result<bool> {
+    Ok(State::open(&Store::open()?)?.process().is_some())
+}
+
+/// Whether a file for clients is the laboratory's.
+pub(crate) fn is_kubeconfig(file: &Path) -> bool {
+    let own = Store::open().and_then(|store| State::open(&store)).map(|state| state.file("kubeconfig"));
+    own.is_ok_and(|own| own.canonicalize().is_ok_and(|own| file.canonicalize().is_ok_and(|file| file == own)))
+}
+
+/// Gives images to every node of the cluster that has not got them, and starts anew what runs earlier ones.
 ///
 /// # Errors
 /// The cluster is down, or kind fails.
@@ -261,7 +306,15 @@ pub(crate) fn load(workspace: &Workspace, archives: &[PathBuf]) -> Result<()> {
     let engine = engine.is_running().then_some(&engine);
     let programs = Programs::kept(workspace, &store)?;
     let cluster = Cluster { programs: &programs, state: &state, engine };
-    archives.iter().try_for_each(|archive| cluster.load(archive))
+    let mut loaded = Loaded::read(&state);
+    for archive in archives {
+        if loaded.note(archive)? {
+            cluster.load(archive)?;
+            loaded::restart(archive, || cluster.kubectl())?;
+            loaded.keep(&state)?;
+        }
+    }
+    Ok(())
 }
 
 fn status(workspace: &Workspace) -> Result<ExitCode> {

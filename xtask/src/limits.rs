@@ -54,8 +54,18 @@ pub(crate) const ENGINE_STOPPED: Duration = Duration::from_secs(30);
 pub(crate) const DOCKERFILES_STEP: Duration = Duration::from_secs(15 * 60);
 /// Bytes that must be free for the images of the Dockerfiles' check.
 pub(crate) const DOCKERFILES_BYTES_FREE: u64 = 3 << 30;
+/// Microseconds of each second that the real-time threads of all nodes may use together, and those of one node: a switch of 250 µs every
+/// 10 ms is a fortieth. Past it the kernel keeps them waiting.
+pub(crate) const REAL_TIME_MICROSECONDS: u32 = 400_000;
+pub(crate) const REAL_TIME_NODE_MICROSECONDS: u32 = 80_000;
 /// The CPUs of the first workers where none are named. A machine with fewer has to name them.
 pub(crate) const LABORATORY_CPUS: [&str; 2] = ["0", "1"];
+/// How long the API server may take to go or to come back. Past it the scenario fails.
+pub(crate) const API_SERVER_ANSWERS: Duration = Duration::from_secs(180);
+/// Scenarios of a cluster at a time: they mostly wait for kubelets.
+pub(crate) const SCENARIOS: u32 = 6;
+/// The scenarios, their build included. Past it they count as failed.
+pub(crate) const E2E: Duration = Duration::from_secs(30 * 60);
 /// Tests of a cluster at a time.
 pub(crate) const LABORATORY_TESTS: u32 = 6;
 /// Hexadecimal digits of a recipe's digest in an output's name: enough that no two recipes of one program meet.
@@ -118,4 +128,7 @@ pub(crate) const SOCKET_NAME_BYTES: usize = 107;
 /// Bytes that ssh appends to the name of its socket while it makes it.
 pub(crate) const SSH_SOCKET_SUFFIX_BYTES: usize = 17;
 
+/// Nodes of the laboratory: the control plane and its workers.
+const LABORATORY_NODES: u32 = 4;
+const _: () = assert!(LABORATORY_NODES * REAL_TIME_NODE_MICROSECONDS <= REAL_TIME_MICROSECONDS, "the kernel refuses more than there is");
 const _: () = assert!(2 * PERFTEST.as_secs() < RDMA_VM_COMMAND.as_secs(), "perftest's server and client end by their own limit");

@@ -8,6 +8,7 @@ mod changed;
 mod chart;
 mod counts;
 mod dockerfiles;
+mod e2e;
 mod enclosure;
 mod faults;
 mod files;
@@ -76,6 +77,8 @@ enum Recipe {
     Images(images::Options),
     /// A real Kubernetes on this machine, from packages alone
     Lab(lab::Options),
+    /// What users and administrators do with Strobe, on a real cluster: the laboratory's, or the one of KUBECONFIG
+    E2e(e2e::Options),
     /// An emulated machine with soft-RoCE, for what is tried over RDMA
     RdmaVm(rdma_vm::Options),
     /// Install the programs of others that a test runs as gangs
@@ -129,11 +132,12 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Demo(options) => demo(&workspace, &options),
         Recipe::Test(options) => suite::test(&workspace, options),
         Recipe::Sim(options) => simulate(&workspace, &options),
-        Recipe::Bench(options) => bench::run(&workspace, options),
+        Recipe::Bench(options) => bench::run(&workspace, &options),
         Recipe::Mutants(options) => mutants::run(&workspace, &options).map(|()| ExitCode::SUCCESS),
         Recipe::Faults(options) => faults::run(&workspace, options),
         Recipe::Chart(options) => chart::run(&workspace, &options),
         Recipe::Images(options) => images::run(&workspace, &options),
+        Recipe::E2e(options) => e2e::run(&workspace, &options),
         Recipe::Lab(options) => lab::run(&workspace, &options),
         Recipe::RdmaVm(options) => rdma_vm::run(&workspace, options),
         Recipe::ThirdParty(options) => third_party::run(options),

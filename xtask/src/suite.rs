@@ -105,6 +105,7 @@ impl<'a> Recipes<'a> {
             self.tests(&[]),
             self.laboratory_programs(),
             self.laboratory(),
+            self.scenarios(),
             self.tidy(),
             self.examples(),
             self.simulation(limits::SIMULATION_SEEDS),
@@ -165,9 +166,16 @@ impl<'a> Recipes<'a> {
         stage("lab programs", limits::CHECK, vec![self.xtask(&["lab", "check"])])
     }
 
-    /// A cluster, the tests that need one, and nothing left of it.
+    /// A cluster, the tests of it, and nothing left of it: what a stage has begun ends with it.
     fn laboratory(&self) -> Stage {
         stage("laboratory", limits::LABORATORY, vec![self.xtask(&["lab", "test"])])
+    }
+
+    /// In the laboratory, whatever other cluster the caller has.
+    fn scenarios(&self) -> Stage {
+        let mut command = self.xtask(&["e2e"]);
+        command.env_remove("KUBECONFIG");
+        stage("e2e", limits::E2E, vec![command])
     }
 
     fn build(&self) -> Stage {

@@ -14,6 +14,12 @@ use crate::tool::cache_folder;
 /// Pinned, so that a test that passed today fails tomorrow only for our fault.
 const PACKAGES: [&str; 2] = ["mpich==5.0.2", "mpi4py==4.1.2"];
 
+/// Intel's MPI. Later versions want a libfabric that PyPI does not have; this one brings it.
+const INTEL_MPI: &str = "impi-rt==2021.15.0";
+
+/// What of its two hundred files a program needs that sends by TCP.
+pub(crate) const INTEL_LIBRARIES: [&str; 4] = ["libmpi.so.12", "libfabric.so.1", "libtcp-fi.so", "librxm-fi.so"];
+
 /// Begins MPI with one rank.
 const TRIAL: &str = "from mpi4py import MPI; print(MPI.Get_library_version().split()[2])";
 
@@ -67,6 +73,45 @@ pub(crate) fn mpich() -> Result<PathBuf> {
         install(&folder)?;
     }
     Ok(folder)
+}
+
+/// The folder with the libraries of Intel's MPI, which are fetched first where they are missing.
+///
+/// # Errors
+/// They cannot be fetched.
+pub(crate) fn intel_mpi() -> Result<PathBuf> {
+    let folder = cache_folder()?.join("intel-mpi");
+    let complete = folder.join(COMPLETE);
+    if fs::read_to_string(&complete).is_ok_and(|found| found == INTEL_MPI) {
+        return Ok(folder);
+    }
+    println!("fetching {INTEL_MPI} into {} (once)", folder.display());
+    let aside = folder.with_extension("new");
+    // What an interrupted run has left.
+    let _none = fs::remove_dir_all(&aside);
+    let mut download = Command::new("python3");
+    download.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]).arg(&aside).arg(INTEL_MPI);
+    process::run(download)?;
+    let package = only_entry(&aside)?;
+    let unpacked = aside.join("unpacked");
+    let mut unpack = Command::new("python3");
+    unpack.args(["-m", "zipfile", "--extract"]).arg(&package).arg(&unpacked);
+    process::run(unpack)?;
+    let version = INTEL_MPI.replace("==", "-").replace("impi-rt", "impi_rt");
+    let libraries = unpacked.join(format!("{version}.data/data/lib"));
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    for name in INTEL_LIBRARIES {
+        fs::copy(libraries.join(name), folder.join(name)).with_context(|| format!("copy {name} of {INTEL_MPI}"))?;
+    }
+    fs::write(&complete, INTEL_MPI).with_context(|| format!("write into {}", folder.display()))?;
+    fs::remove_dir_all(&aside).with_context(|| format!("remove {}", aside.display()))?;
+    Ok(folder)
+}
+
+fn only_entry(folder: &Path) -> Result<PathBuf> {
+    let mut entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let entry = entries.next().context("the package was not fetched")?.context("look at a package")?;
+    Ok(entry.path())
 }
 
 fn wanted() -> String {

@@ -63,6 +63,17 @@ pub(crate) struct JobArguments {
     pub cluster: ClusterOptions,
 }
 
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// Name of the job
+    pub job: String,
+    #[command(flatten)]
+    pub cluster: ClusterOptions,
+    #[command(flatten)]
+    pub table: TableOptions,
+}
+
 /// Arguments of `top`.
 #[derive(Debug, Args)]
 pub(crate) struct TopArguments {

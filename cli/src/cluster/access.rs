@@ -7,9 +7,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Client, Config, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use strobe_crds::ParallelJob;
+use strobe_crds::{ParallelJob, Partition};
 
 use super::error::ClusterError;
+use super::following::Following;
 use super::limits::CONNECT_TIME;
 use crate::arguments::ClusterOptions;
 
@@ -19,6 +20,8 @@ pub(super) struct Cluster {
     /// The namespace that is meant.
     pub(super) namespace: String,
     address: String,
+    /// What is followed; none where each look asks.
+    following: Option<Following>,
 }
 
 /// What was listed, and what is to be said of it.
@@ -48,7 +51,20 @@ impl Cluster {
         let namespace = options.namespace.clone().unwrap_or_else(|| configuration.default_namespace.clone());
         let client = Client::try_from(configuration)
             .map_err(|source| ClusterError::BadConfiguration { address: address.clone(), source: Box::new(source) })?;
-        Ok(Self { client, namespace, address })
+        Ok(Self { client, namespace, address, following: None })
+    }
+
+    /// The same cluster, whose objects are watched from the first look at them on.
+    pub(super) fn followed(self) -> Self {
+        Self { following: Some(Following::default()), ..self }
+    }
+
+    /// Resolves when something that is followed has changed since the last time; never where nothing is.
+    pub(super) async fn changed(&self) {
+        match &self.following {
+            Some(following) => following.changed().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The client.
@@ -71,13 +87,28 @@ impl Cluster {
         jobs.get(name).await.map_err(|error| self.failed(what(), error))
     }
 
+    /// A partition.
+    ///
+    /// # Errors
+    /// See [`ClusterError`].
+    pub(super) async fn partition(&self, name: &str) -> Result<Partition, ClusterError> {
+        if self.following.is_some() {
+            let found = if_allowed(self.everywhere(&ListParams::default().fields(&format!("metadata.name={name}"))).await)?;
+            if let Some(partition) = found.items.into_iter().next() {
+                return Ok(partition);
+            }
+        }
+        let partitions: Api<Partition> = Api::all(self.client());
+        partitions.get(name).await.map_err(|error| self.failed(format!("Partition {name:?}"), error))
+    }
+
     /// All objects of a kind, in all namespaces where it has any.
     ///
     /// # Errors
     /// See [`ClusterError`].
     pub(super) async fn everywhere<K>(&self, chosen: &ListParams) -> Result<Listed<K>, ClusterError>
     where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         self.list(Api::all(self.client()), chosen, K::plural(&()).into_owned()).await
     }
@@ -88,7 +119,7 @@ impl Cluster {
     /// See [`ClusterError`].
     pub(super) async fn here<K>(&self, chosen: &ListParams) -> Result<Listed<K>, ClusterError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let what = format!("{} of namespace {:?}", K::plural(&()), self.namespace);
         self.list(Api::namespaced(self.client(), &self.namespace), chosen, what).await
@@ -100,7 +131,7 @@ impl Cluster {
     /// See [`ClusterError`]; what is forbidden is a note.
     pub(super) async fn as_allowed<K>(&self, chosen: &ListParams) -> Result<Listed<K>, ClusterError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         match self.everywhere(chosen).await {
             Err(ClusterError::Forbidden { .. }) => {}
@@ -116,11 +147,14 @@ impl Cluster {
 
     async fn list<K>(&self, api: Api<DeserializeGuard<K>>, chosen: &ListParams, what: String) -> Result<Listed<K>, ClusterError>
     where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let found = api.list(chosen).await.map_err(|error| self.failed(what, error))?;
+        let found = match &self.following {
+            Some(following) => following.objects(&api, chosen).await,
+            None => api.list(chosen).await.map(|listed| listed.items),
+        };
         let mut listed = Listed::default();
-        for object in found.items {
+        for object in found.map_err(|error| self.failed(what, error))? {
             let name = object.name_any();
             match object.0 {
                 Ok(object) => listed.items.push(object),

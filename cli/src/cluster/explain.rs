@@ -9,15 +9,17 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
+use serde::Serialize;
 use strobe_crds::names::LABEL_JOB_UID;
 use strobe_crds::parallel_job::{GangState, ParallelJob, ParallelJobStatus};
 use strobe_crds::{Partition, PartitionNode};
 
 use super::access::{Cluster, Listed, if_allowed};
 use super::error::ClusterError;
+use super::output::show;
 use super::words::{age, count, seconds, size, state};
-use crate::arguments::JobArguments;
+use crate::arguments::ExplainArguments;
 use crate::terminal::{Line, Piece, table};
 use dry_run::DryRun;
 
@@ -38,18 +40,36 @@ struct Facts {
     notes: Vec<String>,
 }
 
-/// What is said of one side of a job, a line each.
-type Section = (&'static str, Vec<String>);
+/// All that is said of a job: its status as it is, and each side of it in words, a line each.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation {
+    namespace: String,
+    name: String,
+    partition: String,
+    status: ParallelJobStatus,
+    needs: Vec<String>,
+    why: Vec<String>,
+    queue: Vec<String>,
+    conditions: Vec<String>,
+    failures: Vec<String>,
+    pods: Vec<String>,
+    events: Vec<String>,
+    speed: Vec<String>,
+    dry_run: Vec<String>,
+    not_shown: Vec<String>,
+}
 
 /// Finds out, and says it.
 ///
 /// # Errors
 /// See [`ClusterError`].
-pub(super) async fn run(arguments: &JobArguments) -> Result<(), ClusterError> {
+pub(super) async fn run(arguments: &ExplainArguments) -> Result<(), ClusterError> {
     let cluster = Cluster::connect(&arguments.cluster).await?;
     let job = cluster.job(&arguments.job).await?;
     let facts = facts(&cluster, job).await?;
-    crate::terminal::print(&lines(&facts, Timestamp::now())).map_err(ClusterError::Write)
+    let explanation = explanation(&facts, Timestamp::now());
+    show(arguments.table.output, &explanation, &lines(&facts.job, &explanation), &[])
 }
 
 async fn facts(cluster: &Cluster, job: ParallelJob) -> Result<Facts, ClusterError> {
@@ -80,8 +100,7 @@ async fn facts(cluster: &Cluster, job: ParallelJob) -> Result<Facts, ClusterErro
 }
 
 async fn partition(cluster: &Cluster, name: &str, notes: &mut Vec<String>) -> Result<Option<Partition>, ClusterError> {
-    let partitions: Api<Partition> = Api::all(cluster.client());
-    match partitions.get(name).await.map_err(|error| cluster.failed(format!("Partition {name:?}"), error)) {
+    match cluster.partition(name).await {
         Ok(partition) => Ok(Some(partition)),
         Err(error @ (ClusterError::NotFound { .. } | ClusterError::Forbidden { .. })) => {
             notes.push(error.to_string());
@@ -91,26 +110,46 @@ async fn partition(cluster: &Cluster, name: &str, notes: &mut Vec<String>) -> Re
     }
 }
 
+fn explanation(facts: &Facts, now: Timestamp) -> Explanation {
+    let job = &facts.job;
+    let status = job.status.clone().unwrap_or_default();
+    Explanation {
+        namespace: job.namespace().unwrap_or_default(),
+        name: job.name_any(),
+        partition: job.spec.partition.clone(),
+        needs: vec![size(job)],
+        why: why(job, &status),
+        queue: queue::lines(facts, &status),
+        conditions: conditions(&status, now),
+        failures: failures(&status),
+        pods: pods::lines(facts, &status),
+        events: pods::events(&facts.events, now),
+        speed: speed::lines(facts, &status),
+        dry_run: facts.dry_run.lines(),
+        not_shown: facts.notes.clone(),
+        status,
+    }
+}
+
 /// A line that says the most, and a section for each side of which there is something to say.
-fn lines(facts: &Facts, now: Timestamp) -> Vec<Line> {
-    let status = facts.job.status.clone().unwrap_or_default();
-    let sections: Vec<Section> = vec![
-        ("needs", vec![size(&facts.job)]),
-        ("why", why(&facts.job, &status)),
-        ("queue", queue::lines(facts, &status)),
-        ("conditions", conditions(&status, now)),
-        ("failures", failures(&status)),
-        ("pods", pods::lines(facts, &status)),
-        ("events", pods::events(&facts.events, now)),
-        ("speed", speed::lines(facts, &status)),
-        ("dry run", facts.dry_run.lines()),
-        ("not shown", facts.notes.clone()),
+fn lines(job: &ParallelJob, explanation: &Explanation) -> Vec<Line> {
+    let sections = [
+        ("needs", &explanation.needs),
+        ("why", &explanation.why),
+        ("queue", &explanation.queue),
+        ("conditions", &explanation.conditions),
+        ("failures", &explanation.failures),
+        ("pods", &explanation.pods),
+        ("events", &explanation.events),
+        ("speed", &explanation.speed),
+        ("dry run", &explanation.dry_run),
+        ("not shown", &explanation.not_shown),
     ];
     let rows = sections.into_iter().flat_map(|(title, lines)| {
-        let titled = lines.into_iter().enumerate();
+        let titled = lines.iter().enumerate();
         titled.map(move |(place, line)| vec![Piece::strong(if place == 0 { title } else { "" }), Piece::plain(line)])
     });
-    let mut told = vec![headline(&facts.job)];
+    let mut told = vec![headline(job)];
     told.extend(table(rows.collect()));
     told
 }
@@ -198,7 +237,7 @@ mod tests {
     }
 
     fn told(facts: &Facts) -> Vec<String> {
-        lines(facts, NOW).iter().map(text).collect()
+        lines(&facts.job, &explanation(facts, NOW)).iter().map(text).collect()
     }
 
     #[test]
@@ -236,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_job_says_what_it_makes_of_its_share_and_what_switching_costs() {
+    fn a_running_job_says_what_it_makes_of_its_time_and_what_switching_costs() {
         let status =
             json!({ "state": "Running", "share": "50%", "rows": [1], "cpuEfficiency": "20%", "startTime": "2026-01-01T00:01:00Z" });
         let mut running = facts(&status);
@@ -252,8 +291,7 @@ mod tests {
             speed[..speed.len() - 1],
             [
                 "its 1 row is active 50% of the time: gangs of other rows take turns with it",
-                "its ranks use 20% of the time of their CPUs since they were released",
-                "that is about 40% of what its share allows: they wait for the rest: for input and output, or because some compute longer than others",
+                "while they are not switched out its ranks use 20% of the time of their CPUs: they wait for the rest, for input and output, or because some compute longer than others",
                 "a switch takes 5ms (p50, 10.0% of the quantum of 50ms), p99 6ms on b; a longer quantum of the partition would cost less",
                 "b switches up to 4ms (p99) after the first node, 8.0% of the quantum; that is much: ranks that wait for each other do not run together for so long",
                 "ranks that wait for each other at least every 500us lose little at the ends of a quantum; for a coarser grain a longer quantum is better",

@@ -5,8 +5,11 @@ use std::time::Duration;
 /// How long a cluster may take to be reached. Past it it counts as unreachable.
 pub(super) const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// Time between two looks at what is shown again and again, and at a gang whose next life is waited for.
+/// Time between two looks at what is shown again and again, and may not be watched, and at a gang whose next life is waited for.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Shortest time between two pictures of what is shown again and again: four a second at most.
+pub(super) const DRAWN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Lines of pods that wait to be printed. Past it reading waits.
 pub(super) const WAITING_LINES: usize = 1024;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
 use serde::Serialize;
 use strobe_crds::names::LABEL_JOB_UID;
 use strobe_crds::partition_node::NodeState;
@@ -14,7 +14,6 @@ use strobe_crds::{ParallelJob, Partition, PartitionNode};
 
 use super::access::{Cluster, Listed, if_allowed};
 use super::error::ClusterError;
-use super::limits::LOOK_AGAIN;
 use super::output::show;
 use super::words::{slots, state_word};
 use super::{gangs, watching};
@@ -98,7 +97,8 @@ struct Sources {
 pub(super) async fn run(arguments: &MatrixArguments) -> Result<(), ClusterError> {
     let cluster = Cluster::connect(&arguments.cluster).await?;
     if arguments.watch {
-        return watching::watch(LOOK_AGAIN, async || Ok(matrix(&read(&cluster, arguments.partition.as_deref()).await?))).await;
+        let cluster = cluster.followed();
+        return watching::watch(&cluster, async || Ok(matrix(&read(&cluster, arguments.partition.as_deref()).await?))).await;
     }
     let matrix = matrix(&read(&cluster, arguments.partition.as_deref()).await?);
     // What is noted stands below the table.
@@ -125,8 +125,7 @@ async fn which(
     jobs: &[ParallelJob],
 ) -> Result<(String, Option<Partition>, Vec<String>), ClusterError> {
     if let Some(name) = wanted {
-        let partitions: Api<Partition> = Api::all(cluster.client());
-        return match partitions.get(name).await.map_err(|error| cluster.failed(format!("Partition {name:?}"), error)) {
+        return match cluster.partition(name).await {
             Ok(partition) => Ok((name.to_owned(), Some(partition), Vec::new())),
             Err(error @ ClusterError::Forbidden { .. }) => Ok((name.to_owned(), None, vec![error.to_string()])),
             Err(error) => Err(error),

@@ -11,7 +11,6 @@ use strobe_crds::partition_node::{NodeFigures, PartitionNode, PartitionNodeStatu
 
 use super::access::{Cluster, Listed, if_allowed};
 use super::error::ClusterError;
-use super::limits::LOOK_AGAIN;
 use super::output::show;
 use super::words::{cell, header, percent, state, state_word};
 use super::{gangs, nodes, watching};
@@ -36,8 +35,6 @@ struct TopJob {
     state: Option<String>,
     share: Option<String>,
     cpu_efficiency: Option<String>,
-    /// CPU time used, of that of its share, in per cent.
-    of_share: Option<f64>,
     /// Of the worst of its nodes.
     skew_p99: Option<Duration>,
     /// Of the worst of its nodes.
@@ -68,7 +65,8 @@ pub(super) async fn run(arguments: &TopArguments) -> Result<(), ClusterError> {
         // What is noted stands below the tables.
         return show(arguments.table.output, &top, &top.lines(usize::MAX, usize::MAX), &[]);
     }
-    watching::watch(LOOK_AGAIN, async || read(&cluster, arguments).await).await
+    let cluster = cluster.followed();
+    watching::watch(&cluster, async || read(&cluster, arguments).await).await
 }
 
 async fn read(cluster: &Cluster, arguments: &TopArguments) -> Result<Top, ClusterError> {
@@ -83,7 +81,10 @@ async fn read(cluster: &Cluster, arguments: &TopArguments) -> Result<Top, Cluste
 
 fn top(jobs: &[ParallelJob], pods: &[Pod], nodes: &[PartitionNode], by: TopOrder) -> Top {
     let mut jobs: Vec<TopJob> = jobs.iter().filter(|job| holds_slots(job)).map(|job| top_job(job, pods, nodes)).collect();
-    jobs.sort_by_cached_key(|job| (rank(by, job.of_share, job.skew_p99, job.switch_p99), job.namespace.clone(), job.name.clone()));
+    jobs.sort_by_cached_key(|job| {
+        let efficiency = percent(job.cpu_efficiency.as_deref());
+        (rank(by, efficiency, job.skew_p99, job.switch_p99), job.namespace.clone(), job.name.clone())
+    });
     let mut nodes: Vec<TopNode> = nodes.iter().map(top_node).collect();
     nodes.sort_by_cached_key(|node| {
         let figures = node.status.figures.clone().unwrap_or_default();
@@ -120,7 +121,6 @@ fn top_job(job: &ParallelJob, pods: &[Pod], nodes: &[PartitionNode]) -> TopJob {
         namespace: job.namespace().unwrap_or_default(),
         name: job.name_any(),
         state: state_word(job),
-        of_share: of_share(status.cpu_efficiency.as_deref(), status.share.as_deref()),
         share: status.share,
         cpu_efficiency: status.cpu_efficiency,
         skew_p99: figures.iter().filter_map(|figures| Some(figures.skew?.p99)).max(),
@@ -128,12 +128,6 @@ fn top_job(job: &ParallelJob, pods: &[Pod], nodes: &[PartitionNode]) -> TopJob {
         restarts: status.restarts,
         shown_state: state(job),
     }
-}
-
-/// CPU time used, of that which a gang's share of the time is, in per cent: a gang that is switched out uses none.
-pub(super) fn of_share(efficiency: Option<&str>, share: Option<&str>) -> Option<f64> {
-    let (efficiency, share) = (percent(efficiency)?, percent(share)?);
-    (share > 0.0).then(|| (100.0 * efficiency / share).round())
 }
 
 fn top_node(node: &PartitionNode) -> TopNode {
@@ -162,14 +156,13 @@ fn time(time: Option<Duration>) -> Piece {
 }
 
 fn job_lines(jobs: &[TopJob]) -> Vec<Line> {
-    let mut rows = vec![header(&["JOB", "STATE", "SHARE", "CPU-EFF", "OF SHARE", "SKEW P99", "SWITCH P99", "RESTARTS"])];
+    let mut rows = vec![header(&["JOB", "STATE", "SHARE", "CPU-EFF", "SKEW P99", "SWITCH P99", "RESTARTS"])];
     rows.extend(jobs.iter().map(|job| {
         vec![
             Piece::plain(format!("{}/{}", job.namespace, job.name)),
             job.shown_state.clone(),
             cell(job.share.as_deref()),
             cell(job.cpu_efficiency.as_deref()),
-            cell(job.of_share.map(|part| format!("{part:.0}%")).as_deref()),
             time(job.skew_p99),
             time(job.switch_p99),
             Piece::plain(job.restarts.to_string()),
@@ -243,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn a_job_has_the_worst_figures_of_its_nodes_and_its_part_of_its_share() {
+    fn a_job_has_the_worst_figures_of_its_nodes() {
         let lines: Vec<String> = told(TopOrder::Skew).lines(usize::MAX, usize::MAX).iter().map(text).collect();
-        assert_eq!(lines[1], "physics/sor  Running  50%    49%      98%       900us     1ms         0");
-        assert_eq!(lines[2], "physics/tsp  Running  50%    20%      40%       83us      1ms         0");
+        assert_eq!(lines[1], "physics/sor  Running  50%    49%      900us     1ms         0");
+        assert_eq!(lines[2], "physics/tsp  Running  50%    20%      83us      1ms         0");
         assert_eq!(lines[6], "b     main       Reachable  40%      900us     300us       -            3     0       0           1.2%");
         assert_eq!(lines[8], "c     main       -          -        -         -           -            -     -       -           -");
         assert_eq!(told(TopOrder::Skew).lines(80, 3).len(), 3);

@@ -1,8 +1,10 @@
-//! What is shown again and again: drawn over on a terminal, printed whenever it has changed elsewhere.
+//! What is shown again and again, whenever it has changed: drawn over on a terminal, printed elsewhere.
 
-use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
+use super::access::Cluster;
 use super::error::ClusterError;
+use super::limits::{DRAWN_AGAIN, LOOK_AGAIN};
 use crate::terminal::{self, Live, Picture};
 
 /// Looks again and again, until it is interrupted, which leaves the last picture where it is.
@@ -10,15 +12,12 @@ use crate::terminal::{self, Live, Picture};
 /// # Errors
 /// The first look fails, or nothing can be written any more. A later look that fails is said, and repeated.
 pub(super) async fn watch<P: Picture + Clone + PartialEq>(
-    period: Duration,
+    cluster: &Cluster,
     look: impl AsyncFn() -> Result<P, ClusterError>,
 ) -> Result<(), ClusterError> {
     let mut live = terminal::is_terminal().then(Live::new);
     let mut shown: Option<P> = None;
-    let mut looks = tokio::time::interval(period);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        looks.tick().await;
         match look().await {
             Err(error) if shown.is_none() => return Err(error),
             Err(error) => report(&mut live, &error)?,
@@ -31,6 +30,9 @@ pub(super) async fn watch<P: Picture + Clone + PartialEq>(
                 shown = Some(picture);
             }
         }
+        sleep(DRAWN_AGAIN).await;
+        // What may not be watched changes unheard, as the size of a terminal does.
+        let _nothing_heard = timeout(LOOK_AGAIN, cluster.changed()).await;
     }
 }
 

@@ -48,6 +48,10 @@ async fn a_waiting_job_is_explained_with_its_place_its_pods_events_and_a_dry_run
         assert!(lines.contains(&line), "{line:?} in {lines:#?}");
     }
     assert!(lines.iter().any(|line| line.ends_with("ago, ParallelJob sor: WaitingForSlots: no row is free")), "{lines:#?}");
+    let told: Value = serde_json::from_str(&scene.run(&["explain", "sor", "-o", "json"]).stdout).unwrap();
+    assert_eq!((&told["name"], &told["status"]["position"], &told["failures"]), (&json!("sor"), &json!(2), &json!([])));
+    assert_eq!(told["queue"][0], json!("position 2 in partition cli-explain"));
+    assert!(scene.run(&["explain", "sor", "-o", "yaml"]).stdout.contains("dryRun:"));
 }
 
 #[tokio::test]

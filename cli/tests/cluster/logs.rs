@@ -8,7 +8,7 @@ use super::{Scene, kubelet};
 /// What the ranks of a pod of `sor` have written: two ranks a pod, and the supervisor.
 fn log(pod: &str) -> String {
     let first = if pod.ends_with('0') { 0 } else { 2 };
-    format!("strobe-init: hello\n[sor.{first}] one\n[sor.{}] two\n[sor.{first}+] rest\n", first + 1)
+    format!("strobe-init: hello\n[{first}] one\n[{}] two\n[{first}+] rest\n", first + 1)
 }
 
 /// A job whose pods are on two nodes, both with the same kubelet.

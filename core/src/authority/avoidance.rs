@@ -19,6 +19,16 @@ struct Avoided {
 }
 
 impl Avoidance {
+    /// What an earlier authority knew. It may try all of them at once; the next pause is as long as it would have been.
+    pub(super) fn recalled(failures: &BTreeMap<NodeIndex, u32>) -> Self {
+        Self(failures.iter().map(|(node, failures)| (*node, Avoided { failures: *failures, until: None })).collect())
+    }
+
+    /// How often one after the other it could not be placed on each node.
+    pub(super) fn failures(&self) -> BTreeMap<NodeIndex, u32> {
+        self.0.iter().map(|(node, avoided)| (*node, avoided.failures)).collect()
+    }
+
     /// It could not be placed on these nodes.
     pub(super) fn blame(&mut self, now: Instant, nodes: NodeSet, back_off: BackOff) {
         for node in nodes.iter() {

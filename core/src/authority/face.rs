@@ -1,6 +1,6 @@
 //! What goes into an authority and what comes out.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,10 @@ pub struct Recollection {
     /// How often it lost a pod to preemption or eviction.
     #[serde(default)]
     pub preemptions: u32,
+    /// How often one after the other it could not be placed on each of these nodes: as often it doubles the time for which it keeps away.
+    /// At most one entry a node, and none once it has been placed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unplaced: BTreeMap<NodeIndex, u32>,
     /// How long its earlier runs held slots.
     pub active: Duration,
     /// The life that holds slots.
@@ -244,6 +248,8 @@ pub enum PlacementFailure {
     Image,
     /// The cluster does not make them.
     Refused,
+    /// A node does not take one that was bound to it.
+    Rejected,
 }
 
 /// What an authority wants done.

@@ -96,6 +96,7 @@ impl Job {
         let mut job = Self::new(specification);
         (job.incarnation, job.restarts, job.active) = (recollection.incarnation, recollection.restarts, recollection.active);
         job.preemptions = recollection.preemptions;
+        job.avoidance = Avoidance::recalled(&recollection.unplaced);
         if let Some(ended) = recollection.ended {
             (job.state, job.reason) = (ended, StateReason::EndedBefore);
             // Its last word was said before.
@@ -131,6 +132,7 @@ impl Job {
             incarnation: self.incarnation,
             restarts: self.restarts,
             preemptions: self.preemptions,
+            unplaced: self.avoidance.failures(),
             active: self.active,
             run: run.map(|(run, home)| RecalledRun { home, placement: run.placement.clone(), dead: run.dead }),
             ended: self.state.is_terminal().then_some(self.state),

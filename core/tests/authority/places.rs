@@ -144,6 +144,19 @@ fn a_placement_that_came_to_nothing_is_over_when_nothing_of_it_can_live() {
 }
 
 #[test]
+fn a_gang_of_which_a_node_takes_no_pod_ends_elsewhere_and_goes_to_other_nodes_without_a_restart() {
+    let mut bench = Bench::established(3, 1);
+    bench.submit(job(1, 2));
+    bench.hear_gang(run(1, 1), GangPhase::Launching);
+    let (failure, blamed) = (PlacementFailure::Rejected, set(&[1]));
+    bench.step(AuthorityInput::NotPlaced { run: run(1, 1), failure, blamed, empty: NodeSet::EMPTY });
+    assert_eq!(bench.state(1), GangState::Terminating, "of its other node nothing is proven");
+    bench.hear_gang(run(1, 1), TERMINATED);
+    assert_eq!(bench.launches()[1..], [(run(1, 2), vec![0, 2])]);
+    assert_eq!((bench.status(1).restarts, bench.status(1).preemptions), (0, 0));
+}
+
+#[test]
 fn a_suspended_job_that_is_not_placed_is_suspended() {
     let mut bench = Bench::established(2, 1);
     bench.submit(job(1, 2));

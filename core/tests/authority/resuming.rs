@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use strobe_core::{
-    authority::{AuthorityInput, JobSpecification, Recollection, StateReason},
-    model::{EndCause, GangId, GangState, MatrixVersion, NodeIndex, RowIndex, TermRecord},
+    authority::{AuthorityInput, JobSpecification, PlacementFailure, Recollection, StateReason},
+    model::{EndCause, GangId, GangState, MatrixVersion, NodeIndex, NodeSet, RowIndex, TermRecord},
     primitives::GangPhase,
 };
 
@@ -69,6 +69,29 @@ fn restarts_are_counted_on_and_the_next_life_has_the_next_number() {
     take_over(&mut second, 2);
     second.hear_gang(run(1, 2), GangPhase::Ended(crate::bench::rank_failed(0)));
     assert_eq!((second.state(1), second.status(1).restarts), (GangState::Failed, 1), "its one restart is used up");
+}
+
+#[test]
+fn a_gang_that_could_not_be_placed_keeps_away_for_as_long_as_it_would_have() {
+    let mut first = Bench::established(2, 1);
+    let specification = job(1, 2);
+    first.submit(specification.clone());
+    let nodes = |nodes: &[u16]| nodes.iter().copied().map(NodeIndex).collect::<NodeSet>();
+    let not_placed = |incarnation: u32| {
+        let failure = PlacementFailure::TimedOut;
+        AuthorityInput::NotPlaced { run: run(1, incarnation), failure, blamed: nodes(&[1]), empty: nodes(&[0, 1]) }
+    };
+    first.step(not_placed(1));
+    first.pass(10_000);
+    first.step(not_placed(2));
+    let mut second = heir(2, 1, &legacy(&first), &[specification]);
+    take_over(&mut second, 2);
+    assert_eq!(second.state(1), GangState::Placed, "another authority tries at once");
+    second.step(not_placed(3));
+    second.pass(39_999);
+    assert_eq!(second.state(1), GangState::Queued);
+    second.pass(1);
+    assert_eq!(second.state(1), GangState::Placed, "twice as long as the time before");
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub enum Reason {
     CpuLimitInjected,
     /// The API server refuses the pods; the message holds its text.
     PodForbidden,
+    /// The API server does not say whether it takes the pods, such as for a webhook that does not answer; the message holds its text.
+    TrialNotAnswered,
     /// All pods are bound.
     PodsBound,
     /// Not all pods are bound yet.
@@ -71,6 +73,8 @@ pub enum Reason {
     PlacementTimeout,
     /// An image cannot be pulled.
     ImagePullFailed,
+    /// Kubelet of a node refuses a pod that was bound there; the message holds its text.
+    PodRejected,
     /// Supervisors are still reporting in.
     Launching,
     /// The ranks were released.

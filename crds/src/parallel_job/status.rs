@@ -50,7 +50,8 @@ pub struct ParallelJobStatus {
     /// Quantum of the partition, such as 50ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantum: Option<String>,
-    /// CPU time used, of the CPU time of the gang's slots, such as 97%.
+    /// CPU time that the ranks of this incarnation have used, of that of the gang's slots while the ranks were thawed, in their turns or
+    /// running free, such as 97%. Time in which they were switched out or paused does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_efficiency: Option<String>,
     /// The life of the gang that this status is about, from 0; grows at each restart.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use strobe_e2e::laboratory::{Namespace, NodePod, SHELL_IMAGE, WORKERS};
+use strobe_e2e::cluster::{Namespace, NodePod, SHELL_IMAGE, WORKERS};
 
 const NODE: &str = WORKERS[0];
 

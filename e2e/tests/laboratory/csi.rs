@@ -6,7 +6,7 @@ mod plugin;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use strobe_e2e::laboratory::Namespace;
+use strobe_e2e::cluster::Namespace;
 
 use self::plugin::Plugin;
 

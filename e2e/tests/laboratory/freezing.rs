@@ -1,6 +1,6 @@
 //! Spike b: an agent takes the ranks of an ordinary pod into a rank cgroup in the container's own, and freezes them there.
 
-use strobe_e2e::laboratory::{GangPod, Namespace, NodePod, WORKERS};
+use strobe_e2e::cluster::{GangPod, Namespace, NodePod, WORKERS};
 
 const NODE: &str = WORKERS[0];
 

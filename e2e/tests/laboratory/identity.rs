@@ -6,7 +6,7 @@ use std::time::Instant;
 use kube::Client;
 use serde_json::{Value, json};
 use strobe_e2e::ask::{Answer, Ask};
-use strobe_e2e::laboratory::{Namespace, SHELL_IMAGE, WORKERS};
+use strobe_e2e::cluster::{Namespace, SHELL_IMAGE, WORKERS};
 
 const AUDIENCE: &str = "strobe.dev/agent";
 const SHORTEST_SECONDS: u32 = 600;

@@ -2,17 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
 
-mod chart;
 mod cpuset;
 mod csi;
 mod freezing;
-mod gangs;
 mod identity;
-mod jobs;
-mod lives;
-mod long;
 mod mpi;
-mod outage;
 mod placement;
 mod real_time;
 mod smoke;

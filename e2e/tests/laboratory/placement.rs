@@ -4,7 +4,7 @@
 use kube::Client;
 use serde_json::{Value, json};
 use strobe_e2e::ask::{Answer, Ask, Change};
-use strobe_e2e::laboratory::{Namespace, SHELL_IMAGE, WORKERS};
+use strobe_e2e::cluster::{Namespace, SHELL_IMAGE, WORKERS};
 
 const OURS: &str = "strobe.dev/gang";
 const OTHER: &str = "example.com/quota";

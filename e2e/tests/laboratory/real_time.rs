@@ -1,6 +1,6 @@
 //! Spike d: whether an agent's pod gets the real-time class for its strobe thread, and what it says where it does not.
 
-use strobe_e2e::laboratory::{Namespace, NodePod, WORKERS};
+use strobe_e2e::cluster::{Namespace, NodePod, WORKERS};
 
 /// The budget of a group of the v1 `cpu` hierarchy; `none` where there is no such hierarchy, or no budgets in it.
 fn budget(agent: &NodePod<'_>, group: &str) -> String {

@@ -1,7 +1,7 @@
 //! The laboratory is a cluster: nodes are ready, pods run, are reached from another node, and have names.
 
 use serde_json::{Value, json};
-use strobe_e2e::laboratory::{Namespace, SHELL_IMAGE, WORKERS};
+use strobe_e2e::cluster::{Namespace, SHELL_IMAGE, WORKERS};
 
 /// A pod on one worker that runs a shell script.
 fn pod(name: &str, node: &str, script: &str) -> Value {

@@ -1,6 +1,6 @@
 //! Spike c: when the agent dies, the supervisor in the pod thaws its ranks by the descriptor that it was given.
 
-use strobe_e2e::laboratory::{GangPod, Namespace, NodePod, WORKERS};
+use strobe_e2e::cluster::{GangPod, Namespace, NodePod, WORKERS};
 
 const NODE: &str = WORKERS[0];
 

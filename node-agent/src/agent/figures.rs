@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use strobe_core::{
     message::AgentState,
-    model::{GangSlot, GangSlots, Instant},
+    model::{CpuIndex, GangSlot, GangSlots, Instant},
     node::{SwitchCause, SwitchSample},
 };
 use strobe_proto::agent::{self, AgentHello, AgentMessage, agent_message::Message};
@@ -14,7 +14,10 @@ use super::{
     Agent,
     limits::{FIGURES_PERIOD, RECORDS_BETWEEN_FIGURES_MAX},
 };
-use crate::strobe_thread::{StrobeCounters, SwitchRecord};
+use crate::{
+    strobe_thread::{StrobeCounters, SwitchRecord},
+    switch_trace::TracedGang,
+};
 
 /// Records since the last figures.
 #[derive(Debug, Default)]
@@ -87,12 +90,14 @@ impl Agent {
         self.metrics.update(&counters, &gangs, self.figures.clock);
         let samples: Vec<agent::SwitchSample> =
             std::mem::take(&mut self.figures.records).iter().map(|record| self.sample(record)).collect();
+        let samples_dropped = std::mem::take(&mut self.figures.dropped);
+        self.trace(&samples, samples_dropped);
         let (agent_cpu_seconds, agent_resident_bytes) = own_use();
         let (clock_offset_nanoseconds, clock_bound_nanoseconds) = self.figures.clock.unwrap_or_default();
         let figures = agent::Figures {
             counters: Some(counters_message(&counters)),
             samples,
-            samples_dropped: std::mem::take(&mut self.figures.dropped),
+            samples_dropped,
             gangs,
             state: state_name(self.state).into(),
             clock_offset_nanoseconds,
@@ -103,16 +108,29 @@ impl Agent {
         self.say(Message::Figures(figures));
     }
 
+    /// Keeps for readers what has happened since the last figures.
+    fn trace(&self, samples: &[agent::SwitchSample], dropped: u64) {
+        let Some(cluster) = &self.cluster else { return };
+        for (run, gang) in &self.gangs {
+            let Some(launched) = &gang.launched else { continue };
+            let Some(here) = launched.placement.iter().find(|placement| placement.node == self.own.node) else { continue };
+            let cpus = here.cpus.iter().map(|CpuIndex(cpu)| cpu).collect();
+            cluster.trace.gang(TracedGang { run: (*run).into(), name: launched.gang.name.clone(), cpus });
+        }
+        cluster.trace.switches(samples, dropped);
+    }
+
     fn gang_figures(&mut self) -> Vec<agent::GangFigures> {
         for gang in self.gangs.values_mut() {
-            if let Some(Ok(time)) = gang.cgroup.as_ref().map(crate::cgroup::RankCgroup::cpu_time) {
-                gang.cpu_seconds = time.as_secs_f64();
-            }
+            gang.count_cpu_time();
+            gang.count_thawed(&self.strobe);
         }
         let figures = |(run, gang): (&strobe_core::model::GangRun, &super::Gang)| agent::GangFigures {
             run: Some((*run).into()),
             cpu_seconds: gang.cpu_seconds,
             released_at: gang.released_at.map(Instant::as_nanoseconds),
+            thawed_seconds: gang.thawed.as_secs_f64(),
+            commanded_cpu_seconds: (gang.cpu_seconds - gang.before.cpu_seconds).max(0.0),
         };
         self.gangs.iter().map(figures).collect()
     }

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     cgroup::{CgroupError, CgroupPath, CpuSet, PodUid, RankCgroup, process_of},
+    strobe_thread::StrobeThread,
     supervisor_protocol::{Configure, Freezer, Hello, KeySpace, LaunchProtocol, PeerTable, Rank},
 };
 
@@ -60,9 +61,22 @@ pub(super) struct Gang {
     /// The authority has said that its life is over everywhere: it goes from the table once its supervisor has ended.
     pub(super) removed: bool,
     pub(super) cpu_seconds: f64,
+    /// What this life of the agent found when it began to command the ranks.
+    pub(super) before: Spent,
+    /// How long it has had them commanded thawed.
+    pub(super) thawed: Duration,
     /// What its ranks keep beneath `/dev/shm`; none for one that an earlier life of the agent began, of which it is not
     /// known what was there before it.
     pub(super) shared_memory: Option<SharedMemory>,
+}
+
+/// What was counted of a gang's ranks, and in its slot, before this life of the agent commanded them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    /// CPU seconds of its ranks: not zero where an earlier life of the agent began them.
+    pub(super) cpu_seconds: f64,
+    /// Of its slot, whose earlier gangs were thawed for so long.
+    pub(super) thawed: Duration,
 }
 
 /// A supervisor's process.
@@ -128,6 +142,26 @@ pub(super) struct PeerEntry {
 }
 
 impl Gang {
+    /// It has its slot: what its ranks use from now on is used under this life's command.
+    pub(super) fn begin_to_count(&mut self, strobe: &StrobeThread) {
+        self.count_cpu_time();
+        let thawed = self.slot.map(|slot| strobe.thawed_time(slot)).unwrap_or_default();
+        self.before = Spent { cpu_seconds: self.cpu_seconds, thawed };
+    }
+
+    pub(super) fn count_cpu_time(&mut self) {
+        if let Some(Ok(time)) = self.cgroup.as_ref().map(RankCgroup::cpu_time) {
+            self.cpu_seconds = time.as_secs_f64();
+        }
+    }
+
+    /// Of ranks that are being ended nothing is thawed any more.
+    pub(super) fn count_thawed(&mut self, strobe: &StrobeThread) {
+        if let Some(slot) = self.slot.filter(|_| self.removal == Removal::None) {
+            self.thawed = strobe.thawed_time(slot).saturating_sub(self.before.thawed);
+        }
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.removal == Removal::Done
     }

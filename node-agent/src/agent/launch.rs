@@ -304,6 +304,7 @@ impl Agent {
                 }
             }
         }
+        gang.begin_to_count(&self.strobe);
         self.insert_cgroup_freezer(run);
         self.ask_for_awake_cpus();
         self.supervisor_may_begin(run);
@@ -341,8 +342,10 @@ impl Agent {
         match gang.removal {
             Removal::UnderWay => return,
             Removal::Done => return self.pending.push_back(Pending::Member(MemberInput::GangGone(run))),
-            Removal::None => gang.removal = Removal::UnderWay,
+            Removal::None => {}
         }
+        gang.count_thawed(&self.strobe);
+        gang.removal = Removal::UnderWay;
         gang.note_shared_memory();
         let shared_memory = gang.shared_memory.take();
         let cgroup = gang.cgroup.take();

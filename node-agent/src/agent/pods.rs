@@ -16,6 +16,7 @@ use super::{
 use crate::{
     cgroup::{CgroupError, CgroupPath, CgroupTree, Leftover, PodUid, RankCgroup, cgroup_of},
     health::Health,
+    switch_trace::SwitchTrace,
 };
 
 /// What an agent keeps in a cluster beside its gangs.
@@ -23,6 +24,7 @@ use crate::{
 pub(super) struct Cluster {
     tree: CgroupTree,
     pub(super) health: Health,
+    pub(super) trace: SwitchTrace,
     /// Who waits until a gang has a part in a pod.
     awaited: Vec<(PodUid, oneshot::Sender<()>)>,
 }
@@ -33,7 +35,7 @@ impl Cluster {
     /// # Errors
     /// [`AgentError::Cgroups`] where no cgroup v2 tree is mounted: pods are frozen by cgroups alone.
     pub(super) fn new(health: Health) -> Result<Self, AgentError> {
-        Ok(Self { tree: CgroupTree::find().map_err(AgentError::Cgroups)?, health, awaited: Vec::new() })
+        Ok(Self { tree: CgroupTree::find().map_err(AgentError::Cgroups)?, health, trace: SwitchTrace::default(), awaited: Vec::new() })
     }
 
     /// Makes a gang's rank cgroup in its container's, or takes over the one that an earlier life has made for a supervisor that

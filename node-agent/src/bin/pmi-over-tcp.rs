@@ -3,7 +3,7 @@
 //! it is a TCP connection that the launcher has made.
 //!
 //! `pmi-over-tcp serve ADDRESS NODES RANKS_PER_NODE` ends when all ranks have left, with success when all of them finalised.
-//! `pmi-over-tcp rank ADDRESS RANK SIZE PROGRAM...` becomes the program.
+//! `pmi-over-tcp rank ADDRESS RANK SIZE PROGRAM...` becomes the program; `rank-on CPU ...` on that CPU alone, as an agent has it for a rank.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,8 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use rustix::io::{FdFlags, fcntl_setfd};
+use strobe_core::model::CpuIndex;
 use strobe_node_agent::pmi::{LocalRank, PmiEffect, PmiServer, PmiSettings};
 use strobe_node_agent::supervisor::network::{Tables, await_running};
+use strobe_node_agent::sys::affinity::pin;
 
 /// The name of the key-value space. A trial has one gang, once.
 const KEY_SPACE: &str = "trial_1";
@@ -46,7 +48,12 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["serve", address, nodes, ranks_per_node] => serve(address, nodes, ranks_per_node),
         ["rank", address, rank, size, program, rest @ ..] => become_rank(address, rank, size, program, rest),
-        _ => Err(anyhow::anyhow!("usage: pmi-over-tcp serve ADDRESS NODES RANKS_PER_NODE | rank ADDRESS RANK SIZE PROGRAM...")),
+        ["rank-on", cpu, address, rank, size, program, rest @ ..] => {
+            stay_on(cpu).and_then(|()| become_rank(address, rank, size, program, rest))
+        }
+        _ => Err(anyhow::anyhow!(
+            "usage: pmi-over-tcp serve ADDRESS NODES RANKS_PER_NODE | rank ADDRESS RANK SIZE PROGRAM... | rank-on CPU ADDRESS RANK SIZE PROGRAM..."
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,6 +62,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keeps this process, and what it becomes, on one CPU.
+fn stay_on(cpu: &str) -> Result<()> {
+    let number = cpu.parse().with_context(|| format!("{cpu:?} is no CPU"))?;
+    pin(None, &[CpuIndex(number)]).with_context(|| format!("stay on CPU {cpu}"))
 }
 
 /// Connects to the server, says which rank this is, and becomes its program.

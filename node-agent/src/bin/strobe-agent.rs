@@ -35,12 +35,13 @@ fn main() -> anyhow::Result<()> {
         .with_ansi(false)
         .log_internal_errors(false)
         .init();
-    // One thread for the agent's loop, TLS and gRPC: every further one that a message is handed to takes the CPU from a rank
-    // once more. The strobe has a thread of its own, and what blocks for long has others.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match arguments.command {
-        None => runtime.block_on(agent::run(agent::bootstrap_from_standard_input()?))?,
-        Some(Command::Node(arguments)) => runtime.block_on(node::run(arguments))?,
+        None => {
+            // One thread: see `node::run`.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(agent::run(agent::bootstrap_from_standard_input()?))?;
+        }
+        Some(Command::Node(arguments)) => node::run(&arguments)?,
     }
     Ok(())
 }

@@ -44,6 +44,9 @@ pub enum NodeError {
     /// The supervisor is looked for beside this program.
     #[error("this program's own folder is not known")]
     Program(#[source] io::Error),
+    /// The runtime of a life.
+    #[error("the agent has no runtime")]
+    Runtime(#[source] io::Error),
     /// Signals.
     #[error("the process cannot hear of its end")]
     Signal(#[source] io::Error),

@@ -18,6 +18,18 @@ pub(super) const ENROLMENT_BYTES_MAX: usize = 1 << 20;
 /// by now. So late it learns that.
 pub(super) const SESSION_LOOK: Duration = Duration::from_secs(60);
 
+/// How long what a life has begun may take to end before the next one begins, which would find it still there.
+pub(super) const LIFE_END_MAX: Duration = Duration::from_secs(10);
+
+/// The pause before a life after a lasting one; doubled at every further one.
+pub(super) const NEXT_LIFE_PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// The longest pause: an operator and an authority that say different things of a partition make lives of seconds.
+pub(super) const NEXT_LIFE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A life of at least this length is a lasting one.
+pub(super) const LASTING_LIFE: Duration = Duration::from_secs(60);
+
 /// How long the operator's certificates are good.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use strobe_core::{manager::AnnouncerCounters, node::SwitcherCounters};
+use strobe_core::{manager::AnnouncerCounters, model::GangSlot, node::SwitcherCounters};
 
-use crate::executor::SwitchCounters;
+use crate::executor::{SwitchCounters, ThawedTime, limits::GANGS_MAX};
 
 /// What the strobe thread has counted since it was spawned. Each number is as of the last turn of the thread; two of
 /// them may be of different turns.
@@ -59,6 +59,10 @@ pub(super) struct PublishedCounters {
     thread: ThreadCells,
 }
 
+/// How long the gangs of each slot were commanded thawed, as of the thread's last turn.
+#[derive(Debug)]
+pub(super) struct PublishedThaws([AtomicU64; GANGS_MAX]);
+
 /// One atomic for each field; a field that is forgotten here does not compile.
 macro_rules! cells {
     ($cells:ident of $counters:ident { $($field:ident),+ $(,)? }) => {
@@ -90,6 +94,26 @@ cells!(ThreadCells of ThreadCounters {
     turns, local_datagrams, undecodable, wrong_term, unsent, receive_failures, floods, keys_refused, suspensions, foreign_thaws,
     backlogged, samples_dropped,
 });
+
+// === impl PublishedThaws ===
+
+impl Default for PublishedThaws {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(ThawedTime::NONE.to_word()) }; GANGS_MAX])
+    }
+}
+
+impl PublishedThaws {
+    pub(super) fn publish(&self, times: &[ThawedTime; GANGS_MAX]) {
+        for (cell, time) in self.0.iter().zip(times) {
+            cell.store(time.to_word(), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn of(&self, slot: GangSlot) -> ThawedTime {
+        ThawedTime::of_word(self.0[usize::from(slot.0)].load(Ordering::Relaxed))
+    }
+}
 
 // === impl PublishedCounters ===
 

@@ -320,6 +320,7 @@ impl Host {
             switches: self.executor.counters(),
             thread,
         });
+        self.shared.thaws.publish(self.executor.thawed_times());
     }
 }
 

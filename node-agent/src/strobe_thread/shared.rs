@@ -4,7 +4,10 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::io::Errno;
 
-use super::{bell::Bell, counters::PublishedCounters};
+use super::{
+    bell::Bell,
+    counters::{PublishedCounters, PublishedThaws},
+};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -17,6 +20,7 @@ pub(super) struct Shared {
     /// The thread has reports for which there was no room.
     pub(super) stalled: AtomicBool,
     pub(super) counters: PublishedCounters,
+    pub(super) thaws: PublishedThaws,
 }
 
 // === impl Shared ===
@@ -29,6 +33,7 @@ impl Shared {
             to_agent: Bell::new()?,
             stalled: AtomicBool::new(false),
             counters: PublishedCounters::default(),
+            thaws: PublishedThaws::default(),
         })
     }
 }

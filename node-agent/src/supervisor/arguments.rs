@@ -43,7 +43,8 @@ pub struct RunArguments {
     /// Directory for each rank's raw output, rank-N.log.
     #[arg(long)]
     pub log_directory: Option<PathBuf>,
-    /// Where the ranks' prefixed output goes: a FIFO, or - for standard output.
+    /// Where the ranks' output goes, each line with its gang and rank: a FIFO, or - for standard output, where a line has its rank
+    /// alone, and none where there is one rank.
     #[arg(long, default_value = "-")]
     pub output: PathBuf,
     /// Process whose end ends the ranks too when no agent is connected.

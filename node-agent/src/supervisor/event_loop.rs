@@ -26,6 +26,7 @@ use super::{
     life::{Effect, Input, Life, Moment},
     limits::LAST_OUTPUT,
     network::{Tables, await_running, own_place},
+    output::Naming,
     pmi_service::PmiService,
     probe_service::ProbeService,
     program,
@@ -36,13 +37,13 @@ use super::{
 use crate::{
     pmi::{BarrierError, GroupEntered, LocalRank, PmiEffect},
     supervisor_protocol::{
-        Configure, Freezer, GangName, LaunchError, LaunchFailure, LaunchProtocol, PeerTable, ProtocolError, Rank, ToAgent, ToSupervisor,
+        Configure, Freezer, LaunchError, LaunchFailure, LaunchProtocol, PeerTable, ProtocolError, Rank, ToAgent, ToSupervisor,
     },
 };
 
 struct Supervisor {
     started: Instant,
-    gang: GangName,
+    naming: Naming,
     command: Vec<OsString>,
     log_directory: Option<PathBuf>,
     life: Life,
@@ -116,7 +117,7 @@ impl Supervisor {
         Ok(Self {
             started: Instant::now(),
             life: Life::new(gang.clone(), incarnation, std::process::id()),
-            gang,
+            naming: Naming::new(gang, &arguments.output),
             command: arguments.command,
             log_directory: arguments.log_directory,
             inputs,
@@ -229,9 +230,10 @@ impl Supervisor {
         let wants_pmi = configure.protocol == LaunchProtocol::Pmi1;
         let mut pmi = wants_pmi.then(|| PmiService::new(&configure));
         for index in 0..configure.rank_count {
+            let rank = Rank(configure.first_rank.0 + index);
             let (process, connection) = RankProcess::fork(ForkInput {
-                rank: Rank(configure.first_rank.0 + index),
-                gang: &self.gang.0,
+                rank,
+                name: self.naming.of(rank, configure.rank_count).as_deref(),
                 cpus: configure.cpus.get(index as usize).map_or(&[], Vec::as_slice),
                 command: &self.command,
                 log_directory: self.log_directory.as_deref(),

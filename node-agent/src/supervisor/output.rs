@@ -1,8 +1,38 @@
-//! Cuts a rank's output into prefixed pieces that can be written without tearing a line.
+//! Cuts a rank's output into pieces that can be written without tearing a line, each with the name of its rank where several write.
+
+use std::path::Path;
 
 use super::limits::PIECE_BYTES;
+use crate::supervisor_protocol::{GangName, Rank};
 
-/// Cuts the bytes of one stream of one rank into pieces: a prefix, at most one line, a line end.
+/// By what the lines of ranks are told apart where they are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Naming {
+    /// None where no other gang writes.
+    gang: Option<GangName>,
+}
+
+// === impl Naming ===
+
+impl Naming {
+    /// For what goes there: to this process's own standard output (`-`), which in a pod is the gang's alone, or to a FIFO of all gangs.
+    #[must_use]
+    pub fn new(gang: GangName, output: &Path) -> Self {
+        Self { gang: Some(gang).filter(|_| output != Path::new("-")) }
+    }
+
+    /// The name of a rank, one of so many that write there; none where its gang writes there alone, and no other rank does.
+    #[must_use]
+    pub fn of(&self, rank: Rank, ranks: u32) -> Option<String> {
+        match &self.gang {
+            Some(gang) => Some(format!("{}.{}", gang.0, rank.0)),
+            None => (ranks > 1).then(|| rank.0.to_string()),
+        }
+    }
+}
+
+/// Cuts the bytes of one stream of one rank into pieces: a prefix, at most one line, a line end. Without a name there is no prefix, and
+/// no line end between two pieces of a line either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineCutter {
     prefix: Vec<u8>,
@@ -12,15 +42,11 @@ pub struct LineCutter {
 }
 
 impl LineCutter {
-    /// A cutter for the rank of that name (`gang.rank`).
+    /// A cutter for the rank of that name.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self {
-            prefix: format!("[{name}] ").into_bytes(),
-            continuation: format!("[{name}+] ").into_bytes(),
-            partial: Vec::new(),
-            continues: false,
-        }
+    pub fn new(name: Option<&str>) -> Self {
+        let prefix = |mark: &str| name.map(|name| format!("[{name}{mark}] ").into_bytes()).unwrap_or_default();
+        Self { prefix: prefix(""), continuation: prefix("+"), partial: Vec::new(), continues: false }
     }
 
     /// Takes bytes and passes every piece that they complete to `emit`, in order.
@@ -56,7 +82,8 @@ impl LineCutter {
 
     fn piece(&mut self, continues: bool) -> Vec<u8> {
         let prefix = if self.continues { &self.continuation } else { &self.prefix };
-        let piece = [prefix.as_slice(), &self.partial, b"\n"].concat();
+        let end: &[u8] = if continues && self.prefix.is_empty() { b"" } else { b"\n" };
+        let piece = [prefix.as_slice(), &self.partial, end].concat();
         self.partial.clear();
         self.continues = continues;
         piece

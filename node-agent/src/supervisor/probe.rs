@@ -2,9 +2,12 @@
 //!
 //! Kubelet knows nothing of rows. A rank that is switched out or held answers nobody, and kubelet would kill it for that. So a check may
 //! take as long as its ranks have run for the probe's own time, and time in which they did not run does not count. When they have not run
-//! for that long within what kubelet waits, as while the gang is paused, the last result stands.
+//! for that long within what kubelet waits, as while the gang is paused, the last result stands; that of a liveness probe is success then.
 //!
-//! Before any result a liveness probe says that all is well, and the others that it is not: so it is for kubelet itself.
+//! A check that fails at once, such as a connection that is refused, says nothing of ranks that do not run: they may not have had the time to
+//! listen, and before their release they have had none. The same holds then. What succeeds, succeeds.
+//!
+//! Before any result a readiness or startup probe says that all is not well: so it is for kubelet itself.
 
 mod check;
 
@@ -42,21 +45,21 @@ pub fn probe(arguments: &ProbeArguments) -> Result<u8, SupervisorError> {
     if found != Some(true) {
         check.abandon();
     }
-    let result = found.or_else(|| recall(arguments)).unwrap_or(arguments.kind == ProbeKind::Liveness);
+    let result = found.unwrap_or_else(|| unknown(arguments));
     if let Some(found) = found {
         remember(arguments, found);
     }
     Ok(u8::from(!result))
 }
 
-/// The result of a check; none when the ranks had not run for long enough.
+/// The result of a check; none when the ranks did not run, or not for long enough.
 fn wait(outcome: &Receiver<bool>, patience: Patience, runs: impl Fn() -> bool) -> Option<bool> {
     let begun = Instant::now();
     let (mut ran, mut looked) = (Duration::ZERO, begun);
     loop {
         match outcome.recv_timeout(PROBE_LOOKS) {
-            Ok(result) => return Some(result),
-            Err(RecvTimeoutError::Disconnected) => return Some(false),
+            Ok(true) => return Some(true),
+            Ok(false) | Err(RecvTimeoutError::Disconnected) => return runs().then_some(false),
             Err(RecvTimeoutError::Timeout) => {}
         }
         let now = Instant::now();
@@ -71,6 +74,12 @@ fn wait(outcome: &Receiver<bool>, patience: Patience, runs: impl Fn() -> bool) -
             return None;
         }
     }
+}
+
+/// What is said of ranks that did not run. They are alive, whatever was found before: kubelet counts each answer, and would kill a paused gang
+/// for one failure that is told again and again.
+fn unknown(arguments: &ProbeArguments) -> bool {
+    arguments.kind == ProbeKind::Liveness || recall(arguments).unwrap_or(false)
 }
 
 fn recall(arguments: &ProbeArguments) -> Option<bool> {
@@ -124,11 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_also_while_the_ranks_do_not_run() {
-        for result in [true, false] {
+    fn while_the_ranks_do_not_run_success_counts_and_failure_does_not() {
+        for (result, ran, counts) in [(true, true, Some(true)), (true, false, Some(true)), (false, true, Some(false)), (false, false, None)]
+        {
             let (answer, outcome) = mpsc::channel();
             answer.send(result).unwrap();
-            assert_eq!(wait(&outcome, SHORT, || false), Some(result));
+            assert_eq!(wait(&outcome, SHORT, || ran), counts, "{result} while they ran: {ran}");
         }
     }
 }

@@ -35,7 +35,8 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ForkInput<'a> {
     pub(super) rank: Rank,
-    pub(super) gang: &'a str,
+    /// What its lines are told apart by.
+    pub(super) name: Option<&'a str>,
     pub(super) cpus: &'a [u16],
     pub(super) command: &'a [OsString],
     pub(super) log_directory: Option<&'a Path>,
@@ -93,7 +94,7 @@ impl RankProcess {
         // The child has not been reaped, so that its process id cannot be another's.
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(SupervisorError::kernel("pidfd_open"))?;
         let log = input.log_directory.map(|directory| Log::open(directory, input.rank)).transpose()?.map(Rc::new);
-        let cutter = LineCutter::new(&format!("{}.{}", input.gang, input.rank.0));
+        let cutter = LineCutter::new(input.name);
         let streams = [output, error].map(|pipe| Stream { pipe: Some(File::from(pipe)), cutter: cutter.clone(), log: log.clone() }).into();
         let pmi_descriptor = pmi.as_ref().map(|(_, rank_end)| rank_end.as_raw_fd());
         let process = Self { rank: input.rank, pid, pidfd, pmi_descriptor, streams, end: None, control: Some(control) };

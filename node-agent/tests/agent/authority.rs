@@ -77,6 +77,7 @@ pub(crate) struct Options {
 struct Agent {
     process: Child,
     incarnation: AgentIncarnation,
+    output: BufReader<ChildStdout>,
     listening: Listening,
     session: mpsc::Sender<AuthorityMessage>,
 }
@@ -129,12 +130,18 @@ impl Nodes {
     }
 
     async fn start_agent(&self, node: NodeIndex, incarnation: AgentIncarnation) -> Agent {
-        let (process, listening) = match &self.operator {
+        let (process, mut output) = match &self.operator {
             Some(operator) => self.start_pod(node, operator).await,
             None => start_process(&self.bootstrap(node, incarnation)),
         };
-        let hello = self.hello();
-        let (session, mut answers) = self.open_session(node, &listening, hello).await.expect("a session is opened");
+        let listening = listening(&mut output);
+        let session = self.follow(node, &listening).await;
+        Agent { process, incarnation, output, listening, session }
+    }
+
+    /// Opens a session, whose messages are heard from now on.
+    async fn follow(&self, node: NodeIndex, listening: &Listening) -> mpsc::Sender<AuthorityMessage> {
+        let (session, mut answers) = self.open_session(node, listening, self.hello()).await.expect("a session is opened");
         let said = self.said_sender.clone();
         tokio::spawn(async move {
             while let Ok(Some(AgentMessage { message: Some(message) })) = answers.message().await {
@@ -143,7 +150,7 @@ impl Nodes {
                 }
             }
         });
-        Agent { process, incarnation, listening, session }
+        session
     }
 
     fn bootstrap(&self, node: NodeIndex, incarnation: AgentIncarnation) -> Bootstrap {
@@ -166,12 +173,11 @@ impl Nodes {
     }
 
     /// Starts an agent as its DaemonSet would, and takes in its plugin as kubelet would.
-    async fn start_pod(&self, node: NodeIndex, operator: &Operator) -> (Child, Listening) {
+    async fn start_pod(&self, node: NodeIndex, operator: &Operator) -> (Child, BufReader<ChildStdout>) {
         let mut process = self.pod_command(node, operator).stdout(Stdio::piped()).spawn().expect("the agent's program can be started");
         self.kubelet(node.0).take_in_plugin().await;
         let output = process.stdout.take().expect("it was piped");
-        let listening = tokio::task::spawn_blocking(|| listening(output)).await.expect("a line is read");
-        (process, listening)
+        (process, BufReader::new(output))
     }
 
     /// An agent of a node that waits for nothing.
@@ -329,6 +335,16 @@ impl Nodes {
         process.wait().expect("a killed child can be waited for");
     }
 
+    /// Waits until an agent that leaves by itself lives again in the same process, and tells it of the newest term.
+    pub(crate) async fn next_life(&mut self, node: u16) {
+        let listening = listening(&mut self.agents[usize::from(node)].output);
+        self.kubelet(node).take_in_plugin().await;
+        let session = self.follow(NodeIndex(node), &listening).await;
+        let agent = &mut self.agents[usize::from(node)];
+        (agent.listening, agent.session) = (listening, session);
+        self.greet_again(node).await;
+    }
+
     /// Waits for an agent that leaves by itself.
     pub(crate) fn wait_for_agent(&mut self, node: u16) -> std::process::ExitStatus {
         self.agents[usize::from(node)].process.wait().expect("an agent can be waited for")
@@ -339,6 +355,10 @@ impl Nodes {
         let incarnation = AgentIncarnation(self.agents[usize::from(node)].incarnation.0 + 1);
         let agent = self.start_agent(NodeIndex(node), incarnation).await;
         self.agents[usize::from(node)] = agent;
+        self.greet_again(node).await;
+    }
+
+    async fn greet_again(&mut self, node: u16) {
         self.introduce_addresses(1).await;
         if let Some(record) = &self.record {
             self.agents[usize::from(node)].say(Message::Introduction(record.into())).await;
@@ -366,7 +386,7 @@ impl Agent {
 }
 
 /// Starts an agent and hears where it listens.
-fn start_process(bootstrap: &Bootstrap) -> (Child, Listening) {
+fn start_process(bootstrap: &Bootstrap) -> (Child, BufReader<ChildStdout>) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_strobe-agent"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -374,14 +394,14 @@ fn start_process(bootstrap: &Bootstrap) -> (Child, Listening) {
         .expect("the agent's program can be started");
     let document = serde_json::to_vec(bootstrap).expect("a bootstrap document is JSON");
     process.stdin.take().expect("it was piped").write_all(&document).expect("the agent reads its document");
-    let listening = listening(process.stdout.take().expect("it was piped"));
-    (process, listening)
+    let output = process.stdout.take().expect("it was piped");
+    (process, BufReader::new(output))
 }
 
-/// Reads where an agent listens.
-fn listening(output: ChildStdout) -> Listening {
+/// Reads where an agent listens in its newest life. Whom it asks before is served by other threads meanwhile.
+fn listening(output: &mut BufReader<ChildStdout>) -> Listening {
     let mut line = String::new();
-    BufReader::new(output).read_line(&mut line).expect("the agent says where it listens");
+    tokio::task::block_in_place(|| output.read_line(&mut line)).expect("the agent says where it listens");
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is no listening line: {error}"))
 }
 

@@ -10,6 +10,7 @@ use strobe_core::{
     model::{Desire, EndCause, GangId, GangIncarnation, GangRun},
     primitives::GangPhase,
 };
+use strobe_proto::agent::{Figures, GangFigures};
 
 use crate::{
     RUN,
@@ -35,6 +36,11 @@ fn held(heard: &Heard, run: GangRun) -> Option<bool> {
     heard.report.as_ref()?.gangs.iter().find(|gang| gang.run == run).map(|gang| gang.held)
 }
 
+/// What an agent has counted of the gang.
+fn counted(figures: &Figures) -> GangFigures {
+    *figures.gangs.iter().find(|gang| gang.run == Some(RUN.into())).expect("the gang is there")
+}
+
 async fn released(nodes: &mut Nodes, run: GangRun) {
     nodes.wait_for("the gang is released", |heard| (heard.phase(run) == Some(GangPhase::Released)).then_some(())).await;
 }
@@ -53,10 +59,14 @@ async fn a_paused_gang_stands_still_even_while_its_agent_restarts_and_runs_on_wh
     nodes.wait_for("it is held", |heard| held(heard, RUN).filter(|held| *held)).await;
     eventually("it is frozen on both nodes", || ranks.iter().all(Ranks::is_frozen)).await;
     let standing = ranks.each_ref().map(Ranks::cpu_microseconds);
-    nodes.wait_for_figures(1, 2).await;
+    let before = counted(&nodes.wait_for_figures(1, 2).await);
+    assert!(before.thawed_seconds > 0.0 && before.commanded_cpu_seconds > 0.0, "{before:?}");
+    assert_eq!(counted(&nodes.wait_for_figures(1, 2).await), before, "a held gang counts as thawed");
     nodes.kill_agent(1);
     nodes.restart_agent(1).await;
-    nodes.wait_for_figures(1, 2).await;
+    let after = counted(&nodes.wait_for_figures(1, 2).await);
+    assert_eq!((after.thawed_seconds, after.commanded_cpu_seconds), (0.0, 0.0), "this life of the agent has let nothing run: {after:?}");
+    assert!(after.cpu_seconds > 0.0, "{after:?}");
     assert_eq!(ranks.each_ref().map(Ranks::cpu_microseconds), standing, "a held gang computed");
 
     nodes.plan(2, &[gang(RUN, 2, Desire::Run)]).await;

@@ -54,9 +54,9 @@ fn terminate_kills_what_outlives_its_grace() {
     let mut connection = agent.accept();
     connection.bring_up_and_release(configure(0, 1, 1), None);
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    assert_eq!(next_line(&mut output), "[test.0] ready\n");
+    assert_eq!(next_line(&mut output), "ready\n");
     connection.send(ToSupervisor::Terminate { grace_milliseconds: 500 });
-    assert_eq!(next_line(&mut output), "[test.0] grace\n");
+    assert_eq!(next_line(&mut output), "grace\n");
     assert_eq!(connection.drain(1)[&0], RankEnd::Signalled(9));
     assert_eq!(finish(child).0, 137);
 }
@@ -70,7 +70,7 @@ fn a_signal_is_passed_to_the_ranks() {
     let mut connection = agent.accept();
     connection.bring_up_and_release(configure(0, 1, 1), None);
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    assert_eq!(next_line(&mut output), "[test.0] ready\n");
+    assert_eq!(next_line(&mut output), "ready\n");
     kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
     assert_eq!(connection.drain(1)[&0], RankEnd::Exited(5));
     assert_eq!(finish(child).0, 5);
@@ -104,7 +104,7 @@ fn orphans_of_a_rank_end_with_it() {
     connection.bring_up_and_release(configure(0, 1, 1), None);
     connection.drain(1);
     let (code, output) = finish(child);
-    let pid = output.trim_start_matches("[test.0] ").trim();
+    let pid = output.trim();
     assert_eq!(code, 0);
     assert!(!Path::new("/proc").join(pid).exists(), "orphan {pid} lives");
 }

@@ -28,8 +28,8 @@ fn a_rank_knows_who_and_where_it_is() {
     connection.drain(2);
     let (code, output) = finish(child);
     assert_eq!(code, 0);
-    assert!(output.contains("[test.2] 2 6 0 2 127.0.0.1 29500 1 lo lo off pmi= cpus=0\n"), "{output}");
-    assert!(output.contains("[test.3] 3 6 1 2 127.0.0.1 29500 1 lo lo off pmi= cpus="), "{output}");
+    assert!(output.contains("[2] 2 6 0 2 127.0.0.1 29500 1 lo lo off pmi= cpus=0\n"), "{output}");
+    assert!(output.contains("[3] 3 6 1 2 127.0.0.1 29500 1 lo lo off pmi= cpus="), "{output}");
 }
 
 #[test]

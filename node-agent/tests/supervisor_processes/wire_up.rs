@@ -42,7 +42,7 @@ fn two_nodes_of_two_ranks_wire_up_and_agree() {
     assert!(outcome.ends.values().all(|end| end.is_success()), "{outcome:?} {output}");
     assert!(outcome.barriers >= 2);
     for rank in 0..4 {
-        let line = format!("[test.{rank}] rank {rank} of 4, 2 on my node, sum 10\n");
+        let line = format!("[{rank}] rank {rank} of 4, 2 on my node, sum 10\n");
         assert!(output.contains(&line), "{line:?} is missing in {output}");
     }
 }

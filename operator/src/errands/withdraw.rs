@@ -15,7 +15,8 @@ use strobe_crds::API_VERSION;
 use strobe_crds::parallel_job::{GangState, ParallelJob, Reason};
 use strobe_crds::partition::Partition;
 
-use super::{ErrandError, access};
+use super::ErrandError;
+use crate::access::access;
 use crate::controller::MANAGER;
 use crate::names::{FINALIZER, LABEL_JOB_UID, OPERATOR};
 use crate::nodes::{NodeFacts, taint, taint::Wish};
@@ -87,7 +88,7 @@ async fn tell_jobs(client: &Client) -> Result<(), ErrandError> {
         match jobs.patch_status(&job.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await {
             Ok(_) => {}
             Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {}
-            Err(error) => return Err(access("tell a job")(error)),
+            Err(error) => return Err(access("tell a job")(error).into()),
         }
     }
     Ok(())
@@ -114,7 +115,7 @@ async fn release_partitions(client: &Client) -> Result<(), ErrandError> {
             Ok(()) => {}
             // It is gone, or another of its name is there.
             Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {}
-            Err(error) => return Err(access("take the finalizer from a Partition")(error)),
+            Err(error) => return Err(access("take the finalizer from a Partition")(error).into()),
         }
     }
     Ok(())

@@ -30,9 +30,11 @@ impl Partition {
     pub(super) fn look_at_deletion(&mut self, now: Instant) {
         let is_held = self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
         let holds_nothing = self.authority.plan().gangs.is_empty() && self.gangs.is_empty() && !self.has_taints();
+        // What nobody has said by then would never be said.
+        let may_go = holds_nothing && !self.has_untold_ends();
         let wanted = match (self.is_leaving(), is_held) {
             (false, false) => Some(true),
-            (true, true) if holds_nothing => Some(false),
+            (true, true) if may_go => Some(false),
             _ => None,
         };
         if let Some(held) = wanted

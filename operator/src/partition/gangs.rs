@@ -141,13 +141,14 @@ impl Partition {
         tokio::spawn(pods::free(self.context.client.clone(), job.namespace(), named.collect()));
     }
 
-    /// A life is over: its agents forget it. Pods that have ended stay for their logs while their job has no later life; others go.
+    /// A life is over: its agents forget it. Pods with logs stay while their job has no later life; others go.
     pub(super) fn remove(&mut self, run: GangRun) {
         self.launches.end(run);
         self.gangs.remove(&run);
         let keeps = self.authority.job(run.gang).is_some_and(|status| status.state.is_terminal());
-        let Some(job) = self.jobs.get(&run.gang).filter(|_| !keeps) else { return };
-        let names: Vec<String> = self.pods_of(run).iter().map(|(_, pod)| pod.name_any()).collect();
+        let Some(job) = self.jobs.get(&run.gang) else { return };
+        let gone = self.pods_of(run).into_iter().filter(|(_, pod)| !keeps || !pods::has_run(pod));
+        let names: Vec<String> = gone.map(|(_, pod)| pod.name_any()).collect();
         tokio::spawn(pods::remove(self.context.client.clone(), job.namespace(), names));
     }
 
@@ -163,7 +164,7 @@ impl Partition {
             if let Some(run) = gang.run.map(GangRun::from)
                 && let Some(job) = self.jobs.get_mut(&run.gang)
             {
-                job.measured(run, agent.node, gang.cpu_seconds);
+                job.measured(run, agent, gang);
             }
         }
         for run in self.launches.take_over(agent.node) {
@@ -199,16 +200,19 @@ impl Partition {
         }
     }
 
-    /// A manager has told how far these gangs came.
-    pub(super) fn resumed_are_known(&mut self, report: &PartitionReport) {
+    /// A manager has told how far these gangs came. True when that was not known of one.
+    pub(super) fn resumed_are_known(&mut self, report: &PartitionReport) -> bool {
+        let mut any = false;
         for reported in &report.gangs {
             if let Some(gang) = self.gangs.get_mut(&reported.run) {
-                gang.resumed = false;
+                any |= std::mem::take(&mut gang.resumed);
             }
         }
+        any
     }
 
-    /// A pod that has ended before the ranks were released never will have any: nothing of the gang lives there.
+    /// A pod that has ended before the ranks were released never will have any: nothing of the gang lives there. One that kubelet did not
+    /// take is no failure of the gang.
     fn look_for_early_ends(&mut self, run: GangRun) {
         let Some(status) = self.authority.job(run.gang).filter(|status| status.incarnation == run.incarnation) else { return };
         if !matches!(status.state, GangState::Placed | GangState::Launching) {
@@ -219,10 +223,23 @@ impl Partition {
         if gang.resumed {
             return;
         }
+        if !gang.seen.rejected.is_empty() {
+            return self.rejected(run);
+        }
         let ended: Vec<NodeIndex> = gang.seen.ended.iter().filter_map(|index| gang.nodes.get(*index).copied()).collect();
         for node in ended {
             self.step(AuthorityInput::LaunchFailed { run, node, failure: LaunchFailure::NotStarted(0) });
         }
+    }
+
+    /// Kubelet does not take a pod: the gang waits again, and keeps away from that node. Its pods are deleted when it has ended elsewhere.
+    fn rejected(&mut self, run: GangRun) {
+        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        (gang.given_up, gang.bound_by) = (true, None);
+        let blamed = gang.seen.rejected.iter().filter_map(|index| gang.nodes.get(*index).copied()).collect();
+        let words = gang.seen.trouble.as_ref().map(|trouble| trouble.words().to_owned());
+        self.note_problem(run, words.unwrap_or_default());
+        self.step(AuthorityInput::NotPlaced { run, failure: PlacementFailure::Rejected, blamed, empty: NodeSet::EMPTY });
     }
 
     /// What time brings about: gates that are still closed, pods that nobody binds.
@@ -249,7 +266,7 @@ impl Partition {
         status.is_some_and(|status| matches!(status.state, GangState::Placed | GangState::Launching))
     }
 
-    /// Not all pods were bound in time, with their images: all are deleted, before anything else.
+    /// Not all pods were bound in time, with their images: those that are not bound are deleted, before anything else.
     fn give_up(&mut self, run: GangRun) {
         let pods = self.pods_of(run);
         let (Some(job), Some(gang)) = (self.jobs.get(&run.gang), self.gangs.get_mut(&run)) else { return };
@@ -270,7 +287,7 @@ impl Partition {
         self.note_problem(run, words.unwrap_or_default());
     }
 
-    /// The pods of a gang that was given up are deleted.
+    /// The pods of a gang that was given up are deleted, where they were not bound.
     pub(super) fn given_up(&mut self, run: GangRun, given_up: GivenUp) {
         let GivenUp { failure, blamed, empty } = given_up;
         self.step(AuthorityInput::NotPlaced { run, failure, blamed, empty });

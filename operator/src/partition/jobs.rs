@@ -1,6 +1,5 @@
 //! The jobs of a partition, and what is to be said of each.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,14 +10,15 @@ use strobe_authority::{Explanation, JobReason, explain, explain_end};
 use strobe_core::authority::{AuthorityInput, JobSpecification, JobStatus, StateReason};
 use strobe_core::matrix::NoPlacement;
 use strobe_core::message::GangReport;
-use strobe_core::model::{EndCause, GangId, GangRun, GangState, Instant, NodeIndex, RankOutcome};
+use strobe_core::model::{EndCause, GangId, GangRun, GangState, Instant, NodeIncarnation, NodeIndex, RankOutcome};
 use strobe_core::primitives::GangPhase;
 use strobe_crds::parallel_job::{FailureReason, JobFailure, ParallelJob, Reason};
 use strobe_crds::validate::ValidJob;
-use strobe_proto::agent::RankAborted;
+use strobe_proto::agent::{GangFigures, RankAborted};
 
 use super::Partition;
 use super::pods::{Seen, Trouble};
+use super::used::Used;
 use crate::controller::WatchedJob;
 use crate::limits::{FAILURES, SAID_AGAIN};
 use crate::partitions::Submission;
@@ -41,10 +41,10 @@ pub(super) struct Job {
     failures: Vec<JobFailure>,
     started: Option<Time>,
     ended: Option<Time>,
-    /// When the ranks of the newest life were released, by the authority's clock.
-    released: Option<(GangRun, Instant)>,
-    /// CPU seconds of its ranks, of each life on each node.
-    cpu_seconds: BTreeMap<(GangRun, NodeIndex), f64>,
+    /// The newest life whose ranks were released.
+    released: Option<GangRun>,
+    /// What its newest life has made of its slots.
+    used: Option<(GangRun, Used)>,
     /// What was last said of it, and when.
     said: Option<(Standing, Instant)>,
 }
@@ -63,7 +63,7 @@ impl Job {
             started: None,
             ended: None,
             released: None,
-            cpu_seconds: BTreeMap::new(),
+            used: None,
             said: None,
         }
     }
@@ -77,18 +77,23 @@ impl Job {
         listed.get(&ObjectRef::new(&self.object.name_any()).within(&self.namespace()))
     }
 
-    pub(super) fn measured(&mut self, run: GangRun, node: NodeIndex, seconds: f64) {
-        let known = self.cpu_seconds.entry((run, node)).or_default();
-        *known = known.max(seconds);
+    /// An agent tells what it has measured of a life.
+    pub(super) fn measured(&mut self, run: GangRun, agent: NodeIncarnation, figures: &GangFigures) {
+        match &mut self.used {
+            Some((known, used)) if *known == run => used.take(agent, figures),
+            Some((known, _)) if *known > run => {}
+            _ => {
+                let mut used = Used::default();
+                used.take(agent, figures);
+                self.used = Some((run, used));
+            }
+        }
     }
 
-    /// CPU time used, of that of the slots, since the newest life's ranks were released.
-    fn efficiency(&self, now: Instant) -> Option<f64> {
-        let (run, released) = self.released?;
-        let used: f64 = self.cpu_seconds.iter().filter(|((of, _), _)| *of == run).map(|(_, seconds)| seconds).sum();
-        let slots = self.valid.nodes.get() * self.valid.ranks_per_node.get() * self.valid.cpus_per_rank.get();
-        let passed = now.since(released).as_secs_f64();
-        (passed > 0.0).then(|| used / (passed * f64::from(slots)))
+    /// CPU time of the newest life's ranks, of that of their slots while they were thawed.
+    fn efficiency(&self) -> Option<f64> {
+        let (_, used) = self.used.as_ref().filter(|(run, _)| self.released == Some(*run))?;
+        used.efficiency(self.valid.ranks_per_node.get() * self.valid.cpus_per_rank.get())
     }
 }
 
@@ -171,15 +176,14 @@ impl Partition {
 
     /// What a manager reports of a gang.
     pub(super) fn follow(&mut self, report: &GangReport) {
-        let now = self.now();
         let kept = self.keeper.kept();
         let Some(job) = self.jobs.get_mut(&report.run.gang) else { return };
         // A manager counts those that come up under it. Of ranks that were released before, all had.
         let present = job.valid.nodes.get().saturating_sub(u32::try_from(report.nodes_absent.len()).unwrap_or(u32::MAX));
         job.up = if report.phase == GangPhase::Released { present } else { report.nodes_up.into() };
         match report.phase {
-            GangPhase::Released if job.released.is_none_or(|(run, _)| run != report.run) => {
-                job.released = Some((report.run, now));
+            GangPhase::Released if job.released != Some(report.run) => {
+                job.released = Some(report.run);
                 job.started = Some(Time(Timestamp::now()));
             }
             GangPhase::Launching | GangPhase::Released => {}
@@ -227,7 +231,7 @@ impl Partition {
         let occupied = self.occupied_rows();
         let gangs: Vec<GangId> = self.jobs.keys().copied().collect();
         for gang in gangs {
-            let Some(standing) = self.standing(gang, now, occupied) else { continue };
+            let Some(standing) = self.standing(gang, occupied) else { continue };
             let Some(job) = self.jobs.get_mut(&gang) else { continue };
             let due = job.said.as_ref().is_none_or(|(said, at)| *said != standing && now >= *at + SAID_AGAIN);
             if !due {
@@ -247,7 +251,7 @@ impl Partition {
         rows.count_ones()
     }
 
-    fn standing(&self, gang: GangId, now: Instant, occupied_rows: u32) -> Option<Standing> {
+    fn standing(&self, gang: GangId, occupied_rows: u32) -> Option<Standing> {
         let (status, job) = (self.authority.job(gang)?, self.jobs.get(&gang)?);
         let run = GangRun { gang, incarnation: status.incarnation };
         let seen = self.gangs.get(&run).map_or_else(Seen::default, |gang| gang.seen.clone());
@@ -268,7 +272,7 @@ impl Partition {
             bound: u32::try_from(seen.bound.len()).unwrap_or(u32::MAX),
             position: position(&status.reason),
             quantum: self.object.spec.quantum.to_string(),
-            efficiency: if ran { job.efficiency(now).map(hundredths) } else { None },
+            efficiency: job.efficiency().filter(|_| ran).map(hundredths),
             started: job.started.clone(),
             ended: job.ended.clone(),
             failures: job.failures.clone(),
@@ -291,6 +295,7 @@ impl Partition {
             match &seen.trouble {
                 Some(Trouble::Unschedulable(words)) => (reason, message) = (Some(Reason::WaitingForPods), words.clone()),
                 Some(Trouble::Image(words)) => (reason, message) = (Some(Reason::ImagePullFailed), words.clone()),
+                Some(Trouble::Rejected(words)) => (reason, message) = (Some(Reason::PodRejected), words.clone()),
                 None => {}
             }
         }

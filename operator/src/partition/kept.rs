@@ -202,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_of_a_gang_is_read_as_it_was_and_an_older_operators_too() {
+        let gang = |unplaced: &str| {
+            let text = format!(
+                r#"{{"job":{{"namespace":"a","name":"sor","uid":"1"}},"admitted":7,"recollection":{{"gang":1,"incarnation":2,"restarts":0,
+                "active":{{"secs":1,"nanos":0}},"run":null,"ended":null{unplaced}}}}}"#
+            );
+            serde_json::from_str::<KeptGang>(&text).unwrap()
+        };
+        assert_eq!(gang("").recollection.unplaced, BTreeMap::new());
+        let kept = gang(r#","unplaced":{"3":2}"#);
+        assert_eq!(kept.recollection.unplaced, BTreeMap::from([(NodeIndex(3), 2)]));
+        assert_eq!(serde_json::from_str::<KeptGang>(&serde_json::to_string(&kept).unwrap()).unwrap(), kept);
+    }
+
+    #[test]
     fn a_partition_has_as_many_numbers_as_members() {
         let mut kept = Kept::default();
         for number in 0..strobe_core::limits::MEMBERS_MAX {

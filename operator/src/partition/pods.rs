@@ -22,6 +22,9 @@ pub(crate) enum MakeError {
     /// The API server refuses them: Pod Security, a quota, an admission policy.
     #[error("{0}")]
     Forbidden(String),
+    /// It fails, or a webhook that it asks does not answer; its words.
+    #[error("{0}")]
+    Failing(String),
     /// It did not answer.
     #[error("the API server does not make the pods")]
     Unavailable(#[source] Box<kube::Error>),
@@ -35,7 +38,7 @@ pub(crate) enum MakeError {
 pub(super) struct Seen {
     /// Pods that exist.
     pub(super) pods: u32,
-    /// Nodes, by their place in the gang, to which pods were bound.
+    /// Nodes, by their place in the gang, to which pods were bound, and which did not refuse them.
     pub(super) bound: Vec<usize>,
     /// Why a pod is not bound, or its container does not start: of the first pod that says so.
     pub(super) trouble: Option<Trouble>,
@@ -43,6 +46,8 @@ pub(super) struct Seen {
     pub(super) without_image: Vec<usize>,
     /// Pods that have ended, by their place in the gang.
     pub(super) ended: Vec<usize>,
+    /// Of these, the ones that kubelet refused before a container of theirs was made.
+    pub(super) rejected: Vec<usize>,
 }
 
 /// What keeps a pod.
@@ -52,13 +57,15 @@ pub(super) enum Trouble {
     Unschedulable(String),
     /// Its image does not come.
     Image(String),
+    /// Kubelet refuses it.
+    Rejected(String),
 }
 
 impl Trouble {
     /// What the scheduler or kubelet says.
     pub(super) fn words(&self) -> &str {
         match self {
-            Self::Unschedulable(words) | Self::Image(words) => words,
+            Self::Unschedulable(words) | Self::Image(words) | Self::Rejected(words) => words,
         }
     }
 }
@@ -97,6 +104,7 @@ async fn create(api: &Api<Pod>, pod: &Pod) -> Result<String, MakeError> {
             if ours { Ok(found.uid().unwrap_or_default()) } else { Err(MakeError::Taken(name)) }
         }
         Err(kube::Error::Api(answer)) if is_forbidden(&answer) => Err(MakeError::Forbidden(answer.message)),
+        Err(kube::Error::Api(answer)) if answer.code >= 500 => Err(MakeError::Failing(answer.message)),
         Err(error) => Err(MakeError::Unavailable(Box::new(error))),
     }
 }
@@ -113,19 +121,16 @@ pub(super) async fn free(client: Client, namespace: String, pods: Vec<(String, S
     }
 }
 
-/// Deletes the pods of a gang that waits no longer for them. Gives the nodes whose pods were not bound when they went: on the condition
-/// that nothing of them has changed meanwhile.
+/// Deletes those pods of a gang that waits no longer for them which are not bound: on the condition that nothing of them has changed
+/// meanwhile. Gives their nodes. The others stay until the gang has ended there: a supervisor that is ended before would be a failure.
 pub(super) async fn give_up(client: &Client, namespace: &str, pods: Vec<(NodeIndex, Arc<Pod>)>) -> NodeSet {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let mut empty = NodeSet::EMPTY;
     for (node, pod) in pods {
-        let name = pod.name_any();
         let unchanged = Preconditions { uid: pod.uid(), resource_version: pod.resource_version() };
         let condition = DeleteParams { preconditions: Some(unchanged), ..DeleteParams::default() };
-        if !is_bound(&pod) && api.delete(&name, &condition).await.is_ok() {
+        if !is_bound(&pod) && api.delete(&pod.name_any(), &condition).await.is_ok() {
             empty.insert(node);
-        } else {
-            delete(&api, &name).await;
         }
     }
     empty
@@ -133,6 +138,20 @@ pub(super) async fn give_up(client: &Client, namespace: &str, pods: Vec<(NodeInd
 
 fn is_bound(pod: &Pod) -> bool {
     pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
+/// True once a container of the pod was made. One without has no logs.
+pub(super) fn has_run(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
+    containers.flatten().any(|container| container.container_id.is_some())
+}
+
+/// True where kubelet does not take a pod that was bound to its node (`OutOfcpu`, `NodeAffinity`, `UnexpectedAdmissionError` …): it says a
+/// reason, and makes no container.
+fn is_rejected(pod: &Pod) -> bool {
+    let Some(status) = pod.status.as_ref().filter(|_| is_bound(pod)) else { return false };
+    status.phase.as_deref() == Some("Failed") && status.reason.is_some() && !has_run(pod)
 }
 
 /// Deletes the pods of a gang that is not to run there.
@@ -177,7 +196,9 @@ pub(super) fn seen<'a>(pods: impl Iterator<Item = (usize, &'a Pod)>) -> Seen {
     for (index, pod) in pods {
         seen.pods += 1;
         let status = pod.status.as_ref();
-        if is_bound(pod) {
+        if is_rejected(pod) {
+            seen.rejected.push(index);
+        } else if is_bound(pod) {
             seen.bound.push(index);
         }
         if matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed")) {
@@ -187,13 +208,20 @@ pub(super) fn seen<'a>(pods: impl Iterator<Item = (usize, &'a Pod)>) -> Seen {
         if matches!(trouble, Some(Trouble::Image(_))) {
             seen.without_image.push(index);
         }
-        seen.trouble = seen.trouble.or(trouble);
+        // A refusal ends the attempt, whatever else keeps other pods.
+        if seen.trouble.is_none() || matches!(trouble, Some(Trouble::Rejected(_))) && seen.rejected == [index] {
+            seen.trouble = trouble;
+        }
     }
     seen
 }
 
 fn trouble(pod: &Pod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
+    if is_rejected(pod) {
+        let words = status.message.as_ref().or(status.reason.as_ref()).cloned().unwrap_or_default();
+        return Some(Trouble::Rejected(format!("pod {}: {words}", pod.name_any())));
+    }
     let scheduled = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
     if let Some(condition) = scheduled.filter(|condition| condition.reason.as_deref() == Some("Unschedulable")) {
         let message = condition.message.clone().unwrap_or_default();
@@ -228,7 +256,30 @@ mod tests {
         let pods = [pod(&free, &unschedulable), pod(&bound, &pulling), pod(&bound, &json!({ "phase": "Succeeded" }))];
         let seen = seen(pods.iter().enumerate());
         assert_eq!((seen.pods, seen.bound, seen.ended, seen.without_image), (3, vec![1, 2], vec![2], vec![1]));
+        assert_eq!(seen.rejected, Vec::<usize>::new());
         assert_eq!(seen.trouble, Some(Trouble::Unschedulable("pod sor-1-0: 0/4 nodes are available".to_owned())));
         assert_eq!(trouble(&pods[1]), Some(Trouble::Image("pod sor-1-0: no such image".to_owned())));
+    }
+
+    #[test]
+    fn a_pod_that_kubelet_refuses_is_told_from_one_whose_container_failed() {
+        let bound = json!({ "containers": [], "nodeName": "worker" });
+        let refused =
+            json!({ "phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected: Node didn't have enough resource: cpu" });
+        let container = json!({
+            "name": "rank", "ready": false, "restartCount": 0, "image": "", "imageID": "", "containerID": "containerd://1",
+            "state": { "terminated": { "exitCode": 1 } },
+        });
+        let failed = json!({ "phase": "Failed", "containerStatuses": [container] });
+        let mut ended_by_kubelet = failed.clone();
+        ended_by_kubelet["reason"] = json!("Evicted");
+        let unschedulable = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }] });
+        let free = pod(&json!({ "containers": [] }), &unschedulable);
+        let [refused, failed, ended_by_kubelet] = [refused, failed, ended_by_kubelet].map(|status| pod(&bound, &status));
+        let seen = seen([&free, &refused, &failed, &ended_by_kubelet].into_iter().enumerate());
+        assert_eq!((seen.bound, seen.ended, seen.rejected), (vec![2, 3], vec![1, 2, 3], vec![1]));
+        let words = "pod sor-1-0: Pod was rejected: Node didn't have enough resource: cpu".to_owned();
+        assert_eq!(seen.trouble, Some(Trouble::Rejected(words)), "it goes before what keeps other pods");
+        assert_eq!([&free, &refused, &failed].map(has_run), [false, false, true]);
     }
 }

@@ -103,6 +103,11 @@ impl Partition {
         answered("list the pods of gangs", || api.list(&chosen)).await.items
     }
 
+    /// True while the status of a job that has ended does not say so: then it is forgotten.
+    pub(super) fn has_untold_ends(&self) -> bool {
+        self.jobs.keys().any(|gang| self.authority.job(*gang).is_some_and(|status| status.state.is_terminal()))
+    }
+
     /// Forgets jobs that have ended once their status says so.
     pub(super) fn forget_ended(&mut self) {
         let is_told = |job: &Job| {

@@ -60,15 +60,17 @@ struct ProcessTime {
     ticks_of_children: u64,
 }
 
-/// The processes that use much of a CPU now, a line each; nothing when the machine is idle.
+/// The processes that use much of a CPU now and that are not ours, a line each; nothing when the machine is idle.
 ///
 /// # Errors
 /// `/proc` cannot be read.
-pub(super) fn busy_processes() -> Result<Vec<String>> {
+pub(super) fn busy_processes(ours: impl Fn(u32) -> bool) -> Result<Vec<String>> {
     let (before, began) = (processes()?, Instant::now());
     std::thread::sleep(WINDOW);
     let ticks = began.elapsed().as_secs_f64() * rustix::param::clock_ticks_per_second() as f64;
-    Ok(busy(&before, &processes()?, ticks))
+    let mut after = processes()?;
+    after.retain(|number, _| !ours(*number));
+    Ok(busy(&before, &after, ticks))
 }
 
 /// The load of the last minute.
@@ -102,9 +104,22 @@ fn processes() -> Result<BTreeMap<u32, ProcessTime>> {
     Ok(numbers.filter_map(time).collect())
 }
 
-fn own_ticks() -> Result<u64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-    let time = ProcessTime::parse(&stat).context("/proc/self/stat has no times")?;
+/// The CPU time of this process and of its children that have ended, in clock ticks.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub(super) fn own_ticks() -> Result<u64> {
+    ticks_of(std::process::id())
+}
+
+/// The CPU time of a process and of its children that have ended, in clock ticks.
+///
+/// # Errors
+/// It is gone.
+pub(super) fn ticks_of(process: u32) -> Result<u64> {
+    let file = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+    let time = ProcessTime::parse(&stat).with_context(|| format!("{file} has no times"))?;
     Ok(time.ticks + time.ticks_of_children)
 }
 
@@ -116,14 +131,23 @@ impl Watch {
     /// # Errors
     /// `/proc` cannot be read.
     pub(super) fn start() -> Result<Self> {
+        Self::start_beside(own_ticks)
+    }
+
+    /// The same where more than this process and its ended children is ours: `own` counts it in clock ticks.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read, or `own` fails.
+    pub(super) fn start_beside(own: impl Fn() -> Result<u64>) -> Result<Self> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let before = MachineTime::now()?;
+            let (before, own_before) = (MachineTime::now()?, own()?);
             std::thread::sleep(WINDOW);
-            let machine = MachineTime::now()?;
-            let busy_before_percent = machine.since(before).busy_percent();
+            let (machine, own) = (MachineTime::now()?, own()?);
+            let passed = machine.since(before);
+            let busy_before_percent = passed.percent(passed.busy().saturating_sub(own.saturating_sub(own_before)));
             if busy_before_percent <= DISTURBED_PERCENT || Instant::now() >= deadline {
-                return Ok(Self { busy_before_percent, load: load()?, machine, own: own_ticks()? });
+                return Ok(Self { busy_before_percent, load: load()?, machine, own });
             }
         }
     }
@@ -133,8 +157,16 @@ impl Watch {
     /// # Errors
     /// `/proc` cannot be read.
     pub(super) fn noise(self) -> Result<Noise> {
+        self.noise_beside(own_ticks()?)
+    }
+
+    /// The same, where this is all that is ours.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub(super) fn noise_beside(self, own: u64) -> Result<Noise> {
         let passed = MachineTime::now()?.since(self.machine);
-        Ok(self.noise_of(passed, own_ticks()?.saturating_sub(self.own)))
+        Ok(self.noise_of(passed, own.saturating_sub(self.own)))
     }
 
     fn noise_of(self, passed: MachineTime, own: u64) -> Noise {
@@ -159,6 +191,12 @@ impl Noise {
     /// True when others took so much that the cell's figures say more about them.
     pub(super) fn is_disturbed(&self) -> bool {
         self.during_percent() > DISTURBED_PERCENT
+    }
+
+    /// What a cell's line says of them; nothing where they did not matter.
+    pub(super) fn warning(&self) -> String {
+        let others = self.during_percent();
+        if self.is_disturbed() { format!("; DISTURBED: others used {others:.0} % of the CPUs") } else { String::new() }
     }
 }
 
@@ -190,10 +228,6 @@ impl MachineTime {
     /// Used by processes of this machine.
     fn busy(self) -> u64 {
         self.total.saturating_sub(self.idle).saturating_sub(self.stolen)
-    }
-
-    fn busy_percent(self) -> f64 {
-        self.percent(self.busy())
     }
 
     fn percent(self, ticks: u64) -> f64 {

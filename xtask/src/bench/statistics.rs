@@ -9,6 +9,14 @@ const TAIL: f64 = 0.025;
 /// Fewer values than this give no interval that means anything: the smallest resample medians are the values themselves.
 pub(super) const FEWEST_FOR_INTERVAL: usize = 5;
 
+/// A distribution as an agent sums it up, in microseconds.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct Figures {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
+}
+
 /// Numbers that look random and are the same for the same seed: the SplitMix64 generator (G. Steele, D. Lea and C. Flood,
 /// "Fast splittable pseudorandom number generators", OOPSLA 2014).
 #[derive(Clone, Debug)]

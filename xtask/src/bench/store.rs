@@ -6,49 +6,14 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
-
-use super::cell::Cell;
-use super::machine::Machine;
-use super::processor_time::Noise;
-use super::report::{Distributions, Report};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 const FILE: &str = "records.jsonl";
 
-/// What all records of a measurement share.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Header {
-    /// Fingerprint of the measured programs.
-    pub(super) programs: String,
-    pub(super) seed: u64,
-    pub(super) work_seconds: f64,
-    pub(super) loops_per_us: f64,
-    pub(super) machine: Machine,
-    /// No measurement.
-    pub(super) quick: bool,
-}
-
-/// What one cell gave.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Record {
-    /// From 0.
-    pub(super) round: u32,
-    pub(super) cell: Cell,
-    pub(super) report: Report,
-    pub(super) noise: Noise,
-    /// Of a traced cell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) distributions: Option<Distributions>,
-    /// Of a start: from the submission to the first instruction of the first rank.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) first_instruction_ms: Option<f64>,
-}
-
-/// The file of a measurement, and what is in it.
+/// The file of a measurement, and what is in it: a header that all records share, and the records.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct Store<Header, Record> {
     file: File,
     pub(super) header: Header,
     pub(super) records: Vec<Record>,
@@ -66,32 +31,13 @@ pub(super) fn fingerprint<'a>(programs: impl IntoIterator<Item = &'a PathBuf>) -
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-// === impl Record ===
-
-impl Record {
-    /// Its most interesting figures.
-    pub(super) fn line(&self) -> String {
-        let strobes = &self.report.strobes;
-        let span = self.report.span_seconds().map_or_else(|error| format!("{error:#}"), |span| format!("{span:.3} s"));
-        let first = self.first_instruction_ms.map_or_else(String::new, |first| format!(", first instruction after {first:.1} ms"));
-        let switches = match self.cell {
-            Cell::Together { .. } | Cell::Traced { .. } => {
-                format!(
-                    ", switch p50 {:.0} p99 {:.0} us, skew p99 {:.0} us",
-                    strobes.switch_micros.p50, strobes.switch_micros.p99, strobes.skew_micros.p99
-                )
-            }
-            Cell::Alone { .. } | Cell::Start { .. } | Cell::Rest { .. } => String::new(),
-        };
-        let others = self.noise.during_percent();
-        let warning = if self.noise.is_disturbed() { format!("; DISTURBED: others used {others:.0} % of the CPUs") } else { String::new() };
-        format!("{span}{first}{switches}{warning}")
-    }
-}
-
 // === impl Store ===
 
-impl Store {
+impl<Header, Record> Store<Header, Record>
+where
+    Header: DeserializeOwned + Serialize,
+    Record: DeserializeOwned + Serialize,
+{
     /// Opens what was measured into a folder; nothing when there is nothing.
     ///
     /// # Errors
@@ -147,7 +93,7 @@ impl Store {
 }
 
 /// The first line is the header; the last one may have been cut off by an interrupt, and then its cell is run again.
-fn parse(text: &str) -> Result<(Header, Vec<Record>)> {
+fn parse<Header: DeserializeOwned, Record: DeserializeOwned>(text: &str) -> Result<(Header, Vec<Record>)> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines();
     let header = serde_json::from_str(lines.next().context("the file has no header")?).context("read the header")?;
@@ -156,45 +102,30 @@ fn parse(text: &str) -> Result<(Header, Vec<Record>)> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::report::tests::report;
+mod tests {
     use super::*;
-
-    pub(in super::super) fn header() -> Header {
-        let machine = Machine { processor: "a processor".to_owned(), cores: 2, ..Machine::default() };
-        Header { programs: "f00".to_owned(), seed: 1, work_seconds: 2.0, loops_per_us: 740.0, machine, quick: false }
-    }
-
-    /// A record of a run without noise.
-    pub(in super::super) fn record(round: u32, cell: Cell, run_seconds: f64) -> Record {
-        let report = report(&[(50.0, run_seconds)], 70.0);
-        Record { round, cell, report, noise: Noise::default(), distributions: None, first_instruction_ms: None }
-    }
 
     #[test]
     fn records_are_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Store::open(folder.path()).unwrap().is_none());
-        let mut store = Store::create(folder.path(), header()).unwrap();
-        store.add(record(0, Cell::Start { number: 1 }, 2.0)).unwrap();
+        assert!(Store::<String, u32>::open(folder.path()).unwrap().is_none());
+        let mut store = Store::create(folder.path(), "header".to_owned()).unwrap();
+        store.add(7).unwrap();
         drop(store);
-        let mut store = Store::open(folder.path()).unwrap().unwrap();
-        store.add(record(1, Cell::Start { number: 0 }, 2.0)).unwrap();
-        let store = Store::open(folder.path()).unwrap().unwrap();
-        assert_eq!(store.header, header());
-        assert_eq!(store.records.iter().map(|record| record.round).collect::<Vec<_>>(), [0, 1]);
-        Store::remove(folder.path()).unwrap();
-        Store::remove(folder.path()).unwrap();
+        let mut store = Store::<String, u32>::open(folder.path()).unwrap().unwrap();
+        store.add(8).unwrap();
+        let store = Store::<String, u32>::open(folder.path()).unwrap().unwrap();
+        assert_eq!((store.header.as_str(), store.records), ("header", vec![7, 8]));
+        Store::<String, u32>::remove(folder.path()).unwrap();
+        Store::<String, u32>::remove(folder.path()).unwrap();
     }
 
     #[test]
     fn a_line_that_was_cut_off_does_not_count_and_damage_is_said() {
-        let header = serde_json::to_string(&header()).unwrap();
-        let line = serde_json::to_string(&record(0, Cell::Start { number: 1 }, 2.0)).unwrap();
-        let text = format!("{header}\n{line}\n{}", &line[..40]);
-        assert_eq!(parse(&text).unwrap().1.len(), 1);
-        assert!(parse(&format!("{header}\n{}\n", &line[..40])).is_err());
-        assert!(parse("").is_err());
+        let read = parse::<String, Vec<u32>>;
+        assert_eq!(read("\"header\"\n[1, 2]\n[3, 4").unwrap().1, [[1, 2]]);
+        assert!(read("\"header\"\n[3, 4\n").is_err());
+        assert!(read("").is_err());
     }
 
     #[test]

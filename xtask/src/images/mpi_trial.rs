@@ -1,5 +1,7 @@
-//! What a test of the laboratory runs over several MPIs: the examples and NetPIPE, linked with the MPICH of this machine's distribution; PyPI's
-//! MPICH, which takes the same programs; and what starts the ranks.
+//! What tests of a cluster run over several MPIs: the examples and NetPIPE, linked with the MPICH of this machine's distribution; PyPI's
+//! MPICH and Intel's, which take the same programs; this machine's Python with mpi4py; and what starts the ranks of plain pods.
+
+mod python;
 
 use std::path::Path;
 
@@ -15,6 +17,9 @@ use crate::workspace::Workspace;
 
 /// NetPIPE for MPICH, as the distribution's package has it.
 const NETPIPE: &str = "/usr/bin/NPmpich2";
+
+/// Where Intel's MPI is in the image.
+const INTEL: &str = "opt/intel";
 
 /// The library of UCX that loads others, which lie in a folder of this name beside it. No program names them, so that no linker would.
 const UCX: &str = "/libuct.so.0";
@@ -36,8 +41,21 @@ pub(super) fn content(workspace: &Workspace, profile: Profile) -> Result<Content
     examples::add(&mut layer, &built);
     layer.file(&format!("{}/NPmpich2", examples::FOLDER), Path::new(NETPIPE), 0o755);
     layer.file(&format!("{}/pmi-over-tcp", examples::FOLDER), &launcher, 0o755);
-    mpich::add(&mut layer, &third_party::mpich()?)?;
+    let installed = third_party::mpich()?;
+    mpich::add(&mut layer, &installed)?;
+    add_intel(&mut layer)?;
+    python::add(&mut layer, &installed)?;
     Ok(Content { layer, entrypoint: Vec::new(), user: None })
+}
+
+/// Adds Intel's MPI, which finds its transports by `FI_PROVIDER_PATH`.
+fn add_intel(layer: &mut Layer) -> Result<()> {
+    let folder = third_party::intel_mpi()?;
+    for name in third_party::INTEL_LIBRARIES {
+        layer.file(&format!("{INTEL}/{name}"), &folder.join(name), 0o755);
+    }
+    layer.link(&format!("{INTEL}/libmpich.so.12"), "libmpi.so.12");
+    Ok(())
 }
 
 /// Adds what MPI programs of this machine load, when they begin and later.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::build::Programs;
 use super::engine::{Engine, LABORATORY};
+use super::loaded::Loaded;
 use super::programs::{KUBERNETES, minor};
 use super::state::State;
 use super::step::{Step, step};
@@ -49,6 +50,7 @@ impl Cluster<'_> {
             return Ok(());
         }
         check_memory()?;
+        Loaded::forget(self.state);
         let log = self.state.file("kind.log");
         step("remove what is left of another cluster", |step| step.run(self.kind_cluster("delete"), &log))?;
         let configuration = self.state.file("kind.json");
@@ -56,8 +58,9 @@ impl Cluster<'_> {
         let mut create = self.kind_cluster("create");
         create.args(["--image", image, "--config"]).arg(&configuration);
         step("make the cluster", |step| step.run(create, &log))?;
-        if self.engine.is_some() {
+        if let Some(engine) = self.engine {
             step("give the control plane its share", |step| self.raise_control_plane(step, &log))?;
+            step("give the nodes real time", |_| engine.give_real_time())?;
         }
         step("wait until all is ready", |step| {
             self.wait(step, &log)?;
@@ -159,7 +162,7 @@ impl Cluster<'_> {
     fn raise_control_plane(&self, step: &mut Step, log: &Path) -> Result<()> {
         let engine = self.engine.context("an engine of our own")?;
         let mut command = engine.docker();
-        command.args(["update", "--cpu-shares", &CONTROL_PLANE_SHARES.to_string(), &format!("{NAME}-control-plane")]);
+        command.args(["update", "--cpu-shares", &CONTROL_PLANE_SHARES.to_string(), &control_plane()]);
         step.run(command, log)
     }
 
@@ -185,10 +188,15 @@ impl Cluster<'_> {
     }
 }
 
+/// The node of the control plane.
+pub(super) fn control_plane() -> String {
+    format!("{NAME}-control-plane")
+}
+
 /// As kind names them.
-fn node_names() -> impl Iterator<Item = String> {
+pub(super) fn node_names() -> impl Iterator<Item = String> {
     let worker = |number| if number == 1 { format!("{NAME}-worker") } else { format!("{NAME}-worker{number}") };
-    std::iter::once(format!("{NAME}-control-plane")).chain((1..=WORKERS).map(worker))
+    std::iter::once(control_plane()).chain((1..=WORKERS).map(worker))
 }
 
 fn check_memory() -> Result<()> {

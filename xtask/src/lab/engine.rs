@@ -15,7 +15,7 @@ use super::build::Programs;
 use super::state::State;
 use super::step::end_of;
 use super::store::Store;
-use crate::limits::{ENGINE_READY, ENGINE_STOPPED};
+use crate::limits::{ENGINE_READY, ENGINE_STOPPED, REAL_TIME_MICROSECONDS, REAL_TIME_NODE_MICROSECONDS};
 use crate::process::{self, output_of, shown};
 
 /// The network namespace, the pair of interfaces that leads into it, and the parent of all cgroups.
@@ -104,6 +104,25 @@ impl<'a> Engine<'a> {
         self.state.restore_machine()
     }
 
+    /// Gives every container a budget of real time, where the kernel asks for one: without it the strobe's threads of the agents in the nodes
+    /// stay in the ordinary class (docs/spikes/d-real-time-in-a-pod.md). One that starts later has none.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub(super) fn give_real_time(&self) -> Result<()> {
+        let budgeted = cgroup_tops(NAME)?.into_iter().filter(|top| top.join(BUDGET).is_file());
+        for top in budgeted {
+            give_budget(&top, REAL_TIME_MICROSECONDS)?;
+            for entry in fs::read_dir(&top).with_context(|| format!("read {}", top.display()))? {
+                let container = entry.context("look at a cgroup")?.path();
+                if container.is_dir() {
+                    give_budget(&container, REAL_TIME_NODE_MICROSECONDS)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// `docker`, speaking to this engine.
     pub(super) fn docker(&self) -> Command {
         let mut command = Command::new("docker");
@@ -167,6 +186,14 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// What a group's real-time threads may use together of each period, a second where nothing else was set.
+const BUDGET: &str = "cpu.rt_runtime_us";
+
+fn give_budget(group: &Path, microseconds: u32) -> Result<()> {
+    let file = group.join(BUDGET);
+    fs::write(&file, microseconds.to_string()).with_context(|| format!("write {microseconds} to {}", file.display()))
+}
+
 fn ip(arguments: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(arguments).stdin(Stdio::null()).output().context("run ip")?;
     if !output.status.success() {
@@ -200,6 +227,20 @@ pub(crate) fn remove_cgroups(name: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The cgroup of everything that runs in the laboratory, in each mounted hierarchy.
+///
+/// # Errors
+/// The mounts cannot be read.
+pub(super) fn cgroups() -> Result<Vec<PathBuf>> {
+    cgroup_tops(NAME)
+}
+
+/// Whether a process, of whose `/proc/PID/cgroup` this is the text, runs in the laboratory.
+pub(super) fn holds(groups: &str) -> bool {
+    let inside = format!("/{NAME}/");
+    groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| path.starts_with(&inside))
 }
 
 /// The cgroup in each mounted hierarchy, where it is.

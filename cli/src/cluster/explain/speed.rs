@@ -8,8 +8,7 @@ use strobe_crds::partition_node::{NodeFigures, Scheduler, StrobeState};
 
 use super::Facts;
 use crate::cluster::gangs;
-use crate::cluster::top::of_share;
-use crate::cluster::words::count;
+use crate::cluster::words::{count, percent};
 
 /// Below this part of what it could use a gang is told to wait for something.
 const LOW_EFFICIENCY: f64 = 70.0;
@@ -57,16 +56,12 @@ fn share(status: &ParallelJobStatus) -> Vec<String> {
 
 fn efficiency(status: &ParallelJobStatus) -> Vec<String> {
     let Some(used) = status.cpu_efficiency.as_deref() else { return Vec::new() };
-    let mut lines = vec![format!("its ranks use {used} of the time of their CPUs since they were released")];
-    if let Some(part) = of_share(Some(used), status.share.as_deref()) {
-        let word = if part < LOW_EFFICIENCY {
-            "they wait for the rest: for input and output, or because some compute longer than others"
-        } else {
-            "they compute nearly all of it"
-        };
-        lines.push(format!("that is about {part:.0}% of what its share allows: {word}"));
-    }
-    lines
+    let word = match percent(Some(used)) {
+        Some(part) if part < LOW_EFFICIENCY => ": they wait for the rest, for input and output, or because some compute longer than others",
+        Some(_) => ": they compute nearly all of it",
+        None => "",
+    };
+    vec![format!("while they are not switched out its ranks use {used} of the time of their CPUs{word}")]
 }
 
 /// What agents measure on the nodes of the gang.

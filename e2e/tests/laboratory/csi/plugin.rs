@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use strobe_e2e::laboratory::{Namespace, SHELL_IMAGE, WORKERS};
+use strobe_e2e::cluster::{Namespace, SHELL_IMAGE, WORKERS};
 
 /// The node of plugins and pods.
 const NODE: &str = WORKERS[0];

@@ -190,7 +190,7 @@ mod tests {
         let run = Some(Run { gang: 7, incarnation: 1 });
         Figures {
             samples,
-            gangs: vec![GangFigures { run, cpu_seconds: rank_seconds, released_at: None }],
+            gangs: vec![GangFigures { run, cpu_seconds: rank_seconds, ..GangFigures::default() }],
             state: "strobed".to_owned(),
             agent_cpu_seconds: rank_seconds / 100.0,
             counters: Some(Counters { strobes: 9, stragglers: 2, ..Counters::default() }),

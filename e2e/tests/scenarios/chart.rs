@@ -1,0 +1,44 @@
+//! The chart's life: its test, an upgrade below running gangs, and its end.
+
+use strobe_e2e::cluster::{Need, system};
+
+use crate::Scenario;
+use crate::jobs::{Jobs, job, sleeper};
+
+pub(crate) const SCENARIOS: [Scenario; 1] =
+    [Scenario::new("chart-tested-upgraded-uninstalled-reinstalled", tested_upgraded_uninstalled_reinstalled)
+        .needs(&[Need::Installation])
+        .alone()];
+
+/// Longer than an upgrade.
+const SOR: [&str; 7] = ["sor", "--rows", "256", "--columns", "256", "--iterations", "120000"];
+
+fn tested_upgraded_uninstalled_reinstalled(jobs: &Jobs) {
+    system::test().unwrap();
+
+    jobs.apply(&job("sor", &SOR));
+    jobs.are("Running", &["sor"]);
+    system::upgrade(&["operator.log=debug", "agent.log=debug"]).unwrap();
+    jobs.complete(&["sor"]);
+    assert_eq!(jobs.field("sor", ".status.restarts"), "0", "an upgrade costs no rank");
+    assert_eq!(jobs.field("sor", ".status.incarnation"), "1");
+
+    jobs.apply(&sleeper("kept"));
+    jobs.are("Running", &["kept"]);
+    system::uninstall().unwrap();
+    assert_eq!(jobs.namespace.run(&["get", "pods", "--selector=strobe.dev/job-uid", "--output=name"]).unwrap(), "", "gangs ended first");
+    assert_eq!(left(), "", "nothing is left but the custom resources");
+    assert_eq!(jobs.field("kept", ".status.state"), "Queued", "the job is still there, and says what it waits for");
+    assert!(jobs.field("kept", ".status.message").starts_with("Strobe was uninstalled"));
+
+    system::install().unwrap();
+    jobs.are("Running", &["kept"]);
+    jobs.delete("kept");
+}
+
+/// What of the release is there still.
+fn left() -> String {
+    let kinds = "clusterroles,clusterrolebindings,csidrivers,priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings";
+    let names = system::kubectl(&["get", kinds, "--output=name"]).unwrap();
+    names.lines().filter(|name| name.contains("strobe")).collect::<Vec<_>>().join(" ")
+}

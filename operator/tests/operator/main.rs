@@ -1,0 +1,8 @@
+//! The operator's program at a real API server, with the rights that its manifest gives it and no others.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
+
+mod admission;
+mod cluster;
+mod lives;
+mod partition_nodes;
