@@ -32,8 +32,9 @@ pub const WORKERS: [&str; 3] = ["strobe-worker", "strobe-worker2", "strobe-worke
 /// The node of the control plane.
 pub const CONTROL_PLANE: &str = "strobe-control-plane";
 
-/// How long kubectl waits for what a test expects; a loaded machine of two cores takes seconds.
-const WAIT: &str = "--timeout=120s";
+/// How long kubectl waits for what a test expects; a loaded machine of two cores takes seconds. What was killed several times comes back only
+/// after the longest pause that kubelet makes, five minutes.
+pub const WAIT: &str = "--timeout=420s";
 
 /// A namespace of the cluster. It is deleted when this value goes.
 pub struct Namespace {
@@ -177,7 +178,7 @@ impl Namespace {
         let selector = format!("--field-selector={selector}");
         let message = r#"--output=jsonpath={.message}{"\n"}"#;
         let mut command = self.kubectl();
-        command.args(["get", "events", "--watch", &selector, message, "--request-timeout=120s"]).stdout(Stdio::piped());
+        command.args(["get", "events", "--watch", &selector, message, "--request-timeout=420s"]).stdout(Stdio::piped());
         let mut child = command.spawn().context("run kubectl")?;
         let mut line = String::new();
         let read = child.stdout.take().context("kubectl's output is a pipe")?;

@@ -20,11 +20,13 @@ pub(crate) mod shares;
 mod taint;
 mod used;
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::reflector::{self, Store as Cache};
@@ -74,6 +76,9 @@ enum PartitionError {
     /// It has no certificate to speak to agents with.
     #[error("no certificate for its authority")]
     Certificate(#[source] AuthorityError),
+    /// What it relied on did not hold; the standard error has the place.
+    #[error("it panicked, which is a fault of Strobe: {0}")]
+    Panicked(String),
 }
 
 /// See the module.
@@ -105,14 +110,15 @@ struct Partition {
     events: mpsc::Sender<Event>,
 }
 
-/// Runs a partition's authority until it is aborted. One that was overtaken begins anew.
+/// Runs a partition's authority until it is aborted. One that was overtaken or has panicked begins anew, from what was kept of it: the task
+/// would end unseen, and with it all that its jobs get, while this replica went on to lead.
 pub(crate) async fn run(context: Context, mut object: Arc<Object>, shared: Shared, mut told: mpsc::Receiver<Event>) {
     loop {
         let (events, queue) = mpsc::channel(PARTITION_EVENTS);
-        let begun = Partition::begin(context.clone(), Arc::clone(&object), shared.clone(), events).await;
+        let begun = unless_panicked(Partition::begin(context.clone(), Arc::clone(&object), shared.clone(), events)).await;
         let ended = match begun {
             Ok(mut partition) => {
-                let ended = partition.drive(&mut told, queue).await;
+                let ended = unless_panicked(partition.drive(&mut told, queue)).await;
                 object = partition.object;
                 ended
             }
@@ -122,6 +128,16 @@ pub(crate) async fn run(context: Context, mut object: Arc<Object>, shared: Share
         tracing::error!(partition = object.name_any(), error = &error as &dyn std::error::Error, "a Partition's authority begins anew");
         tokio::time::sleep(STORE_AGAIN).await;
     }
+}
+
+/// What comes of a part of an authority's life, or that it panicked.
+async fn unless_panicked<T>(life: impl Future<Output = Result<T, PartitionError>>) -> Result<T, PartitionError> {
+    let said = |panic: Box<dyn Any + Send>| match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(said), _) => (*said).to_owned(),
+        (_, Some(said)) => said.clone(),
+        _ => "no message".to_owned(),
+    };
+    AssertUnwindSafe(life).catch_unwind().await.unwrap_or_else(|panic| Err(PartitionError::Panicked(said(panic))))
 }
 
 impl Partition {
@@ -435,6 +451,17 @@ fn watch_pods(context: &Context, object: &Object, events: mpsc::Sender<Event>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_end_that_is_told() {
+        let told = |ended: Result<(), PartitionError>| ended.unwrap_err().to_string();
+        let literally = unless_panicked(async { panic!("the row is taken") }).await;
+        assert_eq!(told(literally), "it panicked, which is a fault of Strobe: the row is taken");
+        let row = 3;
+        let formatted = unless_panicked(async { panic!("row {row} is taken") }).await;
+        assert_eq!(told(formatted), "it panicked, which is a fault of Strobe: row 3 is taken");
+        assert!(unless_panicked(async { Ok(()) }).await.is_ok());
+    }
 
     #[test]
     fn a_uid_is_128_bits_in_hexadecimal() {

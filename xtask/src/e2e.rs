@@ -56,6 +56,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     // With the features that the whole workspace has together: what the other tests have built is used again.
     command.args(["test", "--locked", "--workspace", "--features", "strobe-e2e/laboratory", "--test", "scenarios", "--"]);
     command.args(["--test-threads", &SCENARIOS.to_string()]).args(&options.arguments);
+    // A scenario that fails says where; what leads there is always the same.
+    command.env("RUST_BACKTRACE", "0");
     if options.all {
         command.env(ALL, "1");
     }

@@ -19,6 +19,7 @@ use crate::artefacts::{self, Profile};
 use crate::files;
 use crate::lab;
 use crate::oci::{Archive, Image, Layer, PATH};
+use crate::prepare;
 use crate::workspace::Workspace;
 pub(crate) use operator::USER as OPERATORS_USER;
 
@@ -56,6 +57,9 @@ pub(crate) enum Name {
 /// Those that users need.
 const FOR_USERS: [Name; 3] = [Name::Agent, Name::Operator, Name::Examples];
 
+/// What the images of tests and measurements are made of is installed for them.
+const WITH_THIRD_PARTY: prepare::Options = prepare::Options { no_install: false, with_third_party: true };
+
 /// What an image is made of besides the layer that all share.
 struct Content {
     layer: Layer,
@@ -83,6 +87,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
 /// # Errors
 /// Those of [`run`].
 pub(crate) fn load_for_tests(workspace: &Workspace) -> Result<()> {
+    prepare::run(WITH_THIRD_PARTY)?;
     let names = [Name::MpiTrial, Name::Operator, Name::Agent, Name::Examples];
     let archives = names.map(|name| make(workspace, name, Profile::Debug)).into_iter().collect::<Result<Vec<_>>>()?;
     lab::load(workspace, &archives)
@@ -93,6 +98,7 @@ pub(crate) fn load_for_tests(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// Those of [`run`].
 pub(crate) fn load_for_measurement(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    prepare::run(WITH_THIRD_PARTY)?;
     let names = [Name::Measured, Name::Operator, Name::Agent];
     let archives = names.map(|name| make(workspace, name, Profile::Release)).into_iter().collect::<Result<Vec<_>>>()?;
     lab::load(workspace, &archives)?;

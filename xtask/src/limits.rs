@@ -65,7 +65,7 @@ pub(crate) const API_SERVER_ANSWERS: Duration = Duration::from_secs(180);
 /// Scenarios of a cluster at a time: they mostly wait for kubelets.
 pub(crate) const SCENARIOS: u32 = 6;
 /// The scenarios, their build included. Past it they count as failed.
-pub(crate) const E2E: Duration = Duration::from_secs(30 * 60);
+pub(crate) const E2E: Duration = Duration::from_secs(40 * 60);
 /// Tests of a cluster at a time.
 pub(crate) const LABORATORY_TESTS: u32 = 6;
 /// Hexadecimal digits of a recipe's digest in an output's name: enough that no two recipes of one program meet.

@@ -28,8 +28,8 @@ pub const OPERATOR: &str = "deployment/strobe-operator";
 /// The agents'.
 pub const AGENT: &str = "daemonset/strobe-agent";
 
-/// How long Helm waits.
-const HELM_WAIT: &str = "--timeout=180s";
+/// How long Helm waits: as [`WAIT`].
+const HELM_WAIT: &str = "--timeout=420s";
 
 /// The partition of all workers. There is one for all tests: a node is in one partition alone.
 pub const PARTITION: &str = "e2e";
@@ -107,6 +107,15 @@ fn partition() -> Value {
 pub fn manager() -> Result<String> {
     kubectl(&["wait", "--for=jsonpath={.status.manager}", WAIT, &format!("partition/{PARTITION}")])?;
     kubectl(&["get", &format!("partition/{PARTITION}"), "--output=jsonpath={.status.manager}"])
+}
+
+/// How many gangs the partition has.
+///
+/// # Errors
+/// It does not say.
+pub fn gangs() -> Result<u64> {
+    let said = kubectl(&["get", &format!("partition/{PARTITION}"), "--output=jsonpath={.status.gangs}"])?;
+    said.parse().with_context(|| format!("the partition's gangs: {said:?}"))
 }
 
 /// The node of the operator that leads.

@@ -10,6 +10,9 @@ use crate::jobs::Jobs;
 /// Where each failed scenario has a folder.
 const FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/scenarios");
 
+/// How much of each pod is shown where the scenarios run: nobody may be able to look into the folder.
+const TAIL: &str = "--tail=12";
+
 /// Kinds whose objects are kept.
 const KINDS: &str = "paralleljobs,pods,services,networkpolicies";
 
@@ -37,7 +40,19 @@ pub(crate) fn keep(jobs: &Jobs, scenario: &str) {
     for pod in run(&["get", "pods", "--output=name"]).lines() {
         write(&folder, &format!("{}.log", pod.trim_start_matches("pod/")), &run(&["logs", "--all-containers", "--timestamps", pod]));
     }
-    eprintln!("{scenario}: what the cluster said is in {}", folder.display());
+    for (name, workload) in [("operator", system::OPERATOR), ("agents", system::AGENT)] {
+        let said = run(&["--namespace", system::NAMESPACE, "logs", "--all-pods", "--prefix", TAIL, workload]);
+        eprintln!("{scenario}: the last of {name}:\n{said}");
+    }
+    eprintln!("{scenario}: {}\n{}", pressure(), run(&["get", "pods,paralleljobs,partitions", "--all-namespaces", "--output=wide"]));
+    eprintln!("{scenario}: all that the cluster said is in {}", folder.display());
+}
+
+/// How long work has waited for CPUs, of this machine and where a hypervisor runs it: Documentation/accounting/psi.rst and proc(5).
+fn pressure() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_else(|error| format!("{path}: {error}"));
+    let statistics = read("/proc/stat");
+    format!("this machine: {}; {}", read("/proc/pressure/cpu").trim().replace('\n', ", "), statistics.lines().next().unwrap_or_default())
 }
 
 fn write(folder: &Path, name: &str, text: &str) {

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use strobe_e2e::cluster::{Driver, Namespace, SHELL_IMAGE, system};
+use strobe_e2e::cluster::{Driver, Namespace, SHELL_IMAGE, WAIT, system};
 
 /// The examples' own programs, over PyPI's MPICH.
 const EXAMPLES: &str = "examples";
 
 /// The longest wait for what [`until`] asks for; reached by a failing scenario only.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(420);
 
 /// How often it asks.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -111,6 +111,10 @@ impl Jobs {
         let namespace = if alone { Namespace::make_alone(name) } else { Namespace::make(name) }.unwrap();
         namespace.run(&["label", "namespace", namespace.name(), "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
         system::install().unwrap();
+        if alone {
+            // The namespaces of those that ran before go by themselves.
+            until("no gang of another scenario is left", || system::gangs().unwrap() == 0);
+        }
         Self { namespace, driver }
     }
 
@@ -132,7 +136,7 @@ impl Jobs {
 
     /// Waits until a job has no pod.
     pub(crate) fn pods_are_gone(&self, name: &str) {
-        self.namespace.run(&["wait", "--for=delete", "--timeout=120s", "pod", &format!("--selector=strobe.dev/job={name}")]).unwrap();
+        self.namespace.run(&["wait", "--for=delete", WAIT, "pod", &format!("--selector=strobe.dev/job={name}")]).unwrap();
     }
 
     /// Waits until no object is left that jobs had: the garbage collector takes them.
