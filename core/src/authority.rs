@@ -370,13 +370,23 @@ impl Authority {
         }
     }
 
-    /// Brings the configuration's nodes and rows into the matrix, once no gang holds a slot.
+    /// Brings the configuration's nodes and rows into the matrix: those that are new at once, since gangs have nothing there and agents may
+    /// be reached from now on; what would change a place that a gang may have, once no gang holds a slot.
     fn shape(&mut self) {
         let Some(configuration) = self.configuration.as_ref().filter(|_| self.shape_due) else { return };
-        if self.matrix.as_ref().is_none_or(Matrix::is_empty) {
-            self.matrix = Some(Matrix::new(configuration.settings.rows, configuration.nodes.iter().cloned()));
-            self.nodes.configure(configuration.nodes.iter().map(|capacity| capacity.node));
-            (self.shape_due, self.admission_due) = (false, true);
+        let nodes = configuration.nodes.iter().map(|capacity| capacity.node);
+        match self.matrix.as_mut().filter(|matrix| !matrix.is_empty()) {
+            None => {
+                self.matrix = Some(Matrix::new(configuration.settings.rows, configuration.nodes.iter().cloned()));
+                self.nodes.configure(nodes);
+                (self.shape_due, self.admission_due) = (false, true);
+            }
+            Some(matrix) if self.nodes.lacks_one_of(nodes.clone()) => {
+                matrix.widen(configuration.nodes.iter().cloned());
+                self.nodes.widen(nodes);
+                self.admission_due = true;
+            }
+            Some(_) => {}
         }
     }
 

@@ -34,6 +34,7 @@ pub fn waiting(job: &ParallelJob, refusal: Option<Refusal>, now: &Time) -> Paral
 #[must_use]
 pub fn standing(job: &ParallelJob, standing: &Standing, now: &Time) -> ParallelJobStatus {
     let mut status = job.status.clone().unwrap_or_default();
+    let standing = &not_forgotten(&status, standing.clone());
     status.observed_generation = job.metadata.generation;
     status.state = Some(state(standing.state));
     status.reason = standing.reason;
@@ -53,6 +54,21 @@ pub fn standing(job: &ParallelJob, standing: &Standing, now: &Time) -> ParallelJ
     let mut conditions = Conditions { list: &mut status.conditions, generation: job.metadata.generation, now };
     set_conditions(&mut conditions, job, standing);
     status
+}
+
+/// What is known of a life that an earlier authority saw running. No life goes back to its launch: an authority that has resumed it has
+/// not heard of it yet, and the ranks run on meanwhile.
+fn not_forgotten(told: &ParallelJobStatus, standing: Standing) -> Standing {
+    if told.incarnation != standing.incarnation {
+        return standing;
+    }
+    let state = match (told.state, standing.state) {
+        (Some(GangState::Running), Core::Placed | Core::Launching) => Core::Running,
+        (Some(GangState::Paused), Core::Placed | Core::Launching) => Core::Paused,
+        (_, heard) => heard,
+    };
+    let started = told.start_time.clone().or(standing.started);
+    Standing { state, started, ..standing }
 }
 
 /// Share of the time in which the gang's rows are active, while it holds any.
@@ -297,6 +313,31 @@ mod tests {
         assert_eq!(condition(&rejected, "Placed"), words(["False", "PodRejected", "01"]));
         let later = standing(&job(false, None), &queued(Reason::WaitingForSlots, "place 1 in the queue"), &at(1));
         assert_eq!(condition(&later, "Placed"), words(["False", "WaitingForPods", "01"]));
+    }
+
+    #[test]
+    fn what_an_earlier_authority_saw_running_is_not_launched_again_by_one_that_has_not_heard_of_it() {
+        let running = Standing { state: Core::Running, reason: None, started: Some(at(3)), up: 2, ..queued(Reason::Launching, "") };
+        let told = standing(&job(false, None), &running, &at(3));
+        let silent = Standing { state: Core::Placed, reason: Some(Reason::NodeUnreachable), started: None, up: 0, ..running.clone() };
+        let resumed = standing(&job(false, Some(&told)), &silent, &at(5));
+        assert_eq!((resumed.state, resumed.reason), (Some(GangState::Running), Some(Reason::NodeUnreachable)));
+        assert_eq!(condition(&resumed, "Ready"), words(["True", "Released", "03"]));
+        let heard = Standing { started: Some(at(7)), ..running.clone() };
+        let again = standing(&job(false, Some(&resumed)), &heard, &at(7));
+        assert_eq!((again.state, again.start_time), (Some(GangState::Running), Some(at(3))));
+        let paused = standing(&job(false, Some(&told)), &Standing { state: Core::Paused, ..heard }, &at(8));
+        assert_eq!(standing(&job(false, Some(&paused)), &silent, &at(9)).state, Some(GangState::Paused));
+    }
+
+    #[test]
+    fn another_life_is_launched_anew() {
+        let running = Standing { state: Core::Running, reason: None, started: Some(at(3)), up: 2, ..queued(Reason::Launching, "") };
+        let told = standing(&job(false, None), &running, &at(3));
+        let next = Standing { state: Core::Placed, incarnation: 2, started: None, up: 0, ..running };
+        let launched = standing(&job(false, Some(&told)), &next, &at(5));
+        assert_eq!((launched.state, launched.start_time.clone()), (Some(GangState::Placed), None));
+        assert_eq!(condition(&launched, "Ready"), words(["False", "Launching", "05"]));
     }
 
     #[test]

@@ -120,8 +120,8 @@ pub struct RecalledRun {
 /// What can happen to an authority.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AuthorityInput {
-    /// The partition as it shall be. A later one changes the settings at once, and the nodes and rows when no gang holds
-    /// a slot; its partition's UID must be the same.
+    /// The partition as it shall be. A later one changes the settings at once, takes new nodes in at once, and changes rows and what
+    /// is known of other nodes when no gang holds a slot; its partition's UID must be the same.
     Configure(PartitionConfiguration),
     /// What the store holds. Needed once before the first term; again whenever the store refused a write because it
     /// holds a newer record.

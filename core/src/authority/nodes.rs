@@ -34,6 +34,18 @@ impl Nodes {
         self.0 = nodes.map(|node| (node, earlier.remove(&node).unwrap_or_else(Node::absent))).collect();
     }
 
+    /// True when one of these is not among them.
+    pub(super) fn lacks_one_of(&self, mut nodes: impl Iterator<Item = NodeIndex>) -> bool {
+        nodes.any(|node| !self.0.contains_key(&node))
+    }
+
+    /// Takes nodes in beside those that there are.
+    pub(super) fn widen(&mut self, nodes: impl Iterator<Item = NodeIndex>) {
+        for node in nodes {
+            self.0.entry(node).or_insert_with(Node::absent);
+        }
+    }
+
     pub(super) fn get(&self, node: NodeIndex) -> Option<&Node> {
         self.0.get(&node)
     }

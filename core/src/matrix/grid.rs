@@ -46,9 +46,21 @@ impl Matrix {
     #[must_use]
     pub fn new(rows: u8, nodes: impl IntoIterator<Item = NodeCapacity>) -> Self {
         assert!((1..=ROWS_MAX).contains(&usize::from(rows)), "{rows} rows are not a matrix");
-        let nodes: BTreeMap<_, _> = nodes.into_iter().map(|capacity| (capacity.node, Column::new(&capacity))).collect();
-        assert!(nodes.keys().all(|node| usize::from(node.0) < MEMBERS_MAX), "a node is outside a set of nodes");
-        Self { rows, nodes, gangs: BTreeMap::new(), revision: 0 }
+        let mut matrix = Self { rows, nodes: BTreeMap::new(), gangs: BTreeMap::new(), revision: 0 };
+        matrix.widen(nodes);
+        matrix
+    }
+
+    /// Adds the columns of nodes that have none. Those that there are stay as they are, and so does every gang.
+    ///
+    /// # Panics
+    /// When a node is not below [`MEMBERS_MAX`].
+    pub fn widen(&mut self, nodes: impl IntoIterator<Item = NodeCapacity>) {
+        for capacity in nodes {
+            assert!(usize::from(capacity.node.0) < MEMBERS_MAX, "a node is outside a set of nodes");
+            self.nodes.entry(capacity.node).or_insert_with(|| Column::new(&capacity));
+        }
+        self.revision += 1;
     }
 
     /// The same rows and columns without a gang: what would fit if nothing ran.

@@ -7,7 +7,7 @@ use strobe_core::{
     model::{EstablishedTerm, NodeIncarnation, NodeIndex, NodeSet, Term, TermRecord},
 };
 
-use crate::bench::{Bench, PARTITION, agent, job};
+use crate::bench::{Bench, PARTITION, agent, configuration, job, run};
 
 fn nodes(nodes: &[u16]) -> NodeSet {
     nodes.iter().map(|node| NodeIndex(*node)).collect()
@@ -62,7 +62,7 @@ fn no_term_begins_before_the_store_was_asked() {
     let mut bench = Bench::bare(1, 1);
     bench.authority = Authority::new();
     bench.effects.clear();
-    bench.step(AuthorityInput::Configure(crate::bench::configuration(1, 1)));
+    bench.step(AuthorityInput::Configure(configuration(1, 1)));
     bench.reach(agent(0, 1), None);
     assert_eq!(bench.written(), None);
     bench.step(AuthorityInput::Recovered(None));
@@ -428,4 +428,19 @@ fn a_deadline_that_is_over_does_not_wake_the_shell_again() {
     assert_eq!(bench.written(), None);
     bench.reach(agent(0, 2), Some(1));
     assert_eq!(bench.written().expect("half of term 1 is reached").members, [agent(0, 2), agent(2, 1)]);
+}
+
+#[test]
+fn a_node_that_comes_while_gangs_hold_slots_is_taken_in_with_them_there() {
+    let mut bench = Bench::established(2, 1);
+    bench.submit(job(1, 2));
+    let plan = bench.authority.plan().gangs.clone();
+    bench.step(AuthorityInput::Configure(configuration(3, 2)));
+    bench.reach(agent(2, 1), None);
+    assert_eq!(bench.authority.plan().gangs, plan, "who runs keeps what it has");
+    bench.submit(job(2, 1));
+    assert_eq!(bench.launches().last(), Some(&(run(2, 1), vec![2])), "its slots are used before a second row is");
+    bench.pass(3_000);
+    let members: Vec<u16> = bench.write().members.iter().map(|member| member.node.0).collect();
+    assert_eq!(members, [0, 1, 2], "the next term has it");
 }

@@ -92,6 +92,7 @@ fn turns_outlive_kills(jobs: &Jobs) {
     let nodes = start(jobs);
     let manager = system::manager().unwrap();
     let leader = system::leader().unwrap();
+    let started = ["sor", "tsp"].map(|name| jobs.field(name, ".status.startTime"));
     let another = nodes.iter().find(|node| **node != manager).unwrap();
     for (node, process) in [(&leader, "strobe-operator"), (&manager, "strobe-agent"), (another, "strobe-agent")] {
         jobs.driver.shell(node, &format!("pkill -9 -x {process}")).unwrap();
@@ -100,6 +101,7 @@ fn turns_outlive_kills(jobs: &Jobs) {
     for name in ["sor", "tsp"] {
         assert_eq!(jobs.field(name, ".status.restarts"), "0", "no rank was lost");
     }
+    assert_eq!(["sor", "tsp"].map(|name| jobs.field(name, ".status.startTime")), started, "nothing began anew");
     system::settle().unwrap();
     for node in nodes {
         assert_eq!(frozen(jobs, &node), "", "nothing stays frozen on {node}");

@@ -159,8 +159,11 @@ async fn a_gang_of_a_node_that_does_not_answer_waits_for_proof_and_a_deleted_nod
     let _operator = cluster.operator();
     cluster.wait("pj/sor", ".status.reason", "NodeUnreachable");
     cluster.wait("partition/fast", ".status.conditions[?(@.type==\"NodesAnswer\")].reason", "NodesSilent");
-    let told = cluster.run(&["get", "pj", "sor", "--output=jsonpath={.status.message}"]);
-    assert!(told.contains("kubectl taint node worker node.kubernetes.io/out-of-service"), "{told}");
+    // The job is told after its partition.
+    until("the job says what an administrator can do", || {
+        let told = cluster.run(&["get", "pj", "sor", "--output=jsonpath={.status.message}"]);
+        told.contains("kubectl taint node worker node.kubernetes.io/out-of-service")
+    });
     // Nobody is there to end the pod: it hangs until its node is known to be dead.
     cluster.run(&["delete", "pod", "sor-1-0", "--wait=false"]);
     cluster.run(&["delete", "node", "worker"]);
