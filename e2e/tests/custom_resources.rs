@@ -126,11 +126,16 @@ async fn nodes_and_template_change_only_while_suspended_without_pods() {
 async fn what_breaks_no_rule_is_stored_with_the_defaults_that_rust_fills_in() {
     let Some(server) = server("defaults").await else { return };
     let client = server.client().await.unwrap();
-    for partition in good_partitions() {
+    // Of names that no other test uses meanwhile.
+    let named = |mut object: Value| {
+        object["metadata"]["name"] = json!("defaults");
+        object
+    };
+    for partition in good_partitions().into_iter().map(named) {
         let stored = Ask::create(PARTITIONS, &partition).dry().accepted(&client).await.unwrap();
         assert_eq!(stored["spec"], with_defaults::<Partition>(&partition)["spec"]);
     }
-    let job = job_with(|_| ());
+    let job = named(job_with(|_| ()));
     let stored = Ask::create(JOBS, &job).dry().accepted(&client).await.unwrap();
     assert_eq!(stored["spec"], with_defaults::<ParallelJob>(&job)["spec"]);
 }

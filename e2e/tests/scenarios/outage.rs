@@ -15,9 +15,11 @@ pub(crate) const SCENARIOS: [Scenario; 1] =
 const AWAY_ALONE: Duration = Duration::from_secs(45);
 const AWAY_WITH_MANAGER: Duration = Duration::from_secs(25);
 
-/// Work that ends while the API server alone is away, four gangs on the same CPUs, and work that outlasts all.
+/// Work that ends while the API server alone is away, four gangs on the same CPUs.
 const SHORT: [&str; 7] = ["sor", "--rows", "256", "--columns", "256", "--iterations", "20000"];
-const LONG: [&str; 7] = ["sor", "--rows", "256", "--columns", "256", "--iterations", "320000"];
+
+/// Work that outlasts all, on a fast machine and a slow one: a minute of a CPU's time for each of two that share it.
+const LONG: [&str; 5] = ["grain", "--grain-us", "5000", "--seconds", "60"];
 
 fn api_server_and_manager_away(jobs: &Jobs) {
     let (short, long) = (["short-0", "short-1"], ["long-0", "long-1"]);
