@@ -10,18 +10,18 @@ pub(crate) const SCENARIOS: [Scenario; 1] =
         .needs(&[Need::Installation])
         .alone()];
 
-/// Longer than an upgrade.
-const SOR: [&str; 7] = ["sor", "--rows", "256", "--columns", "256", "--iterations", "120000"];
+/// Longer than an upgrade, on a fast machine and a slow one: so much of a CPU's time.
+const LONG: [&str; 5] = ["grain", "--grain-us", "5000", "--seconds", "45"];
 
 fn tested_upgraded_uninstalled_reinstalled(jobs: &Jobs) {
     system::test().unwrap();
 
-    jobs.apply(&job("sor", &SOR));
-    jobs.are("Running", &["sor"]);
+    jobs.apply(&job("long", &LONG));
+    jobs.are("Running", &["long"]);
     system::upgrade(&["operator.log=debug", "agent.log=debug"]).unwrap();
-    jobs.complete(&["sor"]);
-    assert_eq!(jobs.field("sor", ".status.restarts"), "0", "an upgrade costs no rank");
-    assert_eq!(jobs.field("sor", ".status.incarnation"), "1");
+    jobs.complete(&["long"]);
+    assert_eq!(jobs.field("long", ".status.restarts"), "0", "an upgrade costs no rank");
+    assert_eq!(jobs.field("long", ".status.incarnation"), "1");
 
     jobs.apply(&sleeper("kept"));
     jobs.are("Running", &["kept"]);

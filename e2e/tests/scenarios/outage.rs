@@ -18,8 +18,8 @@ const AWAY_WITH_MANAGER: Duration = Duration::from_secs(25);
 /// Work that ends while the API server alone is away, four gangs on the same CPUs.
 const SHORT: [&str; 7] = ["sor", "--rows", "256", "--columns", "256", "--iterations", "20000"];
 
-/// Work that outlasts all, on a fast machine and a slow one: a minute of a CPU's time for each of two that share it.
-const LONG: [&str; 5] = ["grain", "--grain-us", "5000", "--seconds", "60"];
+/// Work that outlasts the scenario, however fast the machine is: so much of a CPU's time. It says how far it is after each hundredth.
+const LONG: [&str; 5] = ["grain", "--grain-us", "5000", "--seconds", "600"];
 
 fn api_server_and_manager_away(jobs: &Jobs) {
     let (short, long) = (["short-0", "short-1"], ["long-0", "long-1"]);
@@ -54,11 +54,17 @@ fn api_server_and_manager_away(jobs: &Jobs) {
     }
     for name in long {
         jobs.wait("condition=Synchronised", name);
-    }
-    jobs.complete(&long);
-    for name in long {
+        let before = lines(jobs, name);
+        until("the work goes on", || lines(jobs, name) > before);
         assert_eq!(jobs.field(name, ".status.restarts"), "0", "{name} lost no rank");
+        assert_eq!(jobs.field(name, ".status.incarnation"), "1", "{name} is in its first life");
     }
+    long.iter().for_each(|name| jobs.delete(name));
+}
+
+/// How many lines a job's first rank has said in the job's first life.
+fn lines(jobs: &Jobs, name: &str) -> usize {
+    jobs.namespace.run(&["logs", &format!("{name}-1-0")]).unwrap().lines().count()
 }
 
 /// When the last line of a pod was said.
