@@ -28,9 +28,6 @@ pub const OPERATOR: &str = "deployment/strobe-operator";
 /// The agents'.
 pub const AGENT: &str = "daemonset/strobe-agent";
 
-/// How long Helm waits: as [`WAIT`].
-const HELM_WAIT: &str = "--timeout=420s";
-
 /// The partition of all workers. There is one for all tests: a node is in one partition alone.
 pub const PARTITION: &str = "e2e";
 
@@ -60,7 +57,7 @@ pub fn install() -> Result<()> {
 /// # Errors
 /// Helm fails, or something does not become ready; with what the pods say.
 pub fn upgrade(values: &[&str]) -> Result<()> {
-    let mut arguments = vec!["upgrade", "--install", RELEASE, CHART, "--wait", HELM_WAIT];
+    let mut arguments = vec!["upgrade", "--install", RELEASE, CHART, "--wait", WAIT];
     let partition = format!("test.partition={PARTITION}");
     let registry = std::env::var(IMAGES).ok().map(|registry| format!("images.registry={registry}"));
     let file = std::env::var(VALUES).ok();
@@ -78,7 +75,7 @@ pub fn upgrade(values: &[&str]) -> Result<()> {
 /// # Errors
 /// It fails; with what it says.
 pub fn test() -> Result<()> {
-    helm(&["test", RELEASE, HELM_WAIT]).map(drop).with_context(|| said_by("pod/strobe-test"))
+    helm(&["test", RELEASE, WAIT]).map(drop).with_context(|| said_by("pod/strobe-test"))
 }
 
 /// Removes the release, and waits until its objects are gone.
@@ -88,7 +85,7 @@ pub fn test() -> Result<()> {
 pub fn uninstall() -> Result<()> {
     let mut installed = INSTALLED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     *installed = false;
-    helm(&["uninstall", RELEASE, "--wait", HELM_WAIT])?;
+    helm(&["uninstall", RELEASE, "--wait", WAIT])?;
     // The namespace is the last that goes; Helm does not wait for what is in it.
     kubectl(&["wait", "--for=delete", WAIT, &format!("namespace/{NAMESPACE}")]).map(drop)
 }
