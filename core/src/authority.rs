@@ -19,7 +19,7 @@ mod nodes;
 mod term_phase;
 mod terms;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use face::{
     AuthorityEffect, AuthorityInput, BackOff, JobPlacement, JobSpecification, JobStatus, LaunchFailure, PartitionConfiguration,
@@ -169,7 +169,7 @@ impl Authority {
             AuthorityInput::Configure(configuration) => self.configure(now, configuration),
             AuthorityInput::Recovered(found) => self.recover(now, found),
             AuthorityInput::Submit(specification) => self.submit(specification, out),
-            AuthorityInput::Resume { specification, recollection } => self.resume(now, specification, recollection),
+            AuthorityInput::Resume { specification, recollection, held } => self.resume((now, held), specification, recollection),
             AuthorityInput::SetPriority { gang, priority } => self.with_job(gang, |job| job.specification.priority = priority),
             AuthorityInput::SetPaused { gang, paused } => self.with_job(gang, |job| job.specification.paused = paused),
             AuthorityInput::SetSuspended { gang, suspended } => self.with_job(gang, |job| job.set_suspended(suspended)),
@@ -216,7 +216,7 @@ impl Authority {
         self.terms.recover(now, found);
     }
 
-    fn resume(&mut self, now: Instant, specification: JobSpecification, recollection: Recollection) {
+    fn resume(&mut self, admitted: (Instant, Duration), specification: JobSpecification, recollection: Recollection) {
         let gang = specification.gang;
         if self.jobs.contains_key(&gang) || self.jobs.len() >= JOBS_MAX {
             return;
@@ -230,7 +230,7 @@ impl Authority {
             match (restored, &mut self.matrix) {
                 (Some(change), Some(matrix)) => {
                     matrix.commit(change);
-                    job.go_on(now, run, recalled);
+                    job.go_on(admitted, run, recalled);
                 }
                 _ => job.not_resumed(),
             }

@@ -95,6 +95,10 @@ impl Follower {
         self.hears(ToMember::Admitted { fence: FENCE, members: vec![agent(0), agent(1)] });
     }
 
+    fn is_left_out(&mut self) {
+        self.step(MemberInput::Switcher(SwitcherReport::LeftOut { term: TERM }));
+    }
+
     fn blocks(&self) -> Vec<&[u8]> {
         let mut blocks = Vec::new();
         for effect in &self.effects {
@@ -117,17 +121,35 @@ impl Follower {
 fn a_block_that_comes_with_a_whole_memory_has_its_event_once() {
     let mut follower = Follower::sealed();
     follower.installs(&memory_after(2, &[0]));
+    follower.is_admitted();
     assert_eq!(follower.blocks(), [[2_u8].as_slice()], "the newest of its name");
+    follower.is_left_out();
     follower.installs(&memory_after(2, &[0]));
+    follower.is_admitted();
     assert!(follower.blocks().is_empty(), "it is known: {:?}", follower.effects);
+    follower.is_left_out();
     follower.installs(&memory_after(3, &[0]));
+    follower.is_admitted();
     assert_eq!(follower.blocks(), [[3_u8].as_slice()]);
+}
+
+#[test]
+fn a_memory_is_seen_when_its_term_is_known_to_be_established() {
+    let mut follower = Follower::sealed();
+    follower.installs(&memory_after(1, &[0]));
+    assert_eq!((follower.blocks().len(), follower.member.memory()), (0, None), "its manager may be one that was left behind");
+    follower.hears(ToMember::Append { fence: FENCE, number: RecordNumber(2), record: Arc::new(put(2, &[0], 2)) });
+    assert_eq!(follower.member.memory(), None);
+    follower.hears(ToMember::Stable { fence: FENCE, number: RecordNumber(2) });
+    assert_eq!(follower.blocks(), [[1_u8].as_slice(), &[2]], "all of a view has held a record");
+    assert_eq!(follower.member.memory().map(|memory| memory.applied), Some(RecordNumber(2)));
 }
 
 #[test]
 fn a_block_for_other_nodes_has_no_event_here() {
     let mut follower = Follower::sealed();
     follower.installs(&memory_after(1, &[1]));
+    follower.is_admitted();
     assert!(follower.blocks().is_empty(), "{:?}", follower.effects);
 }
 
@@ -138,7 +160,7 @@ fn a_member_that_was_left_out_for_a_while_keeps_what_the_view_counts_on() {
     follower.installs(&prefix);
     follower.is_admitted();
     follower.hears(ToMember::Append { fence: FENCE, number: RecordNumber(2), record: Arc::new(put(2, &[0], 2)) });
-    follower.step(MemberInput::Switcher(SwitcherReport::LeftOut { term: TERM }));
+    follower.is_left_out();
     follower.installs(&prefix);
     assert_eq!(follower.installed(), Some(2), "record 2 is held still");
     follower.is_admitted();

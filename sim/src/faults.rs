@@ -33,6 +33,7 @@ const CELLS: u64 = 4;
 impl World {
     pub(crate) fn happen_outside(&mut self, event: &Event) {
         match *event {
+            Event::Enrols { node } => self.enrols(node),
             Event::AgentStarts { node } => self.agent_starts(node),
             Event::Submit { job } => self.submit(job),
             Event::Happens(index) => self.happens(index),
@@ -55,6 +56,9 @@ impl World {
 
     fn happens(&mut self, index: usize) {
         let what = self.scenario.events[index].what;
+        if what.nodes().into_iter().flatten().any(|node| node >= self.enrolled) {
+            return;
+        }
         self.trace.note(self.now, &index, || format!("{what:?}"));
         let milliseconds = |count: u32| Duration::from_millis(u64::from(count));
         match what {
@@ -277,6 +281,17 @@ impl World {
     }
 
     // === nodes ===
+
+    /// The API server holds what the node has: every operator hears of it from then on.
+    fn enrols(&mut self, node: usize) {
+        self.enrolled = self.nodes[node].index.0 + 1;
+        self.trace.say(self.now, || format!("node {node} enrols"));
+        if self.operator.alive && !self.mutator.is(Mutation::NewNodeForgotten) {
+            self.step_authority(AuthorityInput::Configure(self.configuration()));
+        }
+        let after = self.random.time(Duration::ZERO, Duration::from_millis(20));
+        self.after(after, Event::AgentStarts { node });
+    }
 
     fn kill_node(&mut self, node: usize, proof: Duration, lasts: Duration) {
         if !self.nodes[node].booted {

@@ -43,6 +43,8 @@ pub enum Mutation {
     RunsForgotten,
     /// The authority never hears of cordons.
     CordonForgotten,
+    /// The authority does not hear of a node that enrols while it lives.
+    NewNodeForgotten,
 }
 
 /// What a mutation has to remember.
@@ -58,7 +60,7 @@ pub(crate) struct Mutator {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::FreezeOldRow,
         Self::WatchdogThawsPaused,
         Self::EpochsOutOfOrder,
@@ -72,6 +74,7 @@ impl Mutation {
         Self::DeadlineForgotten,
         Self::RunsForgotten,
         Self::CordonForgotten,
+        Self::NewNodeForgotten,
     ];
 }
 

@@ -1,6 +1,9 @@
 //! The operator: the authority, its store, and what its shell keeps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use strobe_core::{
     authority::{Authority, AuthorityInput, JobSpecification, Recollection},
@@ -91,12 +94,12 @@ impl Facts {
         self.proven.remove(&node);
     }
 
-    /// All of it, for an authority that begins anew with what an earlier one must not forget.
-    pub(crate) fn told_anew(&self, mut recollections: BTreeMap<GangId, Recollection>) -> Vec<AuthorityInput> {
+    /// All of it, for an authority that begins anew with what an earlier one must not forget, and how long each run has held its slots.
+    pub(crate) fn told_anew(&self, mut recollections: BTreeMap<GangId, (Recollection, Duration)>) -> Vec<AuthorityInput> {
         let jobs = self.jobs.iter().flat_map(|(gang, wish)| {
             let specification = wish.specification.clone();
             let begun = match recollections.remove(gang) {
-                Some(recollection) => AuthorityInput::Resume { specification, recollection },
+                Some((recollection, held)) => AuthorityInput::Resume { specification, recollection, held },
                 None => AuthorityInput::Submit(specification),
             };
             std::iter::once(begun).chain(wish.cancelled.then_some(AuthorityInput::Cancel { gang: *gang }))

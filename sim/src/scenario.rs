@@ -20,6 +20,9 @@ pub struct Scenario {
     pub seed: u64,
     /// Nodes of the partition.
     pub nodes: u16,
+    /// When the last of the nodes enrol, each by its time; the others are there from the beginning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late_milliseconds: Vec<u64>,
     /// CPUs of each node.
     pub cpus: u16,
     /// Times and rows.
@@ -269,6 +272,9 @@ pub enum ScenarioError {
     /// There is no node, or there are too many.
     #[error("nodes must be from 1 to {NODES_MAX}")]
     Nodes,
+    /// Nobody is there at the beginning, or a node enrols before one with a smaller number.
+    #[error("fewer nodes than all may be late, and their times must be sorted")]
+    Late,
     /// The times do not agree with each other.
     #[error("the times do not agree")]
     Times(#[source] strobe_core::model::SettingsError),
@@ -301,6 +307,9 @@ impl Scenario {
         if !(1..=NODES_MAX).contains(&self.nodes) {
             return Err(ScenarioError::Nodes);
         }
+        if self.late_milliseconds.len() >= usize::from(self.nodes) || !self.late_milliseconds.is_sorted() {
+            return Err(ScenarioError::Late);
+        }
         self.times.settings().validated().map_err(ScenarioError::Times)?;
         match self.events.iter().find(|planned| !self.names_what_is_there(planned.what)) {
             Some(planned) => Err(ScenarioError::Event { at_milliseconds: planned.at_milliseconds }),
@@ -308,25 +317,42 @@ impl Scenario {
         }
     }
 
+    /// Nodes that are there from the beginning.
+    pub(crate) fn early(&self) -> u16 {
+        self.nodes - u16::try_from(self.late_milliseconds.len()).expect("fewer than the nodes")
+    }
+
     fn names_what_is_there(&self, what: Happening) -> bool {
         match what {
             Happening::Pause { job, .. } | Happening::Suspend { job, .. } | Happening::Cancel { job } => job < self.jobs.len() as u64,
-            Happening::Partition { .. } | Happening::CrashOperator { .. } => true,
-            Happening::CutLinks { node, other } | Happening::Separate { node, other, .. } => {
-                node < self.nodes && other < self.nodes && node != other
+            _ => {
+                let [node, other] = what.nodes();
+                (node.is_none() || node != other) && [node, other].into_iter().flatten().all(|named| named < self.nodes)
             }
-            Happening::Operate { node, .. }
-            | Happening::CutSession { node }
-            | Happening::CrashAgent { node, .. }
-            | Happening::KillNode { node, .. }
-            | Happening::PauseAgent { node, .. }
-            | Happening::KillSupervisor { node }
-            | Happening::Cordon { node, .. }
-            | Happening::Evict { node }
-            | Happening::Fill { node, .. }
-            | Happening::Drift { node, .. }
-            | Happening::Jump { node, .. }
-            | Happening::Sleep { node, .. } => node < self.nodes,
+        }
+    }
+}
+
+impl Happening {
+    /// The nodes that it names by their numbers.
+    pub(crate) fn nodes(self) -> [Option<u16>; 2] {
+        match self {
+            Self::Pause { .. } | Self::Suspend { .. } | Self::Cancel { .. } | Self::Partition { .. } | Self::CrashOperator { .. } => {
+                [None, None]
+            }
+            Self::CutLinks { node, other } | Self::Separate { node, other, .. } => [Some(node), Some(other)],
+            Self::Operate { node, .. }
+            | Self::CutSession { node }
+            | Self::CrashAgent { node, .. }
+            | Self::KillNode { node, .. }
+            | Self::PauseAgent { node, .. }
+            | Self::KillSupervisor { node }
+            | Self::Cordon { node, .. }
+            | Self::Evict { node }
+            | Self::Fill { node, .. }
+            | Self::Drift { node, .. }
+            | Self::Jump { node, .. }
+            | Self::Sleep { node, .. } => [Some(node), None],
         }
     }
 }

@@ -79,6 +79,8 @@ pub(crate) struct World {
     pub(crate) queue: Queue,
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
+    /// Those of them that the operator knows, from the first on.
+    pub(crate) enrolled: u16,
     pub(crate) operator: Operator,
     pub(crate) ledger: Ledger,
     pub(crate) mutator: Mutator,
@@ -113,6 +115,7 @@ impl World {
             queue: Queue::default(),
             network: Network::new(scenario.network),
             nodes,
+            enrolled: scenario.early(),
             operator: Operator::new(),
             ledger: Ledger::new(usize::from(scenario.nodes)),
             mutator: Mutator::new(scenario.mutation),
@@ -148,7 +151,7 @@ impl World {
     pub(crate) fn configuration(&self) -> PartitionConfiguration {
         let capacity =
             |node| NodeCapacity { node: NodeIndex(node), cpus: (0..self.scenario.cpus).map(CpuIndex).collect(), memory_bytes: 1 << 30 };
-        let capacities = (0..self.scenario.nodes).map(capacity).collect();
+        let capacities = (0..self.enrolled).map(capacity).collect();
         let defaults = PartitionConfiguration::new(PARTITION, self.settings.clone(), capacities);
         PartitionConfiguration { start_up: START_UP, back_off: BACK_OFF, ..defaults }
     }
@@ -156,9 +159,12 @@ impl World {
     fn begin(&mut self) {
         self.step_authority(AuthorityInput::Configure(self.configuration()));
         self.step_authority(AuthorityInput::Recovered(None));
-        for node in 0..self.nodes.len() {
+        for node in 0..usize::from(self.enrolled) {
             let after = self.random.time(Duration::ZERO, Duration::from_millis(20));
             self.after(after, Event::AgentStarts { node });
+        }
+        for (node, at) in (usize::from(self.enrolled)..).zip(&self.scenario.late_milliseconds) {
+            self.queue.push(milliseconds(*at), Event::Enrols { node });
         }
         for (job, plan) in (0..).zip(&self.scenario.jobs) {
             self.queue.push(milliseconds(plan.submit_at_milliseconds), Event::Submit { job });
@@ -238,7 +244,8 @@ impl World {
             Event::LookAtDeadline { gang } => self.look_at_deadline(gang),
             Event::OperatorTimer { at } => self.operator_timer(at),
             Event::Stored { record, life } => self.stored(*record, life),
-            other @ (Event::AgentStarts { .. }
+            other @ (Event::Enrols { .. }
+            | Event::AgentStarts { .. }
             | Event::Uncordon { .. }
             | Event::Submit { .. }
             | Event::Happens(_)

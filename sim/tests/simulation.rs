@@ -81,6 +81,7 @@ found! {
     an_authority_that_forgets_deadlines_is_found: DeadlineForgotten,
     an_operator_that_forgets_living_gangs_is_found: RunsForgotten,
     an_authority_that_forgets_cordons_is_found: CordonForgotten,
+    an_authority_that_misses_new_nodes_is_found: NewNodeForgotten,
 }
 
 #[test]
@@ -111,7 +112,7 @@ const fn is_of_the_cluster(what: Happening) -> bool {
 }
 
 /// The ways in which a scenario is wide.
-fn ways(scenario: &Scenario) -> [bool; 7] {
+fn ways(scenario: &Scenario) -> [bool; 8] {
     let lead = Times::default().lead;
     [
         scenario.nodes > 4,
@@ -121,18 +122,19 @@ fn ways(scenario: &Scenario) -> [bool; 7] {
         scenario.times.lead != lead,
         is_apart_within(scenario),
         scenario.events.iter().any(|planned| is_of_the_cluster(planned.what)),
+        !scenario.late_milliseconds.is_empty(),
     ]
 }
 
 #[test]
 fn every_size_is_drawn_and_every_way_to_be_wide_and_most_seeds_are_narrow() {
     let mixed = drawn(Breadth::Mixed);
-    let narrow = mixed.iter().filter(|scenario| ways(scenario) == [false; 7]).count();
+    let narrow = mixed.iter().filter(|scenario| ways(scenario) == [false; 8]).count();
     assert!(2 * narrow > mixed.len() && 10 * narrow < 9 * mixed.len(), "{narrow}");
     let wide = drawn(Breadth::Wide);
     let sizes: BTreeSet<u16> = wide.iter().map(|scenario| scenario.nodes).collect();
     assert_eq!(sizes, BTreeSet::from([1, 2, 3, 4, 5, 6, 7, 8]));
-    for way in 0..7 {
+    for way in 0..8 {
         let many = wide.iter().filter(|scenario| ways(scenario)[way]).count();
         assert!(10 * many > wide.len(), "way {way}: {many}");
     }
@@ -143,7 +145,7 @@ fn the_narrow_world_has_no_other_ways_and_an_operator_on_the_minoritys_side() {
     let scenarios = drawn(Breadth::Narrow);
     let sizes: BTreeSet<u16> = scenarios.iter().map(|scenario| scenario.nodes).collect();
     assert_eq!(sizes, BTreeSet::from([1, 2, 3, 4]));
-    assert!(scenarios.iter().all(|scenario| ways(scenario) == [false; 7]));
+    assert!(scenarios.iter().all(|scenario| ways(scenario) == [false; 8]));
     let with_minority = |scenario: &&Scenario| {
         scenario.events.iter().any(|planned| match planned.what {
             Happening::Partition { second_side, operator_there, .. } => {
@@ -175,6 +177,7 @@ fn three_nodes(events: Vec<Planned>) -> Scenario {
     Scenario {
         seed: 1,
         nodes: 3,
+        late_milliseconds: Vec::new(),
         cpus: 1,
         times: Times::default(),
         network: NetworkProfile {

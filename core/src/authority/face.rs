@@ -129,12 +129,15 @@ pub enum AuthorityInput {
     /// A new job. A repetition changes nothing.
     Submit(JobSpecification),
     /// A job of an earlier authority, with what that had not forgotten; in place of its submission, in the matrix of that time, and
-    /// before any agent is reached. The time since its run was admitted belongs to `active`. A repetition changes nothing.
+    /// before any agent is reached. A repetition changes nothing.
     Resume {
         /// The job.
         specification: JobSpecification,
         /// What was known of it.
         recollection: Recollection,
+        /// How long ago its run was admitted, under whichever authority: time for its deadline. Not kept in the recollection, where another
+        /// authority would count it once more.
+        held: Duration,
     },
     /// A job shall have another place in the queue. One that has slots keeps them.
     SetPriority {

@@ -42,7 +42,10 @@ pub(super) struct Job {
 pub(super) struct Run {
     pub(super) run: GangRun,
     pub(super) placement: Vec<NodePlacement>,
+    /// When this authority admitted it, or took it over.
     admitted: Instant,
+    /// How long it had held its slots by then.
+    held_before: Duration,
     /// Nodes where nothing of it lives, by proof.
     dead: NodeSet,
     /// Nodes outside the view, by the last report.
@@ -106,13 +109,13 @@ impl Job {
     }
 
     /// Its run has kept its slots under another authority: where it stands, reports will say.
-    pub(super) fn go_on(&mut self, now: Instant, run: GangRun, recalled: RecalledRun) {
+    pub(super) fn go_on(&mut self, (now, held_before): (Instant, Duration), run: GangRun, recalled: RecalledRun) {
         let suspended = self.specification.suspended;
         self.state = GangState::Queued;
         self.happens(GangEvent::Admit);
         self.happens(GangEvent::Place);
         let RecalledRun { placement, dead, .. } = recalled;
-        self.run = Some(Run { run, placement, admitted: now, dead, absent: NodeSet::EMPTY, ending: None, phase: None });
+        self.run = Some(Run { run, placement, admitted: now, held_before, dead, absent: NodeSet::EMPTY, ending: None, phase: None });
         if suspended {
             self.end(Ending::Suspension);
         }
@@ -169,6 +172,7 @@ impl Job {
             run,
             placement: gang.nodes.clone(),
             admitted: now,
+            held_before: Duration::ZERO,
             dead: NodeSet::EMPTY,
             absent: NodeSet::EMPTY,
             ending: None,
@@ -308,7 +312,7 @@ impl Job {
     /// Its run is known dead: decides what becomes of the job. Gives the run back.
     pub(super) fn conclude(&mut self, now: Instant) -> Option<Run> {
         let run = self.run.take()?;
-        self.active += now.since(run.admitted);
+        self.active += run.held_before + now.since(run.admitted);
         match (run.phase, self.fate, run.ending) {
             (Some(GangPhase::Ended(EndCause::Completed)), _, _) => {
                 self.reason = StateReason::Ended(EndCause::Completed);
@@ -371,7 +375,7 @@ impl Job {
     /// When its active deadline is over, while it runs and may still be ended for it.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let run = self.run.as_ref().filter(|_| self.fate.is_none())?;
-        Some(run.admitted + self.specification.active_deadline?.saturating_sub(self.active))
+        Some(run.admitted + self.specification.active_deadline?.saturating_sub(self.active + run.held_before))
     }
 
     /// What is to be known of it, where `reachable` are the nodes whose agents are reached.

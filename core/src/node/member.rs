@@ -39,6 +39,7 @@ pub struct Member {
     /// The term whose manager completed the prefix that this life of the agent holds.
     installed_term: Option<Term>,
     memory: Option<Arc<Memory>>,
+    sight: Sight,
     /// Records held and not yet stable, the first with the number after memory's.
     held: VecDeque<Arc<Record>>,
     cells: BTreeMap<Cell, u64>,
@@ -63,6 +64,16 @@ enum Stage {
     Installed { fence: Fence, manager: NodeIndex },
     /// It belongs to the view.
     Admitted { fence: Fence, manager: NodeIndex },
+}
+
+/// What readers see.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Sight {
+    /// The memory as it is here.
+    Memory,
+    /// The one before it. Its prefix was installed by a manager whose term is not known to be established: of what only members hold that
+    /// this manager had sealed, another term may know nothing.
+    Earlier(Option<Arc<Memory>>),
 }
 
 impl Stage {
@@ -95,6 +106,7 @@ impl Member {
             stage: Stage::Unsealed,
             installed_term: None,
             memory: None,
+            sight: Sight::Memory,
             held: VecDeque::new(),
             cells: BTreeMap::new(),
             deferred_stores: Vec::new(),
@@ -121,10 +133,13 @@ impl Member {
         self.sealed
     }
 
-    /// The applied memory, once a prefix was installed.
+    /// The applied memory, once a prefix was installed and its term is known to be established: what was seen there is never undone.
     #[must_use]
     pub const fn memory(&self) -> Option<&Arc<Memory>> {
-        self.memory.as_ref()
+        match &self.sight {
+            Sight::Memory => self.memory.as_ref(),
+            Sight::Earlier(earlier) => earlier.as_ref(),
+        }
     }
 
     /// How far it has come in the term that it sealed last.

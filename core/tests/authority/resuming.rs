@@ -15,11 +15,13 @@ struct Legacy {
     record: TermRecord,
     recollections: Vec<Recollection>,
     plan: MatrixVersion,
+    /// How long ago the runs were admitted.
+    held: Duration,
 }
 
 fn legacy(bench: &Bench) -> Legacy {
     let record = bench.authority.term_record().expect("a term reigns").clone();
-    Legacy { record, recollections: bench.authority.recollections().collect(), plan: bench.authority.plan().version }
+    Legacy { record, recollections: bench.authority.recollections().collect(), plan: bench.authority.plan().version, held: Duration::ZERO }
 }
 
 /// A new authority that knows the jobs of the earlier one.
@@ -29,7 +31,9 @@ fn heir(nodes: u16, cpus: u16, legacy: &Legacy, jobs: &[JobSpecification]) -> Be
     for specification in jobs {
         let known = legacy.recollections.iter().find(|recollection| recollection.gang == specification.gang);
         match known.cloned() {
-            Some(recollection) => bench.step(AuthorityInput::Resume { specification: specification.clone(), recollection }),
+            Some(recollection) => {
+                bench.step(AuthorityInput::Resume { specification: specification.clone(), recollection, held: legacy.held });
+            }
             None => bench.step(AuthorityInput::Submit(specification.clone())),
         }
     }
@@ -121,11 +125,24 @@ fn time_that_the_earlier_authority_saw_counts_for_the_deadline() {
     let limited = || JobSpecification { active_deadline: Some(Duration::from_secs(60)), ..job(1, 1) };
     let mut first = Bench::established(1, 1);
     first.submit(limited());
-    let mut legacy = legacy(&first);
-    legacy.recollections[0].active = Duration::from_secs(60);
+    let legacy = Legacy { held: Duration::from_secs(60), ..legacy(&first) };
     let mut second = heir(1, 1, &legacy, &[limited()]);
     take_over(&mut second, 1);
     assert_eq!((second.state(1), second.status(1).reason), (GangState::Terminating, StateReason::DeadlineExceeded));
+}
+
+#[test]
+fn time_that_an_earlier_authority_saw_counts_once_however_many_follow() {
+    let limited = || JobSpecification { active_deadline: Some(Duration::from_secs(60)), ..job(1, 1) };
+    let mut first = Bench::established(1, 1);
+    first.submit(limited());
+    let mut second = heir(1, 1, &Legacy { held: Duration::from_secs(40), ..legacy(&first) }, &[limited()]);
+    take_over(&mut second, 1);
+    let mut third = heir(1, 1, &Legacy { held: Duration::from_secs(45), ..legacy(&second) }, &[limited()]);
+    take_over(&mut third, 1);
+    assert_eq!(third.state(1), GangState::Placed);
+    third.pass(15_000);
+    assert_eq!(third.status(1).reason, StateReason::DeadlineExceeded);
 }
 
 #[test]

@@ -81,18 +81,17 @@ impl Partition {
     }
 
     fn recall(&mut self, kept: KeptGang, submission: &Submission, pods: &[Pod]) -> AuthorityInput {
-        let KeptGang { mut recollection, admitted, .. } = kept;
+        let KeptGang { recollection, admitted, .. } = kept;
         let gang = recollection.gang;
         let run = GangRun { gang, incarnation: recollection.incarnation };
+        let held = Duration::from_secs(u64::try_from(Timestamp::now().as_second() - admitted).unwrap_or(0));
         if let Some(recalled) = &recollection.run {
-            let held = u64::try_from(Timestamp::now().as_second() - admitted).unwrap_or(0);
-            recollection.active += Duration::from_secs(held);
             let nodes = self.launches.begin(run, recalled.placement.clone());
             let placed = pods.iter().filter_map(|pod| Some((pods::place(pod, &submission.job, run)?, pod.uid()?)));
             self.gangs.insert(run, Gang::known(nodes, &placed.collect::<Vec<_>>()));
         }
         let specification = super::jobs::specification(gang, 0, submission);
-        AuthorityInput::Resume { specification, recollection }
+        AuthorityInput::Resume { specification, recollection, held }
     }
 
     /// The pods of this partition's gangs, however long it takes: without their UIDs agents could not be told of them.

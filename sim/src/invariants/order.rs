@@ -52,13 +52,11 @@ impl Ledger {
         })
     }
 
-    /// A member's memory has changed. One that holds nothing counts for nothing: a manager that was left behind may begin it on
-    /// its own node alone, from answers to a seal that are long overtaken, and never get any further.
+    /// What readers of a member's memory see has changed.
     pub(crate) fn applied(&mut self, node: usize, before: Option<(u64, RecordNumber)>, memory: &Memory) -> Result<(), Violation> {
         let (generation, last) = (memory.generation, memory.applied);
         if let Some((earlier, number)) = before {
-            let nothing = number == RecordNumber(0);
-            if !nothing && (earlier > generation || (earlier == generation && number > last)) {
+            if (earlier, number) > (generation, last) {
                 let detail = format!("node {node} had applied {number} of generation {earlier}, and now {last} of {generation}");
                 return Err(Violation::new("one order", detail));
             }

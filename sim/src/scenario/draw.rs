@@ -56,13 +56,17 @@ pub(super) fn scenario(seed: u64, options: Options) -> Scenario {
     let mut events = Vec::new();
     users(&mut random, nodes, &jobs, &mut events);
     faults(&mut random, nodes, times, &mut events);
-    let mut scenario = Scenario { seed, nodes, cpus, times, network, jobs, events, heal_at_milliseconds: 0, mutation: options.mutation };
+    let mutation = options.mutation;
+    let mut scenario =
+        Scenario { seed, nodes, late_milliseconds: Vec::new(), cpus, times, network, jobs, events, heal_at_milliseconds: 0, mutation };
     wide::widen(&mut widening, ways, &mut scenario);
     if ways.cluster {
         wide::cluster(&mut clustering, &mut scenario);
     }
+    wide::come_late(seed, options.breadth, &mut scenario);
     scenario.events.sort_by_key(|planned| planned.at_milliseconds);
-    scenario.heal_at_milliseconds = scenario.events.iter().map(end).max().unwrap_or_default().max(1_000);
+    let last = scenario.events.iter().map(end).chain(scenario.late_milliseconds.iter().copied()).max();
+    scenario.heal_at_milliseconds = last.unwrap_or_default().max(1_000);
     scenario
 }
 

@@ -146,6 +146,10 @@ pub(crate) enum Event {
         record: Box<TermRecord>,
         life: u64,
     },
+    /// The operator hears of a node for the first time.
+    Enrols {
+        node: usize,
+    },
     AgentStarts {
         node: usize,
     },
@@ -236,6 +240,7 @@ impl Event {
             | Self::Watched { .. }
             | Self::OperatorTimer { .. }
             | Self::Stored { .. }
+            | Self::Enrols { .. }
             | Self::AgentStarts { .. }
             | Self::Submit { .. }
             | Self::Happens(_)

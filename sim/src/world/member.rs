@@ -7,7 +7,7 @@ use strobe_core::{
     manager::ManagerInput,
     message::{ToManager, ToMember},
     model::{GangRun, NodeIndex, Term},
-    node::{MemberEffect, MemberInput, SwitcherInput},
+    node::{MemberEffect, MemberInput, MemberPhase, SwitcherInput},
 };
 
 use super::{Event, Order, World, machines::Half};
@@ -25,7 +25,6 @@ impl World {
         if let MemberInput::FromManager { message: ToMember::Append { fence, number, record }, .. } = &input {
             self.ledger.appended(node, *fence, *number, record);
         }
-        let whole = matches!(&input, MemberInput::FromManager { message: ToMember::Install { .. }, .. });
         let early = match (&input, self.mutator.is(Mutation::ReleaseBeforeAllUp)) {
             (MemberInput::SupervisorUp { run, .. }, true) => Some(*run),
             _ => None,
@@ -33,7 +32,9 @@ impl World {
         let mut out = std::mem::take(&mut self.outboxes.member);
         let home = &mut self.nodes[node];
         let now = home.clock.at(self.now);
+        let mut whole = false;
         if let Some(agent) = home.agent.as_mut() {
+            whole = agent.member.phase() == MemberPhase::Installed;
             agent.member.step(now, input, &mut out);
         }
         let untold = whole && self.mutator.is(Mutation::PutForgotten);
@@ -115,7 +116,7 @@ impl World {
         }
     }
 
-    /// Looks at what the member has applied, when that has changed; `whole` when it came as a whole memory.
+    /// Looks at what readers see of the member's memory, when that has changed; `whole` when it came as a whole memory.
     fn look_at_memory(&mut self, node: usize, whole: bool) {
         let Some(agent) = self.nodes[node].agent.as_mut() else { return };
         let Some(memory) = agent.member.memory() else { return };

@@ -307,10 +307,9 @@ impl World {
     }
 
     /// With the time that its run has held its slots.
-    fn aged(&self, recollection: Recollection) -> (GangId, Recollection) {
+    fn aged(&self, recollection: Recollection) -> (GangId, (Recollection, Duration)) {
         let run = GangRun { gang: recollection.gang, incarnation: recollection.incarnation };
-        let admitted = self.operator.admitted.get(&run).filter(|_| recollection.run.is_some());
-        let held = admitted.map_or(Duration::ZERO, |admitted| self.now.since(*admitted));
-        (run.gang, Recollection { active: recollection.active + held, ..recollection })
+        let held = self.operator.admitted.get(&run).map_or(Duration::ZERO, |admitted| self.now.since(*admitted));
+        (run.gang, (recollection, held))
     }
 }

@@ -42,6 +42,7 @@ impl Member {
         if !self.obeys(from, fence) {
             return;
         }
+        self.reveal(out);
         let mut changed = false;
         while self.memory.as_ref().is_some_and(|memory| memory.applied < number) {
             let Some(record) = self.held.pop_front() else { break };
@@ -77,10 +78,12 @@ impl Member {
     }
 
     /// The remote events of blocks that came with a whole memory, and not by a record that was applied here.
-    pub(super) fn put_anew(&self, memory: &Memory, out: &mut Outbox<MemberEffect>) {
+    pub(super) fn put_anew(&self, earlier: Option<&Memory>, out: &mut Outbox<MemberEffect>) {
         let node = self.configuration.node;
-        let known = |region| self.memory.as_ref().and_then(|memory| memory.region(region, node));
-        for (region, payload) in memory.regions(node).filter(|(region, payload)| known(*region) != Some(payload)) {
+        let known = |region| earlier.and_then(|memory| memory.region(region, node));
+        for (region, payload) in
+            self.memory.iter().flat_map(|memory| memory.regions(node)).filter(|(region, payload)| known(*region) != Some(payload))
+        {
             out.push(MemberEffect::Put { region, payload: payload.clone() });
         }
     }

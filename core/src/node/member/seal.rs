@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Member, MemberEffect, MemberEvent, MemberPhaseEvent, Stage, refuse_stale};
+use super::{Member, MemberEffect, MemberEvent, MemberPhaseEvent, Sight, Stage, refuse_stale};
 use crate::{
     limits::RECORDS_IN_FLIGHT_MAX,
     machine::Outbox,
@@ -110,17 +110,25 @@ impl Member {
             self.confirm_installed(from, fence, out);
             return;
         }
-        let generation_lost = self.memory.as_ref().is_some_and(|held| held.generation != memory.generation);
-        if generation_lost {
-            self.finish_operations(Outcome::Unknown, out);
-        }
         self.drop_held_up_to(fence.term, &memory);
-        self.put_anew(&memory, out);
-        self.memory = Some(memory);
+        let before = self.memory.replace(memory);
+        if self.sight == Sight::Memory {
+            self.sight = Sight::Earlier(before);
+        }
         self.store_deferred();
         self.installed_term = Some(fence.term);
         self.enter(MemberPhaseEvent::Installed, Stage::Installed { fence, manager: from });
         self.confirm_installed(from, fence, out);
+    }
+
+    /// The term is established: what was installed is seen from now on.
+    pub(super) fn reveal(&mut self, out: &mut Outbox<MemberEffect>) {
+        let Sight::Earlier(earlier) = std::mem::replace(&mut self.sight, Sight::Memory) else { return };
+        let generation = |memory: &Option<Arc<Memory>>| memory.as_ref().map(|memory| memory.generation);
+        if earlier.is_some() && generation(&earlier) != generation(&self.memory) {
+            self.finish_operations(Outcome::Unknown, out);
+        }
+        self.put_anew(earlier.as_deref(), out);
     }
 
     /// Records of the same term that lie beyond the memory stay: the manager may have their receipt.
@@ -160,6 +168,7 @@ impl Member {
             self.answer_seal(out);
             return;
         }
+        self.reveal(out);
         let again = self.admitted() == Some(fence);
         self.enter(MemberPhaseEvent::Admitted, Stage::Admitted { fence, manager: from });
         if again {

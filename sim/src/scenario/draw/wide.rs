@@ -1,5 +1,5 @@
 //! What widens a scenario: more nodes, the kernel policy, several CPUs a rank, deadlines, other times, and a network between
-//! agents that is apart while the operator reaches all; cordons, evictions, nodes that start no pod.
+//! agents that is apart while the operator reaches all; cordons, evictions, nodes that start no pod; nodes that come later.
 
 use strobe_core::model::Policy;
 
@@ -14,6 +14,10 @@ use crate::{
 const STREAM: u64 = 0x71de_0091_d001;
 /// Set apart from that of the other ways, for the same reason.
 const CLUSTER_STREAM: u64 = 0x1c1c_57e4_0002;
+/// Set apart from both.
+const LATE_STREAM: u64 = 0x1a7e_0003;
+/// Seeds of a million in which nodes come late, of those with more than one.
+const LATE: u32 = 200_000;
 /// Seeds of a million that are wide in some way.
 const WIDE: u32 = 300_000;
 /// Blocks that XFERs write, so that some are written again.
@@ -117,6 +121,17 @@ pub(super) fn cluster(random: &mut Random, scenario: &mut Scenario) {
         };
         scenario.events.push(Planned { at_milliseconds: random.below(FAULTS_END_MILLISECONDS), what });
     }
+}
+
+/// Some of the nodes enrol when gangs run already.
+pub(super) fn come_late(seed: u64, breadth: Breadth, scenario: &mut Scenario) {
+    let mut random = Random::new(seed ^ LATE_STREAM);
+    if breadth == Breadth::Narrow || scenario.nodes < 2 || !random.chance(LATE) {
+        return;
+    }
+    let late = random.between(1, u64::from(scenario.nodes) - 1);
+    scenario.late_milliseconds = (0..late).map(|_| random.below(FAULTS_END_MILLISECONDS)).collect();
+    scenario.late_milliseconds.sort_unstable();
 }
 
 fn blocks(random: &mut Random, scenario: &mut Scenario) {
