@@ -18,7 +18,7 @@ mod removal;
 mod state;
 mod tree;
 
-pub use cpuset::{CpuSet, CpuSetError};
+pub use cpuset::{CpuSet, CpuSetError, Look};
 pub(crate) use directory::is_gone;
 pub use error::{CgroupError, Operation};
 pub use leftover::Leftover;

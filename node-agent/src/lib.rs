@@ -14,3 +14,4 @@ pub mod supervisor;
 pub mod supervisor_protocol;
 mod switch_trace;
 pub mod sys;
+pub mod systemd;

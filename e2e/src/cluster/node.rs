@@ -107,7 +107,7 @@ impl<'a> NodePod<'a> {
 }
 
 fn pod(name: &str, node: &str) -> Value {
-    let mounts = [("cgroups", "/sys/fs/cgroup"), ("sockets", SOCKETS), ("programs", "/programs")];
+    let mounts = [("cgroups", "/sys/fs/cgroup"), ("bus", "/run/dbus"), ("sockets", SOCKETS), ("programs", "/programs")];
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
         "spec": {
@@ -124,6 +124,7 @@ fn pod(name: &str, node: &str) -> Value {
             }],
             "volumes": [
                 { "name": "cgroups", "hostPath": { "path": "/sys/fs/cgroup", "type": "Directory" } },
+                { "name": "bus", "hostPath": { "path": "/run/dbus", "type": "DirectoryOrCreate" } },
                 { "name": "sockets", "hostPath": { "path": SOCKETS, "type": "DirectoryOrCreate" } },
                 { "name": "programs", "emptyDir": {} },
             ],

@@ -39,16 +39,22 @@ impl Agent {
     /// had been right.
     pub(super) fn confine_containers(&mut self) -> u64 {
         let node = self.own.node;
+        let Some(cluster) = &self.cluster else { return 0 };
         let mut mended = 0;
         for (run, gang) in &mut self.gangs {
-            let Some(set) = gang.cpu_set.as_ref().filter(|_| gang.removal == Removal::None) else { continue };
+            let Some(set) = gang.cpu_set.as_mut().filter(|_| gang.removal == Removal::None) else { continue };
             let here = gang.launched.as_ref().and_then(|launched| launched.placement.iter().find(|placement| placement.node == node));
             let cpus: Vec<CpuIndex> = here.map(|here| here.cpus.iter().collect()).unwrap_or_default();
             if cpus.is_empty() {
                 continue;
             }
             match set.confine(&cpus) {
-                Ok(was_another) => mended += u64::from(was_another),
+                Ok(look) => {
+                    mended += u64::from(look.was_lost);
+                    if let Some(unit) = look.tell {
+                        cluster.systemd.confine(unit, &cpus);
+                    }
+                }
                 Err(error) => {
                     warn_of_all_cpus(*run, &error);
                     gang.cpu_set = None;

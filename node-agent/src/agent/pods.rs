@@ -17,6 +17,7 @@ use crate::{
     cgroup::{CgroupError, CgroupPath, CgroupTree, Leftover, PodUid, RankCgroup, cgroup_of},
     health::Health,
     switch_trace::SwitchTrace,
+    systemd::Systemd,
 };
 
 /// What an agent keeps in a cluster beside its gangs.
@@ -25,6 +26,8 @@ pub(super) struct Cluster {
     tree: CgroupTree,
     pub(super) health: Health,
     pub(super) trace: SwitchTrace,
+    /// Which owns the containers' cgroups on many nodes.
+    pub(super) systemd: Systemd,
     /// Who waits until a gang has a part in a pod.
     awaited: Vec<(PodUid, oneshot::Sender<()>)>,
 }
@@ -35,7 +38,8 @@ impl Cluster {
     /// # Errors
     /// [`AgentError::Cgroups`] where no cgroup v2 tree is mounted: pods are frozen by cgroups alone.
     pub(super) fn new(health: Health) -> Result<Self, AgentError> {
-        Ok(Self { tree: CgroupTree::find().map_err(AgentError::Cgroups)?, health, trace: SwitchTrace::default(), awaited: Vec::new() })
+        let tree = CgroupTree::find().map_err(AgentError::Cgroups)?;
+        Ok(Self { tree, health, trace: SwitchTrace::default(), systemd: Systemd::start(), awaited: Vec::new() })
     }
 
     /// Makes a gang's rank cgroup in its container's, or takes over the one that an earlier life has made for a supervisor that

@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 use rustix::process::Pid;
+use strobe_core::model::CpuIndex;
 use strobe_node_agent::cgroup::{CgroupName, CgroupPath, CgroupTree, PodUid, RankCgroup, cgroup_of};
 use strobe_node_agent::freezer::{CgroupFreezer, Freezer as PreparedFreezer, Observed};
 use strobe_node_agent::supervisor_protocol::{
@@ -23,6 +24,7 @@ use strobe_node_agent::supervisor_protocol::{
     VersionRange,
 };
 use strobe_node_agent::sys::scheduler::{STROBE_PRIORITY, Scheduler, become_fifo};
+use strobe_node_agent::systemd::confine_once;
 
 /// Longest wait for a word of the supervisor, before the ranks are released.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,6 +61,14 @@ enum Step {
     Measure(Measure),
     /// Ask for the real-time class of the strobe thread, and say what came of it
     BecomeFifo,
+    /// Have systemd confine one of its units to CPUs
+    Confine {
+        /// The unit
+        unit: String,
+        /// The CPUs
+        #[arg(required = true)]
+        cpus: Vec<u16>,
+    },
 }
 
 #[derive(Args)]
@@ -104,6 +114,7 @@ fn main() -> ExitCode {
         Step::Hold(options) => hold(&options),
         Step::Measure(options) => measure(&options),
         Step::BecomeFifo => become_real_time(),
+        Step::Confine { unit, cpus } => confine_unit(&unit, &cpus),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,6 +123,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn confine_unit(unit: &str, cpus: &[u16]) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("make a runtime")?;
+    let cpus: Vec<CpuIndex> = cpus.iter().copied().map(CpuIndex).collect();
+    Ok(runtime.block_on(confine_once(unit, &cpus))?)
 }
 
 // === ranks of a pod ===

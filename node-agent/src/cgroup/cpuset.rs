@@ -13,10 +13,29 @@ use super::{CgroupError, CgroupPath, CgroupTree, PodUid};
 /// The CPU set of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuSet {
-    /// What is written, and on v1 what holds.
-    file: PathBuf,
+    setter: Setter,
     /// What holds.
     effective: PathBuf,
+    /// Whether a look has found it right since it was last set.
+    was_right: bool,
+}
+
+/// How a CPU set is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Setter {
+    /// By writing this file, which on v1 also says what holds.
+    File(PathBuf),
+    /// By telling systemd of this unit.
+    Unit(String),
+}
+
+/// What a look at a CPU set has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look<'a> {
+    /// Whether it had been right before, and was not any more.
+    pub was_lost: bool,
+    /// The unit whose CPUs systemd has to be told.
+    pub tell: Option<&'a str>,
 }
 
 /// Why a container's CPUs cannot be set.
@@ -28,12 +47,6 @@ pub enum CpuSetError {
     /// Neither the v1 hierarchy nor the controller of v2 has it.
     #[error("no cpuset of the container's own: the node has no such controller, or its runtime does not use it")]
     None,
-    /// systemd would write over it, with every installation of a package.
-    #[error("{cgroup} belongs to systemd, which sets its CPUs itself")]
-    OfSystemd {
-        /// The container's cgroup.
-        cgroup: CgroupPath,
-    },
     /// A file.
     #[error("cannot {operation} {path}")]
     Access {
@@ -69,31 +82,41 @@ impl CpuSet {
             let cgroup = CgroupPath::parse(path_in_v1(&groups).ok_or(CpuSetError::None)?)?;
             pod.cgroup_above(&cgroup).filter(|pod| *pod != cgroup).ok_or(CpuSetError::None)?;
             let file = mount.join(cgroup.as_str().trim_start_matches('/')).join("cpuset.cpus");
-            return Ok(Self { effective: file.clone(), file });
-        }
-        if container.as_str().ends_with(".scope") {
-            return Err(CpuSetError::OfSystemd { cgroup: container.clone() });
+            return Ok(Self { effective: file.clone(), setter: Setter::File(file), was_right: false });
         }
         let folder = CgroupTree::find()?.on_disk(container)?;
         let (file, effective) = (folder.join("cpuset.cpus"), folder.join("cpuset.cpus.effective"));
-        if file.exists() { Ok(Self { file, effective }) } else { Err(CpuSetError::None) }
+        if !effective.exists() {
+            return Err(CpuSetError::None);
+        }
+        let unit = container.as_str().rsplit('/').next().filter(|name| name.ends_with(".scope"));
+        let setter = unit.map_or(Setter::File(file), |unit| Setter::Unit(unit.to_owned()));
+        Ok(Self { setter, effective, was_right: false })
     }
 
-    /// Sets it where it is another; true when it was.
+    /// Sets it where it is another, or says who has to be told.
     ///
     /// # Errors
     /// [`CpuSetError::Access`], for example when the container is gone, and [`CpuSetError::Unreadable`].
-    pub fn confine(&self, cpus: &[CpuIndex]) -> Result<bool, CpuSetError> {
+    pub fn confine(&mut self, cpus: &[CpuIndex]) -> Result<Look<'_>, CpuSetError> {
         let text = fs::read_to_string(&self.effective).map_err(|source| self.access("read", &self.effective, source))?;
         let mut wanted: Vec<u16> = cpus.iter().map(|cpu| cpu.0).collect();
         wanted.sort_unstable();
         let found = parse_list(text.trim()).ok_or_else(|| CpuSetError::Unreadable { path: self.effective.clone() })?;
         if found == wanted {
-            return Ok(false);
+            self.was_right = true;
+            return Ok(Look { was_lost: false, tell: None });
         }
-        let list: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-        fs::write(&self.file, list.join(",")).map_err(|source| self.access("write", &self.file, source))?;
-        Ok(true)
+        let was_lost = std::mem::take(&mut self.was_right);
+        match &self.setter {
+            Setter::File(file) => {
+                let list: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+                fs::write(file, list.join(",")).map_err(|source| self.access("write", file, source))?;
+                self.was_right = true;
+                Ok(Look { was_lost, tell: None })
+            }
+            Setter::Unit(unit) => Ok(Look { was_lost, tell: Some(unit) }),
+        }
     }
 
     fn access(&self, operation: &'static str, path: &Path, source: io::Error) -> CpuSetError {
