@@ -53,13 +53,16 @@ pub(super) fn rest(setting: &Setting<'_>, seconds: u32) -> Result<Value> {
     Reading::take(setting)?.after(&before, seconds.into())
 }
 
-/// A while in which so many gangs take turns on all workers.
+/// A while in which so many gangs take turns on all workers. Every second one is of one node: where pairs have taken the first two workers of
+/// a row, what is left of it is on the third alone.
 ///
 /// # Errors
 /// Not all of them come to run.
 pub(super) fn gangs(setting: &Setting<'_>, count: u32, seconds: u32) -> Result<Value> {
     setting.configure(&WORKERS, MANY_ROWS, QUANTUM_MS)?;
-    setting.submit(&sleepers("gang", count), |status| status["state"] == "Running")?;
+    let mut gangs = sleepers("gang", count);
+    gangs.iter_mut().skip(1).step_by(2).for_each(|gang| gang["spec"]["nodes"] = json!(1));
+    setting.submit(&gangs, |status| status["state"] == "Running")?;
     let mut watched = rest(setting, seconds)?;
     watched["nodes"] = json!(figures::read(setting, time::now())?);
     setting.clear()?;
