@@ -82,6 +82,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes the images that users need, optimised; gives their archives.
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) fn for_users(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    prepare::run(WITH_THIRD_PARTY)?;
+    FOR_USERS.map(|name| make(workspace, name, Profile::Release)).into_iter().collect()
+}
+
 /// Gives the laboratory the images that its tests need.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 mod build;
 mod check;
 mod cluster;
-mod drive;
+pub(crate) mod drive;
 pub(crate) mod engine;
 mod files;
 mod go;
@@ -120,7 +120,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         Recipe::Load(options) => load(workspace, &options.archives)?,
         Recipe::Status => return status(workspace),
         Recipe::Kubeconfig => println!("{}", kubeconfig()?.display()),
-        Recipe::Drive(deed) => drive::run(workspace, deed)?,
+        Recipe::Drive(deed) => drive(workspace, deed)?,
         Recipe::Check => check::run(workspace)?,
         Recipe::Build(options) => build::run(workspace, options)?,
     }
@@ -142,6 +142,29 @@ pub(crate) fn ensure_up(workspace: &Workspace) -> Result<()> {
 /// The cluster is down.
 pub(crate) fn environment(programs: PathBuf) -> Result<[(&'static str, OsString); 3]> {
     Ok([(CLUSTER, kubeconfig()?.into()), (KUBERNETES, api_server_folders()?), (PROGRAMS, programs.into())])
+}
+
+/// What a cluster of kind is made of, wherever that runs.
+pub(crate) struct Ingredients {
+    /// The nodes' image, as a compressed archive, and its name at a container engine.
+    pub(crate) image: PathBuf,
+    pub(crate) name: String,
+    pub(crate) kind: PathBuf,
+    pub(crate) kubectl: PathBuf,
+}
+
+/// Builds, or finds, what a cluster is made of elsewhere than in the laboratory's own engine.
+///
+/// # Errors
+/// Those of `lab build`.
+pub(crate) fn ingredients(workspace: &Workspace) -> Result<Ingredients> {
+    prepare::laboratory(false)?;
+    let store = Store::open()?;
+    let lock = store.lock()?;
+    let programs = build::all(workspace, &store, &lock, programs::KUBERNETES)?;
+    let image = node_image::make(&store, &lock, &programs, &workspace.root.join("e2e/lab/node"))?;
+    store.clear_making(&lock)?;
+    Ok(Ingredients { name: node_image::name(&image)?, image, kind: programs.path("kind"), kubectl: programs.path("kubectl") })
 }
 
 fn up(workspace: &Workspace, options: &UpOptions) -> Result<()> {
@@ -184,6 +207,10 @@ fn worker_cpus(named: &[String]) -> Vec<String> {
     if named.is_empty() { LABORATORY_CPUS.map(str::to_owned).into() } else { named.to_vec() }
 }
 
+/// Docker's verb for the archive of a node's root, and what a node runs first. An archive and the image's name follow.
+pub(crate) const IMPORT: [&str; 5] =
+    ["import", "--change", "ENV container=docker", "--change", r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#];
+
 /// Gives the image to the engine, if it has not kept it from another time.
 fn import(step: &mut Step, engine: &Engine<'_>, image: &Path, name: &str, state: &State) -> Result<()> {
     let mut ask = engine.docker();
@@ -193,8 +220,7 @@ fn import(step: &mut Step, engine: &Engine<'_>, image: &Path, name: &str, state:
     }
     remove_images(engine)?;
     let mut import = engine.docker();
-    let entrypoint = r#"ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]"#;
-    import.args(["import", "--change", "ENV container=docker", "--change", entrypoint, "-", name]);
+    import.args(IMPORT).args(["-", name]);
     let mut decompress = Command::new("zstd");
     decompress.args(["--quiet", "--decompress", "--stdout"]).arg(image).stdout(Stdio::piped());
     let mut decompress = decompress.spawn().context("start zstd")?;
@@ -291,6 +317,24 @@ pub(crate) fn is_up() -> Result<bool> {
 pub(crate) fn is_kubeconfig(file: &Path) -> bool {
     let own = Store::open().and_then(|store| State::open(&store)).map(|state| state.file("kubeconfig"));
     own.is_ok_and(|own| own.canonicalize().is_ok_and(|own| file.canonicalize().is_ok_and(|file| file == own)))
+}
+
+fn drive(workspace: &Workspace, deed: &drive::Deed) -> Result<()> {
+    let store = Store::open()?;
+    let state = State::open(&store)?;
+    let engine = Engine::new(&store, &state);
+    if !matches!(deed, drive::Deed::Capabilities) {
+        kubeconfig()?;
+    }
+    let programs = Programs::kept(workspace, &store)?;
+    let docker = |arguments: &[&str]| {
+        let mut docker = if engine.is_running() { engine.docker() } else { Command::new("docker") };
+        docker.args(arguments);
+        docker
+    };
+    let kubectl = || Cluster { programs: &programs, state: &state, engine: None }.kubectl();
+    let begun = || if engine.is_running() { engine.give_real_time() } else { Ok(()) };
+    deed.run(&drive::Hands { docker: &docker, kubectl: &kubectl, begun: &begun })
 }
 
 /// Gives images to every node of the cluster that has not got them, and starts anew what runs earlier ones.

@@ -121,6 +121,10 @@ pub(crate) const SNAPSHOT_LIMIT: Duration = Duration::from_secs(10 * 60);
 pub(crate) const SNAPSHOT_BYTES_BESIDE_MEMORY: u64 = 512 << 20;
 /// One command that a recipe runs in the machine for itself: seconds. Past it the recipe fails.
 pub(crate) const RDMA_VM_COMMAND: Duration = Duration::from_secs(5 * 60);
+/// Memory that the machine needs for a cluster of three nodes with a gang: what kind takes, twice.
+pub(crate) const RDMA_VM_CLUSTER_MEMORY_MIB: u32 = 6 * 1024;
+/// One step of that cluster's making: kubeadm alone takes ten minutes under emulation. Past it the recipe fails.
+pub(crate) const RDMA_VM_CLUSTER: Duration = Duration::from_secs(40 * 60);
 /// One program of perftest between two nodes: half a minute was the most seen on busy cores. Past it the measurement has failed.
 pub(crate) const PERFTEST: Duration = Duration::from_secs(120);
 /// Bytes of a unix socket's name, the closing zero not among them; the kernel takes no more.

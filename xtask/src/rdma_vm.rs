@@ -2,6 +2,7 @@
 //! where there is no such hardware. How it is used and what it proves is in docs/rdma-vm.md.
 
 mod check;
+mod cluster;
 mod emulator;
 mod files;
 mod image;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::lab::drive::Deed;
 use crate::workspace::Workspace;
 
 #[derive(Args, Debug)]
@@ -38,6 +40,11 @@ enum Recipe {
     Run(RunOptions),
     /// Copy files and folders into the machine
     Put(PutOptions),
+    /// Make a cluster of kind in the machine, on cgroup v2 alone, or find it as it is, and give its nodes the images that are built now
+    Cluster,
+    /// Do to a node of that cluster what a test needs
+    #[command(hide = true, subcommand)]
+    Drive(Deed),
     /// The state of the running machine, memory included, from which it is started from then on
     #[command(subcommand)]
     Snapshot(Snapshot),
@@ -80,6 +87,8 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<ExitCode> {
         Recipe::Check => check::run(),
         Recipe::Run(options) => shell::Shell::of_this_user()?.pass_through(&options.command),
         Recipe::Put(options) => shell::Shell::of_this_user()?.put(&options.sources, &options.destination),
+        Recipe::Cluster => cluster::make(workspace),
+        Recipe::Drive(deed) => cluster::drive(workspace, &deed).map(|()| ExitCode::SUCCESS),
         Recipe::Snapshot(Snapshot::Save) => machine::save().map(|()| ExitCode::SUCCESS),
         Recipe::Snapshot(Snapshot::Delete) => machine::delete_snapshot().map(|()| ExitCode::SUCCESS),
         Recipe::Down => machine::down().map(|()| ExitCode::SUCCESS),

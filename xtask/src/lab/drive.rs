@@ -1,5 +1,5 @@
-//! `cargo xtask lab drive`: what tests do to the laboratory's nodes beside asking the API server. They call it by this program's path; what
-//! each word means is in `e2e/src/cluster/driver.rs`.
+//! `cargo xtask lab drive`, and the emulated machine's: what tests do to nodes, which are a Docker's containers, beside asking the API server.
+//! They call it by this program's path; what each word means is in `e2e/src/cluster/driver.rs`.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -7,14 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 
-use super::build::Programs;
-use super::cluster::{Cluster, control_plane, node_names};
-use super::engine::Engine;
-use super::state::State;
-use super::store::Store;
+use super::cluster::{control_plane, node_names};
 use crate::limits::API_SERVER_ANSWERS;
 use crate::process;
-use crate::workspace::Workspace;
 
 /// What the laboratory can. Nothing in it enforces NetworkPolicy objects.
 const CAPABILITIES: [&str; 4] = ["node-shell", "node-power", "control-plane", "installation"];
@@ -27,7 +22,7 @@ const ASIDE: &str = "/etc/kubernetes/kube-apiserver.yaml.aside";
 const ASKED: Duration = Duration::from_millis(500);
 
 #[derive(Subcommand, Debug)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     /// Print what else can be done
     Capabilities,
     /// Run a script as a node's root
@@ -42,74 +37,84 @@ pub(super) enum Deed {
     ApiServerOn,
 }
 
-/// Does it.
-///
-/// # Errors
-/// The laboratory is down, or what was asked for fails.
-pub(super) fn run(workspace: &Workspace, deed: &Deed) -> Result<()> {
-    if matches!(deed, Deed::Capabilities) {
-        println!("{}", CAPABILITIES.join("\n"));
-        return Ok(());
+/// How the nodes of a cluster are reached.
+pub(crate) struct Hands<'a> {
+    /// Its Docker's client, with these arguments.
+    pub(crate) docker: &'a dyn Fn(&[&str]) -> Command,
+    /// `kubectl` with all rights.
+    pub(crate) kubectl: &'a dyn Fn() -> Command,
+    /// What a container's start leaves out that a node needs.
+    pub(crate) begun: &'a dyn Fn() -> Result<()>,
+}
+
+// === impl Deed ===
+
+impl Deed {
+    /// Does it.
+    ///
+    /// # Errors
+    /// It fails.
+    pub(crate) fn run(&self, hands: &Hands<'_>) -> Result<()> {
+        match self {
+            Self::Capabilities => {
+                println!("{}", CAPABILITIES.join("\n"));
+                Ok(())
+            }
+            Self::Shell { node, script } => hands.on_node(node, script),
+            Self::PowerOff { node } => hands.container("kill", node),
+            Self::PowerOn { node } => {
+                hands.container("start", node)?;
+                (hands.begun)()
+            }
+            Self::ApiServerOff => {
+                hands.on_node(&control_plane(), &format!("[ ! -e {MANIFEST} ] || mv {MANIFEST} {ASIDE}"))?;
+                hands.wait(false)
+            }
+            Self::ApiServerOn => {
+                hands.on_node(&control_plane(), &format!("[ ! -e {ASIDE} ] || mv {ASIDE} {MANIFEST}"))?;
+                hands.wait(true)
+            }
+        }
     }
-    super::kubeconfig()?;
-    let store = Store::open()?;
-    let state = State::open(&store)?;
-    let engine = Engine::new(&store, &state);
-    let docker = || if engine.is_running() { engine.docker() } else { Command::new("docker") };
-    match deed {
-        Deed::Capabilities => Ok(()),
-        Deed::Shell { node, script } => on_node(docker(), node, script),
-        Deed::PowerOff { node } => container(docker(), "kill", node),
-        Deed::PowerOn { node } => {
-            container(docker(), "start", node)?;
-            if engine.is_running() { engine.give_real_time() } else { Ok(()) }
-        }
-        Deed::ApiServerOff => {
-            on_node(docker(), &control_plane(), &format!("[ ! -e {MANIFEST} ] || mv {MANIFEST} {ASIDE}"))?;
-            wait(workspace, &store, &state, false)
-        }
-        Deed::ApiServerOn => {
-            on_node(docker(), &control_plane(), &format!("[ ! -e {ASIDE} ] || mv {ASIDE} {MANIFEST}"))?;
-            wait(workspace, &store, &state, true)
+}
+
+// === impl Hands ===
+
+impl Hands<'_> {
+    fn on_node(&self, node: &str, script: &str) -> Result<()> {
+        check(node)?;
+        process::run((self.docker)(&["exec", node, "bash", "-ec", script]))
+    }
+
+    /// What a node does not see coming.
+    fn container(&self, verb: &str, node: &str) -> Result<()> {
+        check(node)?;
+        let mut docker = (self.docker)(&[verb, node]);
+        docker.stdout(Stdio::null());
+        process::run(docker)
+    }
+
+    /// Waits until the API server answers, or does not.
+    fn wait(&self, wanted: bool) -> Result<()> {
+        let deadline = Instant::now() + API_SERVER_ANSWERS;
+        loop {
+            let mut kubectl = (self.kubectl)();
+            kubectl.args(["get", "--raw=/readyz", "--request-timeout=5s"]).stdout(Stdio::null()).stderr(Stdio::null());
+            if kubectl.status().context("run kubectl")?.success() == wanted {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the API server {} answers after {API_SERVER_ANSWERS:?}",
+                if wanted { "never" } else { "still" }
+            );
+            std::thread::sleep(ASKED);
         }
     }
 }
 
-fn on_node(mut docker: Command, node: &str, script: &str) -> Result<()> {
-    check(node)?;
-    docker.args(["exec", node, "bash", "-ec", script]);
-    process::run(docker)
-}
-
-/// What a node does not see coming.
-fn container(mut docker: Command, verb: &str, node: &str) -> Result<()> {
-    check(node)?;
-    docker.args([verb, node]).stdout(Stdio::null());
-    process::run(docker)
-}
-
-/// The machine's own Docker may run other containers.
+/// The Docker may run other containers.
 fn check(node: &str) -> Result<()> {
     ensure!(node_names().any(|name| name == node), "{node} is no node of the laboratory");
     Ok(())
-}
-
-/// Waits until the API server answers, or does not.
-fn wait(workspace: &Workspace, store: &Store, state: &State, wanted: bool) -> Result<()> {
-    let programs = Programs::kept(workspace, store)?;
-    let cluster = Cluster { programs: &programs, state, engine: None };
-    let deadline = Instant::now() + API_SERVER_ANSWERS;
-    loop {
-        let mut kubectl = cluster.kubectl();
-        kubectl.args(["get", "--raw=/readyz", "--request-timeout=5s"]).stdout(Stdio::null()).stderr(Stdio::null());
-        if kubectl.status().context("run kubectl")?.success() == wanted {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "the API server {} answers after {API_SERVER_ANSWERS:?}",
-            if wanted { "never" } else { "still" }
-        );
-        std::thread::sleep(ASKED);
-    }
 }

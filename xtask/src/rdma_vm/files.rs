@@ -96,6 +96,21 @@ impl Files {
         self.folder.join("ssh")
     }
 
+    /// The socket of the connection that leads a port into it.
+    pub(super) fn forward(&self) -> PathBuf {
+        self.folder.join("port")
+    }
+
+    /// For clients of the cluster in the machine.
+    pub(super) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// What the making of that cluster printed.
+    pub(super) fn cluster_log(&self) -> PathBuf {
+        self.folder.join("cluster.log")
+    }
+
     /// What the machine's kernel printed.
     pub(super) fn console(&self) -> PathBuf {
         self.folder.join("console.log")
@@ -151,9 +166,9 @@ impl Files {
     /// # Errors
     /// Something cannot be removed.
     pub(super) fn clear(&self) -> Result<()> {
-        for file in [self.running_file(), self.monitor(), self.ready(), self.control(), self.console(), self.log()] {
-            remove(&file)?;
-        }
+        let connections = [self.monitor(), self.ready(), self.control(), self.forward()];
+        let said = [self.running_file(), self.kubeconfig(), self.cluster_log(), self.console(), self.log()];
+        connections.iter().chain(&said).try_for_each(|file| remove(file))?;
         if self.snapshot()?.is_none() { remove(&self.disk()) } else { Ok(()) }
     }
 

@@ -12,6 +12,7 @@ use rustix::process::Pid;
 use super::files::Files;
 use super::image::{HOST, Image};
 use crate::limits::{RDMA_VM_COMMAND, SSH_OPEN};
+use crate::prepare::BUSYBOX;
 use crate::process;
 
 /// Sessions in the machine.
@@ -50,20 +51,10 @@ impl Shell {
     /// # Errors
     /// The machine does not answer in time, or is another than was built.
     pub(super) fn open(&self, emulator: Pid) -> Result<()> {
-        let path = self.files.log();
-        let log = File::options().append(true).create(true).open(&path).with_context(|| format!("write {}", path.display()))?;
-        let limit = SSH_OPEN.as_secs();
-        let mut command = Command::new("timeout");
-        command.arg(limit.to_string()).arg("nsenter").arg(format!("--net=/proc/{}/ns/net", emulator.as_raw_nonzero()));
-        command.arg("ssh").args(self.options()).args(["-o", "ControlMaster=yes", "-o", &format!("ConnectTimeout={limit}")]);
-        command.args(["-o", "ServerAliveInterval=60", "-N", "-f", "root@127.0.0.1"]);
-        // Not pipes: what goes on in the background would hold them open.
-        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).status().context("start ssh")?;
-        if !status.success() {
-            let said = fs::read_to_string(&path).unwrap_or_default();
-            bail!("no connection to the machine within {limit} s ({status}):\n{}", said.trim_end());
-        }
-        Ok(())
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", emulator.as_raw_nonzero())).arg("ssh").args(self.options());
+        command.args(["-o", "ControlMaster=yes", "root@127.0.0.1"]);
+        self.in_background(command)
     }
 
     /// Ends the connection, if it is open.
@@ -84,6 +75,48 @@ impl Shell {
             command.arg(HOST).arg(line(words));
         }
         process::pass_through(command)
+    }
+
+    /// A command in the machine, to be run by the caller, who sets its limit.
+    pub(super) fn command<Word: AsRef<str>>(&self, words: &[Word]) -> Command {
+        let mut command = self.ssh();
+        command.arg(HOST).arg(line(words)).stdin(Stdio::null());
+        command
+    }
+
+    /// Leads a port of this machine's loopback to the same one of the machine's, by a connection of its own: the first was made where the
+    /// emulator is, and would listen there. One that is there already stays.
+    ///
+    /// # Errors
+    /// The port is taken, or the machine does not answer in time.
+    pub(super) fn forward(&self, port: u16, emulator: Pid) -> Result<()> {
+        if UnixStream::connect(self.files.forward()).is_ok() {
+            return Ok(());
+        }
+        let enter = format!("nsenter --net=/proc/{}/ns/net {BUSYBOX} nc 127.0.0.1 22", emulator.as_raw_nonzero());
+        let mut command = Command::new("ssh");
+        // Of two values the first counts.
+        command.args(["-o", &format!("ControlPath={}", quoted(&self.files.forward())), "-o", "ControlMaster=yes"]);
+        command.args(["-o", &format!("ProxyCommand={enter}"), "-o", "ExitOnForwardFailure=yes"]).args(self.options());
+        command.args(["-L", &format!("127.0.0.1:{port}:127.0.0.1:{port}"), HOST]);
+        self.in_background(command).with_context(|| format!("lead port {port} to the machine"))
+    }
+
+    /// Runs ssh until it is connected, and leaves it there.
+    fn in_background(&self, mut ssh: Command) -> Result<()> {
+        let path = self.files.log();
+        let log = File::options().append(true).create(true).open(&path).with_context(|| format!("write {}", path.display()))?;
+        let limit = SSH_OPEN.as_secs();
+        ssh.args(["-o", &format!("ConnectTimeout={limit}"), "-o", "ServerAliveInterval=60", "-N", "-f"]);
+        let mut command = Command::new("timeout");
+        command.arg(limit.to_string()).arg(ssh.get_program()).args(ssh.get_args());
+        // Not pipes: what goes on in the background would hold them open.
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).status().context("start ssh")?;
+        if !status.success() {
+            let said = fs::read_to_string(&path).unwrap_or_default();
+            bail!("no connection to the machine within {limit} s ({status}):\n{}", said.trim_end());
+        }
+        Ok(())
     }
 
     /// Runs a command of a recipe's own; gives its output.
@@ -107,6 +140,14 @@ impl Shell {
     /// # Errors
     /// One of them is not there, or scp cannot be started.
     pub(super) fn put(&self, sources: &[PathBuf], destination: &str) -> Result<ExitCode> {
+        process::pass_through(self.copying(sources, destination)?)
+    }
+
+    /// The program that does [`Shell::put`].
+    ///
+    /// # Errors
+    /// A source is not there.
+    pub(super) fn copying(&self, sources: &[PathBuf], destination: &str) -> Result<Command> {
         let mut command = Command::new("scp");
         command.args(self.options()).args(["-q", "-r", "--"]);
         for source in sources {
@@ -114,7 +155,7 @@ impl Shell {
             command.arg(fs::canonicalize(source).with_context(|| format!("find {}", source.display()))?);
         }
         command.arg(format!("{HOST}:{destination}"));
-        process::pass_through(command)
+        Ok(command)
     }
 
     /// Over the open connection only: there is no other way to the machine.

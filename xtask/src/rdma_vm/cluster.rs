@@ -1,0 +1,160 @@
+//! `cargo xtask rdma-vm cluster`: kind in the machine. Its kernel has cgroup v2 alone, and its Docker and kubelets take systemd's driver, as
+//! most clusters of today do and the laboratory, where the machine decides, may not.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::files::Files;
+use super::monitor::Monitor;
+use super::shell::Shell;
+use crate::images;
+use crate::lab::drive::{Deed, Hands};
+use crate::lab::step::step;
+use crate::lab::{self, IMPORT, Ingredients};
+use crate::limits::{RDMA_VM_CLUSTER, RDMA_VM_CLUSTER_MEMORY_MIB};
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The folder in the machine, and in it: kind, its file for clients, and the note that the cluster is whole.
+const FOLDER: &str = "/opt/cgroup-v2";
+const KIND: &str = "/opt/cgroup-v2/kind";
+const KUBECONFIG: &str = "/opt/cgroup-v2/kubeconfig";
+const COMPLETE: &str = "/opt/cgroup-v2/complete";
+
+/// Where the API server listens on both loopbacks, as `e2e/cgroup-v2/kind.yaml` has it.
+const PORT: u16 = 6443;
+
+/// The nodes, the control plane first, and of the workers the CPU that each one's ranks may have.
+const CONTROL_PLANE: &str = "strobe-control-plane";
+const WORKERS: [(&str, &str); 2] = [("strobe-worker", "0"), ("strobe-worker2", "1")];
+
+/// Of the control plane, against 1024 of each worker: ranks that fill every CPU must not stop it.
+const CONTROL_PLANE_SHARES: &str = "16384";
+
+/// A cluster in the machine, there or not.
+struct Cluster<'a> {
+    files: Files,
+    shell: Shell,
+    ingredients: &'a Ingredients,
+}
+
+/// Makes the cluster in the machine, which must be up, or finds it; gives its nodes the images that are built now.
+///
+/// # Errors
+/// The machine is not up, has no Docker or too little memory, or what a step says.
+pub(super) fn make(workspace: &Workspace) -> Result<ExitCode> {
+    let shell = Shell::of_this_user()?;
+    let files = Files::of_this_user()?;
+    let _lock = files.lock()?;
+    let shape = files.running()?.context("the machine is not up")?;
+    let hint = format!("`cargo xtask rdma-vm up --containers --memory {RDMA_VM_CLUSTER_MEMORY_MIB}` starts one for a cluster");
+    ensure!(shell.output(&["docker", "info"]).is_ok(), "the machine has no Docker: {hint}");
+    ensure!(shape.memory_mib >= RDMA_VM_CLUSTER_MEMORY_MIB, "the machine has too little memory: {hint}");
+    let ingredients = lab::ingredients(workspace)?;
+    let archives = images::for_users(workspace)?;
+    let cluster = Cluster { files, shell, ingredients: &ingredients };
+    // Not by an exit status, which a lost connection has too: what is there would be removed.
+    if cluster.shell.output(&["sh", "-c", &format!("[ ! -e {COMPLETE} ] || echo complete")])?.is_empty() {
+        cluster.create(&workspace.root.join("e2e/cgroup-v2"))?;
+    }
+    cluster.reach()?;
+    cluster.settle()?;
+    for archive in &archives {
+        cluster.load(archive)?;
+    }
+    let mut nodes = cluster.kubectl();
+    nodes.args(["get", "nodes", "--output=wide"]);
+    process::run(nodes)?;
+    println!("export KUBECONFIG={}", cluster.files.kubeconfig().display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does to a node of it what a test needs.
+///
+/// # Errors
+/// The machine is not up, or it fails.
+pub(super) fn drive(workspace: &Workspace, deed: &Deed) -> Result<()> {
+    let shell = Shell::of_this_user()?;
+    let files = Files::of_this_user()?;
+    let ingredients = lab::ingredients(workspace)?;
+    let docker = |arguments: &[&str]| shell.command(&[&["docker"], arguments].concat());
+    deed.run(&Hands { docker: &docker, kubectl: &|| kubectl(&ingredients, &files), begun: &|| Ok(()) })
+}
+
+// === impl Cluster ===
+
+impl Cluster<'_> {
+    /// Makes it in a machine that has none, or half of one.
+    fn create(&self, source: &Path) -> Result<()> {
+        let Ingredients { image, name, kind, .. } = self.ingredients;
+        self.shell.output(&["mkdir", "-p", FOLDER])?;
+        let files = [kind.clone(), image.clone(), source.join("kind.yaml"), source.join("patches")];
+        step("copy what it is made of", |step| step.run(self.shell.copying(&files, FOLDER)?, &self.files.cluster_log()))?;
+        let archive = format!("{FOLDER}/{}", image.file_name().unwrap_or_default().display());
+        self.step("take in the nodes' image", &[&["docker"], &IMPORT[..], &[&archive, name]].concat())?;
+        self.step("remove what is left of another cluster", &[KIND, "delete", "cluster", "--name=strobe"])?;
+        let (configuration, kubeconfig) = (format!("--config={FOLDER}/kind.yaml"), format!("--kubeconfig={KUBECONFIG}"));
+        self.step("make the cluster", &[KIND, "create", "cluster", "--image", name, &configuration, &kubeconfig])?;
+        self.shell.output(&["docker", "update", "--cpu-shares", CONTROL_PLANE_SHARES, CONTROL_PLANE])?;
+        self.shell.output(&["touch", COMPLETE]).map(drop)
+    }
+
+    /// Leads its port here, and writes the file for clients.
+    fn reach(&self) -> Result<()> {
+        let monitor = Monitor::connect(&self.files.monitor())?.context("the machine is not up")?;
+        self.shell.forward(PORT, monitor.pid())?;
+        write_private(&self.files.kubeconfig(), &self.shell.output(&["cat", KUBECONFIG])?)
+    }
+
+    /// Waits for every node by its name, and says by its annotation which CPU a worker's ranks may have: all nodes see all CPUs.
+    fn settle(&self) -> Result<()> {
+        let timeout = format!("--timeout={}s", RDMA_VM_CLUSTER.as_secs());
+        let mut wait = self.kubectl();
+        wait.args(["wait", "--for=create", "--for=condition=Ready", &timeout, "nodes", CONTROL_PLANE]).args(WORKERS.map(|(node, _)| node));
+        step("wait until all is ready", |step| step.run(wait, &self.files.cluster_log()))?;
+        for (node, cpu) in WORKERS {
+            let mut annotate = self.kubectl();
+            annotate.args(["annotate", "--overwrite", "node", node, &format!("strobe.dev/cpus={cpu}")]).stdout(Stdio::null());
+            process::run(annotate)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the images of an archive to every node.
+    fn load(&self, archive: &Path) -> Result<()> {
+        let name = archive.file_name().unwrap_or_default().display();
+        step(&format!("copy {name}"), |step| step.run(self.shell.copying(&[archive.to_owned()], FOLDER)?, &self.files.cluster_log()))?;
+        let copy = format!("{FOLDER}/{name}");
+        self.step(&format!("load {name}"), &[KIND, "load", "image-archive", "--name=strobe", &copy])
+    }
+
+    /// Runs a command in the machine as a step, which has its limit there.
+    fn step(&self, name: &str, words: &[&str]) -> Result<()> {
+        let limit = RDMA_VM_CLUSTER.as_secs().to_string();
+        let command = self.shell.command(&[&["timeout", limit.as_str()], words].concat());
+        step(name, |step| step.run(command, &self.files.cluster_log()))
+    }
+
+    fn kubectl(&self) -> Command {
+        kubectl(self.ingredients, &self.files)
+    }
+}
+
+/// `kubectl` with all rights in the machine's cluster.
+fn kubectl(ingredients: &Ingredients, files: &Files) -> Command {
+    let mut command = Command::new(&ingredients.kubectl);
+    command.env("KUBECONFIG", files.kubeconfig());
+    command
+}
+
+/// Writes a file that proves who its reader is.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    let context = || format!("write {}", path.display());
+    let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path).with_context(context)?;
+    file.write_all(text.as_bytes()).with_context(context)
+}
