@@ -169,7 +169,7 @@ impl Authority {
             AuthorityInput::Configure(configuration) => self.configure(now, configuration),
             AuthorityInput::Recovered(found) => self.recover(now, found),
             AuthorityInput::Submit(specification) => self.submit(specification, out),
-            AuthorityInput::Resume { specification, recollection, held } => self.resume((now, held), specification, recollection),
+            AuthorityInput::Resume { specification, recollection, held } => self.resume(now, specification, recollection, held),
             AuthorityInput::SetPriority { gang, priority } => self.with_job(gang, |job| job.specification.priority = priority),
             AuthorityInput::SetPaused { gang, paused } => self.with_job(gang, |job| job.specification.paused = paused),
             AuthorityInput::SetSuspended { gang, suspended } => self.with_job(gang, |job| job.set_suspended(suspended)),
@@ -216,7 +216,7 @@ impl Authority {
         self.terms.recover(now, found);
     }
 
-    fn resume(&mut self, admitted: (Instant, Duration), specification: JobSpecification, recollection: Recollection) {
+    fn resume(&mut self, now: Instant, specification: JobSpecification, recollection: Recollection, held: Duration) {
         let gang = specification.gang;
         if self.jobs.contains_key(&gang) || self.jobs.len() >= JOBS_MAX {
             return;
@@ -230,7 +230,7 @@ impl Authority {
             match (restored, &mut self.matrix) {
                 (Some(change), Some(matrix)) => {
                     matrix.commit(change);
-                    job.go_on(admitted, run, recalled);
+                    job.go_on(now, held, run, recalled);
                 }
                 _ => job.not_resumed(),
             }

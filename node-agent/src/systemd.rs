@@ -38,7 +38,7 @@ pub enum SystemdError {
         #[source]
         source: zbus::Error,
     },
-    /// [`ANSWER_TIME_MAX`].
+    /// No answer in the time that it may take.
     #[error("systemd says nothing of the CPUs of {unit} for {ANSWER_TIME_MAX:?}")]
     Silent {
         /// Whose CPUs.
@@ -69,18 +69,12 @@ impl Systemd {
 
 async fn serve(mut orders: mpsc::Receiver<Order>) {
     let mut bus = None;
-    let mut failed = false;
     while let Some(order) = orders.recv().await {
-        let result = confine(&mut bus, &order.unit, &order.cpus).await;
-        match &result {
-            Ok(()) => tracing::debug!(unit = order.unit, "systemd has the container's CPUs"),
-            // Every look asks anew: one line says it.
-            Err(error) if !failed => {
-                tracing::warn!(error = error as &dyn std::error::Error, "the container keeps all CPUs that its node gives it");
-            }
-            Err(error) => tracing::debug!(error = error as &dyn std::error::Error, "systemd has still not the container's CPUs"),
+        match confine(&mut bus, &order.unit, &order.cpus).await {
+            Ok(()) => tracing::debug!(unit = order.unit, "systemd was told a container's CPUs"),
+            // Whoever looks asks again, after growing pauses.
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "systemd was not told a container's CPUs"),
         }
-        failed = result.is_err();
     }
 }
 

@@ -167,6 +167,14 @@ pub(crate) fn ingredients(workspace: &Workspace) -> Result<Ingredients> {
     Ok(Ingredients { name: node_image::name(&image)?, image, kind: programs.path("kind"), kubectl: programs.path("kubectl") })
 }
 
+/// `kubectl` as it was built.
+///
+/// # Errors
+/// The files of ours cannot be read.
+pub(crate) fn kubectl(workspace: &Workspace) -> Result<PathBuf> {
+    Ok(Programs::kept(workspace, &Store::open()?)?.path("kubectl"))
+}
+
 fn up(workspace: &Workspace, options: &UpOptions) -> Result<()> {
     if let Some(image) = &options.image {
         return up_ordinary(workspace, options, image);

@@ -123,7 +123,7 @@ pub(crate) const SNAPSHOT_BYTES_BESIDE_MEMORY: u64 = 512 << 20;
 pub(crate) const RDMA_VM_COMMAND: Duration = Duration::from_secs(5 * 60);
 /// Memory that the machine needs for a cluster of three nodes with a gang: what kind takes, twice.
 pub(crate) const RDMA_VM_CLUSTER_MEMORY_MIB: u32 = 6 * 1024;
-/// One step of that cluster's making: kubeadm alone takes ten minutes under emulation. Past it the recipe fails.
+/// One step of that cluster's making: kind takes five minutes under emulation where nothing else runs. Past it the recipe fails.
 pub(crate) const RDMA_VM_CLUSTER: Duration = Duration::from_secs(40 * 60);
 /// One program of perftest between two nodes: half a minute was the most seen on busy cores. Past it the measurement has failed.
 pub(crate) const PERFTEST: Duration = Duration::from_secs(120);

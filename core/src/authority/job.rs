@@ -109,7 +109,7 @@ impl Job {
     }
 
     /// Its run has kept its slots under another authority: where it stands, reports will say.
-    pub(super) fn go_on(&mut self, (now, held_before): (Instant, Duration), run: GangRun, recalled: RecalledRun) {
+    pub(super) fn go_on(&mut self, now: Instant, held_before: Duration, run: GangRun, recalled: RecalledRun) {
         let suspended = self.specification.suspended;
         self.state = GangState::Queued;
         self.happens(GangEvent::Admit);

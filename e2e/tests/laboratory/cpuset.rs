@@ -115,5 +115,5 @@ fn systemd_keeps_the_cpus_that_it_is_told() {
     agent.reload_services().unwrap();
     is_left("a reload of services");
     let refused = agent.step(&["confine", "nobody.scope", "0"]).unwrap_err();
-    assert!(format!("{refused:#}").contains("nobody.scope"), "{refused:#}");
+    assert!(format!("{refused:#}").contains("systemd does not take the CPUs of nobody.scope"), "{refused:#}");
 }

@@ -32,7 +32,8 @@ impl Agent {
             Ok(set) => gang.cpu_set = Some(set),
             Err(error) => warn_of_all_cpus(run, &error),
         }
-        self.confine_containers();
+        let mended = self.confine_containers();
+        self.metrics.mended(mended);
     }
 
     /// Looks whether each container still has the CPUs of its gang: others write there too. Returns how many were mended after they
@@ -51,6 +52,9 @@ impl Agent {
             match set.confine(&cpus) {
                 Ok(look) => {
                     mended += u64::from(look.was_lost);
+                    if look.in_vain {
+                        tracing::warn!(%run, "systemd was told the gang's CPUs, and its container still has others");
+                    }
                     if let Some(unit) = look.tell {
                         cluster.systemd.confine(unit, &cpus);
                     }

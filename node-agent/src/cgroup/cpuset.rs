@@ -16,8 +16,11 @@ pub struct CpuSet {
     setter: Setter,
     /// What holds.
     effective: PathBuf,
-    /// Whether a look has found it right since it was last set.
+    /// Whether the last look has found it right.
     was_right: bool,
+    /// How often systemd was told since it was right, and looks until it is told again: as many more each time.
+    told: u32,
+    looks_left: u32,
 }
 
 /// How a CPU set is changed.
@@ -36,7 +39,15 @@ pub struct Look<'a> {
     pub was_lost: bool,
     /// The unit whose CPUs systemd has to be told.
     pub tell: Option<&'a str>,
+    /// Whether systemd was told several times and nothing came of it; true once.
+    pub in_vain: bool,
 }
+
+/// Tellings after which one more is said to be in vain.
+const TOLD_IN_VAIN: u32 = 3;
+
+/// Most looks between two tellings: with five looks a second not quite a minute.
+const LOOKS_BETWEEN_MAX: u32 = 256;
 
 /// Why a container's CPUs cannot be set.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +93,7 @@ impl CpuSet {
             let cgroup = CgroupPath::parse(path_in_v1(&groups).ok_or(CpuSetError::None)?)?;
             pod.cgroup_above(&cgroup).filter(|pod| *pod != cgroup).ok_or(CpuSetError::None)?;
             let file = mount.join(cgroup.as_str().trim_start_matches('/')).join("cpuset.cpus");
-            return Ok(Self { effective: file.clone(), setter: Setter::File(file), was_right: false });
+            return Ok(Self::new(Setter::File(file.clone()), file));
         }
         let folder = CgroupTree::find()?.on_disk(container)?;
         let (file, effective) = (folder.join("cpuset.cpus"), folder.join("cpuset.cpus.effective"));
@@ -91,7 +102,11 @@ impl CpuSet {
         }
         let unit = container.as_str().rsplit('/').next().filter(|name| name.ends_with(".scope"));
         let setter = unit.map_or(Setter::File(file), |unit| Setter::Unit(unit.to_owned()));
-        Ok(Self { setter, effective, was_right: false })
+        Ok(Self::new(setter, effective))
+    }
+
+    const fn new(setter: Setter, effective: PathBuf) -> Self {
+        Self { setter, effective, was_right: false, told: 0, looks_left: 0 }
     }
 
     /// Sets it where it is another, or says who has to be told.
@@ -104,18 +119,25 @@ impl CpuSet {
         wanted.sort_unstable();
         let found = parse_list(text.trim()).ok_or_else(|| CpuSetError::Unreadable { path: self.effective.clone() })?;
         if found == wanted {
-            self.was_right = true;
-            return Ok(Look { was_lost: false, tell: None });
+            (self.was_right, self.told, self.looks_left) = (true, 0, 0);
+            return Ok(Look { was_lost: false, tell: None, in_vain: false });
         }
         let was_lost = std::mem::take(&mut self.was_right);
         match &self.setter {
             Setter::File(file) => {
                 let list: Vec<String> = wanted.iter().map(ToString::to_string).collect();
                 fs::write(file, list.join(",")).map_err(|source| self.access("write", file, source))?;
-                self.was_right = true;
-                Ok(Look { was_lost, tell: None })
+                Ok(Look { was_lost, tell: None, in_vain: false })
             }
-            Setter::Unit(unit) => Ok(Look { was_lost, tell: Some(unit) }),
+            Setter::Unit(_) if self.looks_left > 0 => {
+                self.looks_left -= 1;
+                Ok(Look { was_lost, tell: None, in_vain: false })
+            }
+            Setter::Unit(unit) => {
+                self.told += 1;
+                self.looks_left = 1_u32.checked_shl(self.told).unwrap_or(LOOKS_BETWEEN_MAX).min(LOOKS_BETWEEN_MAX);
+                Ok(Look { was_lost, tell: Some(unit), in_vain: self.told == TOLD_IN_VAIN })
+            }
         }
     }
 
@@ -166,6 +188,39 @@ mod tests {
         assert_eq!(parse_list("0-2,5"), Some(vec![0, 1, 2, 5]));
         assert_eq!(parse_list(""), Some(vec![]));
         assert_eq!(parse_list("0-x"), None);
+    }
+
+    #[test]
+    fn systemd_is_told_again_after_growing_pauses_until_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let effective = folder.path().join("cpuset.cpus.effective");
+        let shows = |list: &str| fs::write(&effective, list).unwrap();
+        let mut set = CpuSet::new(Setter::Unit("a.scope".to_owned()), effective.clone());
+        shows("0-1\n");
+        let mut told_at = Vec::new();
+        for look in 0..20 {
+            let found = set.confine(&[CpuIndex(0)]).unwrap();
+            assert!(!found.was_lost, "it was never right");
+            assert_eq!(found.in_vain, told_at.len() == 2 && found.tell.is_some());
+            told_at.extend(found.tell.map(|_| look));
+        }
+        assert_eq!(told_at, [0, 3, 8, 17]);
+        shows("0\n");
+        assert_eq!(set.confine(&[CpuIndex(0)]).unwrap(), Look { was_lost: false, tell: None, in_vain: false });
+        shows("0-1\n");
+        assert_eq!(set.confine(&[CpuIndex(0)]).unwrap(), Look { was_lost: true, tell: Some("a.scope"), in_vain: false });
+    }
+
+    #[test]
+    fn a_file_is_written_at_every_look_that_finds_it_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cpuset.cpus");
+        let mut set = CpuSet::new(Setter::File(file.clone()), file.clone());
+        for (shown, was_lost) in [("0-1\n", false), ("1\n", false), ("0-1\n", true), ("1\n", false)] {
+            fs::write(&file, shown).unwrap();
+            assert_eq!(set.confine(&[CpuIndex(1)]).unwrap().was_lost, was_lost, "{shown:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap().trim(), "1");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::images;
 use crate::lab::drive::{Deed, Hands};
 use crate::lab::step::step;
 use crate::lab::{self, IMPORT, Ingredients};
-use crate::limits::{RDMA_VM_CLUSTER, RDMA_VM_CLUSTER_MEMORY_MIB};
+use crate::limits::{RDMA_VM_CLUSTER, RDMA_VM_CLUSTER_MEMORY_MIB, RDMA_VM_COMMAND};
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -81,9 +81,10 @@ pub(super) fn make(workspace: &Workspace) -> Result<ExitCode> {
 pub(super) fn drive(workspace: &Workspace, deed: &Deed) -> Result<()> {
     let shell = Shell::of_this_user()?;
     let files = Files::of_this_user()?;
-    let ingredients = lab::ingredients(workspace)?;
-    let docker = |arguments: &[&str]| shell.command(&[&["docker"], arguments].concat());
-    deed.run(&Hands { docker: &docker, kubectl: &|| kubectl(&ingredients, &files), begun: &|| Ok(()) })
+    let program = lab::kubectl(workspace)?;
+    let limit = RDMA_VM_COMMAND.as_secs().to_string();
+    let docker = |arguments: &[&str]| shell.command(&[&["timeout", limit.as_str(), "docker"], arguments].concat());
+    deed.run(&Hands { docker: &docker, kubectl: &|| kubectl(&program, &files), begun: &|| Ok(()) })
 }
 
 // === impl Cluster ===
@@ -141,13 +142,13 @@ impl Cluster<'_> {
     }
 
     fn kubectl(&self) -> Command {
-        kubectl(self.ingredients, &self.files)
+        kubectl(&self.ingredients.kubectl, &self.files)
     }
 }
 
 /// `kubectl` with all rights in the machine's cluster.
-fn kubectl(ingredients: &Ingredients, files: &Files) -> Command {
-    let mut command = Command::new(&ingredients.kubectl);
+fn kubectl(program: &Path, files: &Files) -> Command {
+    let mut command = Command::new(program);
     command.env("KUBECONFIG", files.kubeconfig());
     command
 }

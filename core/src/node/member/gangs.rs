@@ -98,7 +98,7 @@ impl LocalGang {
 impl Member {
     /// Makes the node's gangs what memory wants, and tells the manager what it has to know.
     pub(super) fn reconcile(&mut self, out: &mut Outbox<MemberEffect>) {
-        let Some(memory) = self.memory.clone() else { return };
+        let Some(memory) = self.memory().cloned() else { return };
         let node = self.configuration.node;
         // Memory that began empty has no plan yet: that says nothing about the gangs that were found running.
         if memory.plan.version > MatrixVersion::default() {
@@ -251,8 +251,8 @@ impl Member {
     }
 
     pub(super) fn hold_acknowledged(&mut self, run: GangRun, out: &mut Outbox<MemberEffect>) {
-        let Some(wanted) = self.memory.as_ref().and_then(|memory| memory.gang(run)) else { return };
-        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        let Some(memory) = self.memory().cloned() else { return };
+        let (Some(wanted), Some(gang)) = (memory.gang(run), self.gangs.get_mut(&run)) else { return };
         if wanted.held && gang.pause == Pause::Announced {
             gang.pause = Pause::Held;
             out.push(hold_effect(gang.slot, HoldChange::Hold, wanted));

@@ -42,8 +42,7 @@ impl Member {
         if !self.obeys(from, fence) {
             return;
         }
-        self.reveal(out);
-        let mut changed = false;
+        let mut changed = self.reveal(out);
         while self.memory.as_ref().is_some_and(|memory| memory.applied < number) {
             let Some(record) = self.held.pop_front() else { break };
             self.apply(&record, from, fence, out);

@@ -121,14 +121,15 @@ impl Member {
         self.confirm_installed(from, fence, out);
     }
 
-    /// The term is established: what was installed is seen from now on.
-    pub(super) fn reveal(&mut self, out: &mut Outbox<MemberEffect>) {
-        let Sight::Earlier(earlier) = std::mem::replace(&mut self.sight, Sight::Memory) else { return };
+    /// The term is established: what was installed is seen, and done, from now on. False when it was before.
+    pub(super) fn reveal(&mut self, out: &mut Outbox<MemberEffect>) -> bool {
+        let Sight::Earlier(earlier) = std::mem::replace(&mut self.sight, Sight::Memory) else { return false };
         let generation = |memory: &Option<Arc<Memory>>| memory.as_ref().map(|memory| memory.generation);
         if earlier.is_some() && generation(&earlier) != generation(&self.memory) {
             self.finish_operations(Outcome::Unknown, out);
         }
         self.put_anew(earlier.as_deref(), out);
+        true
     }
 
     /// Records of the same term that lie beyond the memory stay: the manager may have their receipt.

@@ -176,7 +176,7 @@ fn usage(results: &Results<'_>) -> String {
         row(&mut text, &usage_cells("four gangs fill all rows", pending.full));
         row(&mut text, &usage_cells(&format!("the same, and {} jobs wait", pending.jobs), pending.waiting));
     }
-    text.push_str("\nThe ranks of these gangs sleep. With 20 gangs of two nodes, all three workers and up to 16 rows are in use.\n");
+    text.push_str("\nThe ranks of these gangs sleep. Of the 20 gangs ten have two nodes and ten have one; all three workers are in use.\n");
     text
 }
 
