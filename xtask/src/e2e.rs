@@ -3,14 +3,13 @@
 
 use std::env;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::files::write_private;
 use crate::lab;
 use crate::limits::SCENARIOS;
 use crate::process;
@@ -92,10 +91,7 @@ fn pinned(workspace: &Workspace, file: &Path) -> Result<PathBuf> {
     let output = kubectl.output().context("run kubectl")?;
     ensure!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr).trim());
     let path = workspace.target().join("e2e.kubeconfig");
-    let context = || format!("write {}", path.display());
-    // It holds what proves who its user is.
-    let mut kept = fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&path).with_context(context)?;
-    kept.write_all(&output.stdout).with_context(context)?;
+    write_private(&path, &output.stdout)?;
     Ok(path)
 }
 

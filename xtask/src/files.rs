@@ -1,6 +1,8 @@
 //! Files as several recipes handle them: what lies beneath a folder, and files that are there whole or not at all.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -45,6 +47,16 @@ pub(crate) fn replace<T>(file: &Path, write: impl FnOnce(&Path) -> Result<T>) ->
 pub(crate) fn replace_json(file: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec(value).with_context(|| format!("write down as JSON for {}", file.display()))?;
     replace(file, |fresh| fs::write(fresh, text).with_context(|| format!("write {}", fresh.display())))
+}
+
+/// Writes a file that proves who its user is: nobody else may read it.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_private(file: &Path, content: &[u8]) -> Result<()> {
+    let context = || format!("write {}", file.display());
+    let mut kept = fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(file).with_context(context)?;
+    kept.write_all(content).with_context(context)
 }
 
 #[cfg(test)]

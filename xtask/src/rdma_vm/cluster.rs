@@ -1,9 +1,6 @@
 //! `cargo xtask rdma-vm cluster`: kind in the machine. Its kernel has cgroup v2 alone, and its Docker and kubelets take systemd's driver, as
 //! most clusters of today do and the laboratory, where the machine decides, may not.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -12,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::files::Files;
 use super::monitor::Monitor;
 use super::shell::Shell;
+use crate::files::write_private;
 use crate::images;
 use crate::lab::drive::{Deed, Hands};
 use crate::lab::step::step;
@@ -82,8 +80,7 @@ pub(super) fn drive(workspace: &Workspace, deed: &Deed) -> Result<()> {
     let shell = Shell::of_this_user()?;
     let files = Files::of_this_user()?;
     let program = lab::kubectl(workspace)?;
-    let limit = RDMA_VM_COMMAND.as_secs().to_string();
-    let docker = |arguments: &[&str]| shell.command(&[&["timeout", limit.as_str(), "docker"], arguments].concat());
+    let docker = |arguments: &[&str]| shell.limited(RDMA_VM_COMMAND, &[&["docker"], arguments].concat());
     deed.run(&Hands { docker: &docker, kubectl: &|| kubectl(&program, &files), begun: &|| Ok(()) })
 }
 
@@ -109,7 +106,7 @@ impl Cluster<'_> {
     fn reach(&self) -> Result<()> {
         let monitor = Monitor::connect(&self.files.monitor())?.context("the machine is not up")?;
         self.shell.forward(PORT, monitor.pid())?;
-        write_private(&self.files.kubeconfig(), &self.shell.output(&["cat", KUBECONFIG])?)
+        write_private(&self.files.kubeconfig(), self.shell.output(&["cat", KUBECONFIG])?.as_bytes())
     }
 
     /// Waits for every node by its name, and says by its annotation which CPU a worker's ranks may have: all nodes see all CPUs.
@@ -136,9 +133,7 @@ impl Cluster<'_> {
 
     /// Runs a command in the machine as a step, which has its limit there.
     fn step(&self, name: &str, words: &[&str]) -> Result<()> {
-        let limit = RDMA_VM_CLUSTER.as_secs().to_string();
-        let command = self.shell.command(&[&["timeout", limit.as_str()], words].concat());
-        step(name, |step| step.run(command, &self.files.cluster_log()))
+        step(name, |step| step.run(self.shell.limited(RDMA_VM_CLUSTER, words), &self.files.cluster_log()))
     }
 
     fn kubectl(&self) -> Command {
@@ -151,11 +146,4 @@ fn kubectl(program: &Path, files: &Files) -> Command {
     let mut command = Command::new(program);
     command.env("KUBECONFIG", files.kubeconfig());
     command
-}
-
-/// Writes a file that proves who its reader is.
-fn write_private(path: &Path, text: &str) -> Result<()> {
-    let context = || format!("write {}", path.display());
-    let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path).with_context(context)?;
-    file.write_all(text.as_bytes()).with_context(context)
 }

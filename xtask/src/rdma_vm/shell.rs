@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Pid;
@@ -77,10 +78,11 @@ impl Shell {
         process::pass_through(command)
     }
 
-    /// A command in the machine, to be run by the caller, who sets its limit.
-    pub(super) fn command<Word: AsRef<str>>(&self, words: &[Word]) -> Command {
+    /// A command that ends in the machine when it takes longer than this; run by the caller.
+    pub(super) fn limited(&self, limit: Duration, words: &[&str]) -> Command {
+        let limit = limit.as_secs().to_string();
         let mut command = self.ssh();
-        command.arg(HOST).arg(line(words)).stdin(Stdio::null());
+        command.arg(HOST).arg(line(&[&["timeout", limit.as_str()], words].concat())).stdin(Stdio::null());
         command
     }
 
@@ -124,9 +126,7 @@ impl Shell {
     /// # Errors
     /// It fails, or takes too long: then with what it said.
     pub(super) fn output(&self, words: &[&str]) -> Result<String> {
-        let limit = RDMA_VM_COMMAND.as_secs().to_string();
-        let limited: Vec<_> = ["timeout", &limit].into_iter().chain(words.iter().copied()).collect();
-        let output = self.ssh().arg(HOST).arg(line(&limited)).stdin(Stdio::null()).output().context("start ssh")?;
+        let output = self.limited(RDMA_VM_COMMAND, words).output().context("start ssh")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
