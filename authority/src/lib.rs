@@ -4,7 +4,6 @@
 mod command;
 mod contacts;
 mod explanation;
-mod launches;
 pub mod limits;
 mod session;
 mod translation;
@@ -12,6 +11,5 @@ mod translation;
 pub use command::Command;
 pub use contacts::Contacts;
 pub use explanation::{Explanation, JobReason, NodeName, explain, explain_end};
-pub use launches::Launches;
 pub use session::{AgentAddress, Session, SessionError, SessionEvent, SessionId, SessionOptions};
 pub use translation::{protocol, settings, specification};

@@ -13,6 +13,7 @@ mod admission;
 mod avoidance;
 mod face;
 mod job;
+mod launches;
 mod limits;
 mod node_state;
 mod nodes;
@@ -25,6 +26,7 @@ pub use face::{
     AuthorityEffect, AuthorityInput, BackOff, JobPlacement, JobSpecification, JobStatus, LaunchFailure, PartitionConfiguration,
     PlacementFailure, RecalledRun, Recollection, RestartPolicy, StateReason,
 };
+pub use launches::Launches;
 pub use limits::{BACK_OFF_DEFAULT, JOBS_MAX, SINCE_MAX, START_UP_DEFAULT};
 pub use node_state::{NodeEvent, NodeState, WrongNodeEvent};
 pub use term_phase::{TermEvent, TermPhase, WrongTermEvent};
@@ -149,6 +151,13 @@ impl Authority {
         self.jobs.get(&gang).map(|job| self.status_of(job))
     }
 
+    /// The state of a gang whose part on a node may live, or may still begin. None: its life is over, or nothing of it lives there by
+    /// proof, and nothing may begin there.
+    #[must_use]
+    pub fn part(&self, run: GangRun, node: NodeIndex) -> Option<GangState> {
+        self.jobs.get(&run.gang).filter(|job| job.may_live(run, node)).map(|job| job.state)
+    }
+
     /// What is to be known of every job that is not forgotten, sorted by gang.
     pub fn jobs(&self) -> impl Iterator<Item = JobStatus> + '_ {
         self.jobs.values().map(|job| self.status_of(job))
@@ -263,7 +272,6 @@ impl Authority {
     fn reach(&mut self, now: Instant, agent: NodeIncarnation, sealed: Option<Term>) {
         let newest = self.terms.newest();
         let Some(known) = self.nodes.get_mut(agent.node).filter(|known| known.may_be_reached_as(agent.incarnation)) else { return };
-        let was_dead = known.state.is_proven_dead();
         if known.agent != Some(agent.incarnation) {
             (known.agent, known.known_from) = (Some(agent.incarnation), newest);
         } else if known.state == NodeState::Unreachable {
@@ -271,9 +279,8 @@ impl Authority {
         }
         (known.sealed, known.introduced) = (sealed, None);
         known.happens(NodeEvent::Reached);
-        if was_dead {
-            self.end_runs_without(agent.node);
-        }
+        // Also of what an earlier authority knew to be dead: this one may have heard of neither the death nor the return.
+        self.end_runs_without(agent.node);
         if self.terms.is_manager(agent.node) {
             self.terms.forget_commands();
         }

@@ -32,8 +32,8 @@ use kube::api::Api;
 use kube::runtime::reflector::{self, Store as Cache};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Resource as _, ResourceExt as _};
-use strobe_authority::{Command, Contacts, Launches, SessionEvent, SessionId, SessionOptions};
-use strobe_core::authority::{Authority, AuthorityInput, PartitionConfiguration};
+use strobe_authority::{Command, Contacts, SessionEvent, SessionId, SessionOptions};
+use strobe_core::authority::{Authority, AuthorityInput, Launches, PartitionConfiguration};
 use strobe_core::machine::{Machine as _, Outbox};
 use strobe_core::message::PartitionReport;
 use strobe_core::model::{GangId, GangRun, Instant, NodeIncarnation, PartitionUid, Settings, Term};
@@ -323,11 +323,7 @@ impl Partition {
         for run in adopted.iter().filter(|run| !self.launches.holds(**run)) {
             self.contacts.say(agent.node, Message::Remove((*run).into()));
         }
-        let state = |run: GangRun| {
-            let status = self.authority.job(run.gang).filter(|status| status.incarnation == run.incarnation);
-            status.map(|status| status.state)
-        };
-        for run in self.launches.due(agent, &adopted, state) {
+        for run in self.launches.due(agent, &adopted, |run| self.authority.part(run, agent.node)) {
             self.launch_on(agent, run);
         }
         // What was taken from its node while it was silent counts now.

@@ -29,6 +29,8 @@ pub(crate) enum AgentInput {
     Manager(ManagerInput),
     Switcher(SwitcherInput),
     Announcer(AnnouncerInput),
+    /// The operator tells it to expect the pod of its part of a run.
+    Launch(GangRun),
     /// To the strobe thread: a slot's cgroup is that of this gang.
     Install(GangSlot, GangRun),
 }
@@ -73,6 +75,8 @@ pub(crate) struct Agent {
     pub(crate) floor: Option<Term>,
     pub(crate) report: Option<PartitionReport>,
     pub(crate) gangs: BTreeMap<GangRun, ShellGang>,
+    /// Runs whose pods it lets begin.
+    pub(crate) launched: BTreeSet<GangRun>,
     /// The strobe thread's table.
     pub(crate) slots: BTreeMap<GangSlot, GangRun>,
     /// What the strobe thread has commanded thawed.
@@ -134,6 +138,7 @@ impl Agent {
             floor: sealed,
             report: None,
             gangs: BTreeMap::new(),
+            launched: BTreeSet::new(),
             slots: BTreeMap::new(),
             commanded: GangSlots::EMPTY,
             unreleased: BTreeSet::new(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use strobe_core::{
-    authority::{Authority, AuthorityInput, JobSpecification, Recollection},
+    authority::{Authority, AuthorityInput, JobSpecification, Launches, Recollection},
     model::{AgentIncarnation, GangId, GangRun, NodeIndex, NodePlacement, NodeSet, TermRecord},
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Operator {
     pub(crate) cordoned: NodeSet,
     /// Until when nodes start no pod.
     pub(crate) full: BTreeMap<NodeIndex, Moment>,
+    /// Which agents were told of which runs.
+    pub(crate) launches: Launches,
     /// Runs whose pods are wanted.
     pub(crate) pods: BTreeSet<GangRun>,
 }
@@ -128,6 +130,7 @@ impl Operator {
             placements: BTreeMap::new(),
             cordoned: NodeSet::EMPTY,
             full: BTreeMap::new(),
+            launches: Launches::default(),
             pods: BTreeSet::new(),
         }
     }

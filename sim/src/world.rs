@@ -232,7 +232,7 @@ impl World {
             Event::SessionLost { node, session } => self.session_lost(node, session),
             Event::ToOperator { life, input } => {
                 if self.operator.alive && self.operator.life == life {
-                    self.step_authority(*input);
+                    self.hear_of_agent(*input);
                 }
             }
             Event::Watched { input } => self.watched(*input),
@@ -294,6 +294,11 @@ impl World {
                 AgentInput::Manager(input) => self.step_manager(node, input),
                 AgentInput::Switcher(input) => self.step_switcher(node, input),
                 AgentInput::Announcer(input) => self.step_announcer(node, input),
+                AgentInput::Launch(run) => {
+                    if let Some(agent) = self.nodes[node].agent.as_mut() {
+                        agent.launched.insert(run);
+                    }
+                }
                 AgentInput::Install(slot, run) => {
                     if let Some(agent) = self.nodes[node].agent.as_mut() {
                         agent.slots.insert(slot, run);

@@ -52,6 +52,11 @@ impl AuthorityShell {
     }
 
     /// How far the newest term has come.
+    /// See [`Authority::part`].
+    pub(super) fn part(&self, run: GangRun, node: NodeIndex) -> Option<GangState> {
+        self.authority.part(run, node)
+    }
+
     pub(super) const fn term_phase(&self) -> TermPhase {
         self.authority.term_phase()
     }

@@ -2,8 +2,11 @@
 
 use std::{io, path::Path};
 
-use strobe_authority::{Launches, protocol};
-use strobe_core::model::{GangRun, NodeIncarnation};
+use strobe_authority::protocol;
+use strobe_core::{
+    authority::Launches,
+    model::{GangRun, NodeIncarnation},
+};
 use strobe_proto::agent::{EnvironmentVariable, Launch, LocalSupervisor, launch::Supervisor};
 
 use super::{manifests::PreparedJob, output::Outputs};

@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use strobe_authority::{Launches, SessionOptions};
+use strobe_authority::SessionOptions;
 use strobe_core::{
-    authority::{AuthorityInput, PartitionConfiguration, TermPhase},
+    authority::{AuthorityInput, Launches, PartitionConfiguration, TermPhase},
     matrix::NodeCapacity,
     model::{Instant, NodeIndex, PartitionUid},
 };

@@ -236,6 +236,11 @@ impl Job {
         }
     }
 
+    /// True when this run of it holds slots and its part on a node is not proven dead.
+    pub(super) fn may_live(&self, run: GangRun, node: NodeIndex) -> bool {
+        self.run.as_ref().is_some_and(|own| own.run == run && !own.dead.contains(node))
+    }
+
     /// Its pod or supervisor could not be started on a node.
     pub(super) fn fail_launch(&mut self, failed: GangRun, node: NodeIndex, failure: LaunchFailure) {
         if self.run.as_ref().is_some_and(|run| run.run == failed && run.nodes().contains(node)) {

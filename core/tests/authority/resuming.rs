@@ -166,3 +166,21 @@ fn a_run_without_its_place_is_neither_ended_nor_run_again() {
     }
     assert_eq!(legacy.recollections[0].gang, GangId(1));
 }
+
+#[test]
+fn a_run_whose_part_was_proven_dead_under_an_earlier_authority_ends_when_the_node_is_back() {
+    let mut first = Bench::established(2, 1);
+    let specification = restarting(1, 2, 1);
+    first.submit(specification.clone());
+    first.miss(agent(1, 1));
+    first.prove_dead(1);
+    assert_eq!(first.state(1), GangState::Placed, "the node may come back in time");
+    let mut second = heir(2, 1, &legacy(&first), &[specification]);
+    let parts = |bench: &Bench| [0, 1].map(|node| bench.authority.part(run(1, 1), NodeIndex(node)));
+    assert_eq!(parts(&second), [Some(GangState::Placed), None], "nothing may begin where it is dead");
+    second.reach(agent(0, 1), Some(1));
+    assert_eq!(second.state(1), GangState::Placed);
+    second.reach(agent(1, 2), None);
+    assert_eq!(second.state(1), GangState::Terminating);
+    assert_eq!(second.authority.part(run(1, 2), NodeIndex(0)), None, "no such life");
+}

@@ -20,7 +20,7 @@ const SOCKET: (Duration, Duration) = (Duration::from_micros(10), Duration::from_
 const FORK: (Duration, Duration) = (Duration::from_micros(300), Duration::from_millis(8));
 /// How long it takes until killed processes are gone and their cgroup is removed.
 const REAP: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
-/// How long a pod waits for its node.
+/// How long a pod waits for its node and its agent, until it looks again.
 const POD_RETRY: Duration = Duration::from_millis(40);
 /// SIGKILL.
 const KILLED: RankOutcome = RankOutcome::Signalled(9);
@@ -39,7 +39,9 @@ impl World {
         if !self.operator.pods.contains(&run) || self.nodes[node].supervisors.contains_key(&run) || self.nodes[node].lost.contains(&run) {
             return;
         }
-        if !self.nodes[node].booted {
+        // Its volume is mounted once the agent knows whose it is.
+        let is_let = self.nodes[node].agent.as_ref().is_some_and(|agent| agent.launched.contains(&run));
+        if !self.nodes[node].booted || !is_let {
             self.after(POD_RETRY, Event::PodStarts { node, run });
             return;
         }

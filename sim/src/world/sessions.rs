@@ -1,9 +1,9 @@
 //! The operator: its authority's steps, its sessions with the agents, its store.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use strobe_core::{
-    authority::{Authority, AuthorityEffect, AuthorityInput, LaunchFailure, PlacementFailure, Recollection},
+    authority::{Authority, AuthorityEffect, AuthorityInput, LaunchFailure, Launches, PlacementFailure, Recollection},
     machine::Machine,
     manager::ManagerInput,
     model::{GangId, GangRun, Instant, NodeIncarnation, NodeIndex, NodePlacement, NodeSet, Plan, TermRecord},
@@ -87,6 +87,7 @@ impl World {
             AuthorityEffect::Launch { run, placement } => self.launch(run, placement),
             AuthorityEffect::Remove { run } => {
                 self.ledger.removed(self.now, run);
+                self.operator.launches.end(run);
                 self.remove_pods(run);
             }
             _ if !self.operator.alive => {}
@@ -138,6 +139,9 @@ impl World {
         let never: NodeSet = nodes.iter().filter(full).collect();
         if !never.is_empty() {
             self.after(PATIENCE, Event::GiveUp { run, nodes: never });
+        }
+        for node in self.operator.launches.begin(run, placement.clone()) {
+            self.tell_of(node, run);
         }
         for part in placement.iter().filter(|part| !never.contains(part.node)) {
             if !self.healed && self.random.chance(LAUNCHES_FAIL) {
@@ -214,6 +218,28 @@ impl World {
         *arrival = (self.now + delay).max(*arrival + Duration::from_nanos(1));
         let at = *arrival;
         self.queue.push(at, Event::ToAgent { node: home, life, input: Box::new(input) });
+    }
+
+    /// What an agent says, over its session; one that is reached is told of the runs that wait for it.
+    pub(super) fn hear_of_agent(&mut self, input: AuthorityInput) {
+        let reached = if let AuthorityInput::AgentReachable { agent, .. } = &input { Some(*agent) } else { None };
+        self.step_authority(input);
+        let Some(agent) = reached else { return };
+        let supervisors = self.nodes[usize::from(agent.node.0)].supervisors.values();
+        let adopted = supervisors.filter(|supervisor| supervisor.agent == Some(agent.incarnation)).map(|supervisor| supervisor.run);
+        let adopted: Vec<GangRun> = adopted.collect();
+        let authority = &self.operator.authority;
+        for run in self.operator.launches.due(agent, &adopted, |run| authority.part(run, agent.node)) {
+            self.tell_of(agent.node, run);
+        }
+    }
+
+    /// Tells a node's agent of a run, if it is reached.
+    fn tell_of(&mut self, node: NodeIndex, run: GangRun) {
+        let Some(incarnation) = self.operator.reached.get(&node).copied() else { return };
+        if self.operator.launches.tell(NodeIncarnation { node, incarnation }, run).is_some() {
+            self.send_to_agent(node, AgentInput::Launch(run));
+        }
     }
 
     /// The manager's newest report, while it has a session.
@@ -293,8 +319,14 @@ impl World {
         }
         self.operator.alive = true;
         let recollections = self.operator.authority.recollections().map(|recollection| self.aged(recollection));
-        let recollections = recollections.filter(|_| !self.mutator.is(Mutation::RunsForgotten)).collect();
+        let recollections: BTreeMap<_, _> = recollections.filter(|_| !self.mutator.is(Mutation::RunsForgotten)).collect();
         self.operator.authority = Authority::new();
+        self.operator.launches = Launches::default();
+        for (recollection, _) in recollections.values() {
+            if let Some(recalled) = &recollection.run {
+                self.operator.launches.begin(run_of(recollection), recalled.placement.clone());
+            }
+        }
         self.step_authority(AuthorityInput::Configure(self.configuration()));
         self.step_authority(AuthorityInput::Recovered(self.operator.store.clone()));
         for input in self.operator.facts.told_anew(recollections) {
@@ -308,8 +340,13 @@ impl World {
 
     /// With the time that its run has held its slots.
     fn aged(&self, recollection: Recollection) -> (GangId, (Recollection, Duration)) {
-        let run = GangRun { gang: recollection.gang, incarnation: recollection.incarnation };
+        let run = run_of(&recollection);
         let held = self.operator.admitted.get(&run).map_or(Duration::ZERO, |admitted| self.now.since(*admitted));
         (run.gang, (recollection, held))
     }
+}
+
+/// The life of its gang that a recollection tells of.
+const fn run_of(recollection: &Recollection) -> GangRun {
+    GangRun { gang: recollection.gang, incarnation: recollection.incarnation }
 }

@@ -79,8 +79,7 @@ impl Run<'_> {
         for run in adopted.iter().filter(|run| !self.launches.holds(**run)) {
             self.agents.say(agent.node, Message::Remove((*run).into()));
         }
-        let state = |run: GangRun| self.jobs.get(run.gang).filter(|job| job.incarnation == run.incarnation).map(|job| job.state);
-        for run in self.launches.due(agent, &adopted, state) {
+        for run in self.launches.due(agent, &adopted, |run| self.authority.part(run, agent.node)) {
             self.launch_on(agent, run)?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use strobe_core::model::{AgentIncarnation, GangRun, GangState, NodeIncarnation, NodeIndex, NodePlacement};
+use crate::model::{AgentIncarnation, GangRun, GangState, NodeIncarnation, NodeIndex, NodePlacement};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -52,20 +52,20 @@ impl Launches {
         self.runs.contains_key(&run)
     }
 
-    /// The lives that an agent in a new session is to be told of.
+    /// The lives that an agent in a new session is to be told of, by the state of each whose part may live there ([`Authority::part`]).
     ///
     /// The same life of an agent may be told again: a repetition changes nothing. A new life of an agent is told only
     /// while the gang's ranks wait for their release: released ranks whose supervisor was not adopted are dead, and must
-    /// not begin again beside those of other nodes.
-    pub fn due(&self, agent: NodeIncarnation, adopted: &[GangRun], state: impl Fn(GangRun) -> Option<GangState>) -> Vec<GangRun> {
+    /// not begin again beside those of other nodes. No agent is told of a part that was proven dead, even of one that it was
+    /// never told of: its pod may not have begun before its node died, and must not when the node is back.
+    ///
+    /// [`Authority::part`]: super::Authority::part
+    pub fn due(&self, agent: NodeIncarnation, adopted: &[GangRun], part: impl Fn(GangRun) -> Option<GangState>) -> Vec<GangRun> {
         let is_due = |(run, launch): &(&GangRun, &Launch)| {
-            let waits = matches!(state(**run), Some(GangState::Placed | GangState::Launching));
             let here = launch.placement.iter().any(|part| part.node == agent.node);
-            here && match launch.told.get(&agent.node) {
-                None => true,
-                Some(told) if *told == agent.incarnation => true,
-                Some(_) => waits && !adopted.contains(run),
-            }
+            let Some(state) = part(**run).filter(|_| here) else { return false };
+            let waits = matches!(state, GangState::Placed | GangState::Launching);
+            launch.told.get(&agent.node).is_none_or(|told| *told == agent.incarnation || waits && !adopted.contains(run))
         };
         self.runs.iter().filter(is_due).map(|(run, _)| *run).collect()
     }
@@ -87,7 +87,7 @@ impl Launches {
 
 #[cfg(test)]
 mod tests {
-    use strobe_core::model::{CpuSet, GangId, GangIncarnation, RankIndex};
+    use crate::model::{CpuSet, GangId, GangIncarnation, RankIndex};
 
     use super::*;
 
@@ -113,6 +113,12 @@ mod tests {
         assert!(due(Some(1), &[], GangState::Placed));
         assert!(!due(Some(1), &[RUN], GangState::Placed), "its supervisor lives");
         assert!(!due(Some(1), &[], GangState::Running), "its ranks had been released");
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_part_that_is_dead() {
+        assert_eq!(launches(None).due(agent(2), &[], |_| None), []);
+        assert_eq!(launches(Some(2)).due(agent(2), &[], |_| None), []);
     }
 
     #[test]
