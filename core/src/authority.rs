@@ -279,7 +279,8 @@ impl Authority {
         }
         (known.sealed, known.introduced) = (sealed, None);
         known.happens(NodeEvent::Reached);
-        // Also of what an earlier authority knew to be dead: this one may have heard of neither the death nor the return.
+        // Also of what an earlier authority knew to be dead: this one may have heard of neither the death nor the return. Why it was dead is not
+        // recalled: a launch that failed counts as a node that was lost.
         self.end_runs_without(agent.node);
         if self.terms.is_manager(agent.node) {
             self.terms.forget_commands();

@@ -10,6 +10,7 @@ use std::env;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -32,9 +33,12 @@ pub const WORKERS: [&str; 3] = ["strobe-worker", "strobe-worker2", "strobe-worke
 /// The node of the control plane.
 pub const CONTROL_PLANE: &str = "strobe-control-plane";
 
-/// How long kubectl waits for what a test expects; a loaded machine of two cores takes seconds. What was killed several times comes back only
+/// Seconds that take the place of [`PATIENCE_DEFAULT`].
+const PATIENCE: &str = "STROBE_PATIENCE";
+
+/// How long a test waits for what it expects; a loaded machine of two cores takes seconds. What was killed several times comes back only
 /// after the longest pause that kubelet makes, five minutes.
-pub const WAIT: &str = "--timeout=420s";
+const PATIENCE_DEFAULT: Duration = Duration::from_secs(420);
 
 /// A namespace of the cluster. It is deleted when this value goes.
 pub struct Namespace {
@@ -43,6 +47,19 @@ pub struct Namespace {
     kubeconfig: PathBuf,
     /// None where another namespace of the same test holds it.
     _lock: Option<Lock>,
+}
+
+/// How long a test waits for what it expects of the cluster.
+#[must_use]
+pub fn patience() -> Duration {
+    let told = env::var(PATIENCE).ok().and_then(|seconds| seconds.parse().ok());
+    told.map_or(PATIENCE_DEFAULT, Duration::from_secs)
+}
+
+/// [`patience`] as kubectl and helm are told.
+#[must_use]
+pub fn wait() -> String {
+    format!("--timeout={}s", patience().as_secs())
 }
 
 fn kubeconfig() -> Result<PathBuf> {
@@ -114,7 +131,7 @@ impl Namespace {
 
     fn begin_empty(&self) -> Result<()> {
         // What an interrupted run has left.
-        self.run(&["delete", "namespace", &self.name, "--ignore-not-found", WAIT])?;
+        self.run(&["delete", "namespace", &self.name, "--ignore-not-found", &wait()])?;
         self.run(&["create", "namespace", &self.name]).map(drop)
     }
 
@@ -162,7 +179,7 @@ impl Namespace {
     /// It is not met in time; with what kubectl describes.
     pub fn wait(&self, condition: &str, what: &str) -> Result<()> {
         let condition = format!("--for={condition}");
-        if let Err(error) = self.run(&["wait", &condition, WAIT, what]) {
+        if let Err(error) = self.run(&["wait", &condition, &wait(), what]) {
             let described = self.run(&["describe", what]).unwrap_or_default();
             return Err(error.context(described));
         }
@@ -194,7 +211,7 @@ impl Namespace {
     /// # Errors
     /// It still does after a while.
     pub fn delete(&self, what: &str) -> Result<()> {
-        self.run(&["delete", what, "--wait=true", WAIT]).map(drop)
+        self.run(&["delete", what, "--wait=true", &wait()]).map(drop)
     }
 
     /// Gives a file to a command in a pod as its standard input.

@@ -19,6 +19,7 @@ use crate::workspace::Workspace;
 const IMAGES: &str = "STROBE_IMAGES";
 const SHELL_IMAGE: &str = "STROBE_SHELL_IMAGE";
 const VALUES: &str = "STROBE_VALUES";
+const PATIENCE: &str = "STROBE_PATIENCE";
 const ALL: &str = "STROBE_ALL_SCENARIOS";
 
 #[derive(Args, Debug)]
@@ -38,6 +39,9 @@ pub(crate) struct Options {
     /// More values for the chart
     #[arg(long, requires = "kubeconfig")]
     values: Option<PathBuf>,
+    /// Longest wait for anything that a scenario asks for, in seconds, for clusters that are slow [default: 420]
+    #[arg(long, requires = "kubeconfig")]
+    patience: Option<u32>,
     /// Also the scenarios that take minutes each
     #[arg(long)]
     all: bool,
@@ -77,6 +81,9 @@ fn foreign(workspace: &Workspace, command: &mut Command, options: &Options, file
         if let Some(value) = value {
             command.env(name, value);
         }
+    }
+    if let Some(patience) = options.patience {
+        command.env(PATIENCE, patience.to_string());
     }
     if let Some(values) = &options.values {
         command.env(VALUES, fs::canonicalize(values).with_context(|| format!("find {}", values.display()))?);

@@ -149,8 +149,16 @@ pub(crate) struct Ingredients {
     /// The nodes' image, as a compressed archive, and its name at a container engine.
     pub(crate) image: PathBuf,
     pub(crate) name: String,
-    pub(crate) kind: PathBuf,
-    pub(crate) kubectl: PathBuf,
+    programs: Programs,
+}
+
+// === impl Ingredients ===
+
+impl Ingredients {
+    /// The path of a program.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.programs.path(name)
+    }
 }
 
 /// Builds, or finds, what a cluster is made of elsewhere than in the laboratory's own engine.
@@ -164,7 +172,7 @@ pub(crate) fn ingredients(workspace: &Workspace) -> Result<Ingredients> {
     let programs = build::all(workspace, &store, &lock, programs::KUBERNETES)?;
     let image = node_image::make(&store, &lock, &programs, &workspace.root.join("e2e/lab/node"))?;
     store.clear_making(&lock)?;
-    Ok(Ingredients { name: node_image::name(&image)?, image, kind: programs.path("kind"), kubectl: programs.path("kubectl") })
+    Ok(Ingredients { name: node_image::name(&image)?, image, programs })
 }
 
 /// `kubectl` as it was built.
@@ -214,6 +222,9 @@ fn up_ordinary(workspace: &Workspace, options: &UpOptions, image: &str) -> Resul
 fn worker_cpus(named: &[String]) -> Vec<String> {
     if named.is_empty() { LABORATORY_CPUS.map(str::to_owned).into() } else { named.to_vec() }
 }
+
+/// What scenarios can have done to it. Nothing in it enforces NetworkPolicy objects.
+const CAPABILITIES: [&str; 4] = ["node-shell", "node-power", drive::CONTROL_PLANE, "installation"];
 
 /// Docker's verb for the archive of a node's root, and what a node runs first. An archive and the image's name follow.
 pub(crate) const IMPORT: [&str; 5] =
@@ -342,7 +353,7 @@ fn drive(workspace: &Workspace, deed: &drive::Deed) -> Result<()> {
     };
     let kubectl = || Cluster { programs: &programs, state: &state, engine: None }.kubectl();
     let begun = || if engine.is_running() { engine.give_real_time() } else { Ok(()) };
-    deed.run(&drive::Hands { docker: &docker, kubectl: &kubectl, begun: &begun })
+    deed.run(&drive::Hands { capabilities: &CAPABILITIES, docker: &docker, kubectl: &kubectl, begun: &begun })
 }
 
 /// Gives images to every node of the cluster that has not got them, and starts anew what runs earlier ones.

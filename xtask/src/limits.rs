@@ -21,8 +21,10 @@ pub(crate) const CHECK: Duration = Duration::from_secs(10 * 60);
 pub(crate) const LINT: Duration = Duration::from_secs(20 * 60);
 /// One of the fault tests' programs, all of its tests. Past it the round has failed.
 pub(crate) const FAULT_TESTS: Duration = Duration::from_secs(10 * 60);
-/// Seconds that the tests of one mutant may take. Past it the mutant counts as caught: it hangs what it changes.
-pub(crate) const MUTANT_SECONDS: u32 = 300;
+/// Seconds that the core's integration tests, which take one, may take of one mutant. Past it the mutant counts as caught: it hangs.
+pub(crate) const MUTANT_SECONDS_CORE: u32 = 20;
+/// Likewise of all tests of core and simulation together, which take some ten on two idle cores.
+pub(crate) const MUTANT_SECONDS_ALL: u32 = 120;
 /// Licences, with cargo-deny's own build on a new machine (under a minute on two idle cores).
 pub(crate) const LICENCES: Duration = Duration::from_secs(15 * 60);
 

@@ -2,14 +2,15 @@
 //!
 //! It takes hours, so it is no part of `ci`. A module that was interrupted goes on where it ended.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::limits::MUTANT_SECONDS;
+use crate::limits::{MUTANT_SECONDS_ALL, MUTANT_SECONDS_CORE};
 use crate::process;
 use crate::tool;
 use crate::workspace::Workspace;
@@ -19,14 +20,18 @@ const VERSION: &str = "27.1.0";
 
 /// Whose tests are asked, one after the other, each about what those before let through: most mutants are caught by the core's own
 /// integration tests, which are built and run in a fraction of the time.
-const PASSES: [Pass; 2] =
-    [Pass { packages: "strobe-core", selection: &["--test", "*"] }, Pass { packages: "strobe-core,strobe-sim", selection: &[] }];
+const PASSES: [Pass; 2] = [
+    Pass { packages: "strobe-core", selection: &["--test", "*"], seconds: MUTANT_SECONDS_CORE },
+    Pass { packages: "strobe-core,strobe-sim", selection: &[], seconds: MUTANT_SECONDS_ALL },
+];
 
 /// Tests that are asked about mutants.
 struct Pass {
     packages: &'static str,
     /// Arguments of `cargo test` that choose among the packages' tests.
     selection: &'static [&'static str],
+    /// How long they may take.
+    seconds: u32,
 }
 
 /// With these exit codes cargo-mutants says that it has done its work: mutants were missed, or the tests of some took too long.
@@ -63,6 +68,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         fs::create_dir_all(&found).with_context(|| format!("make {}", found.display()))?;
         for pass in &PASSES {
             attempt(command(workspace, &mutants, module, pass, &found, options.jobs))?;
+            count_late_as_caught(&found)?;
         }
         survivors.extend(missed(&found)?);
     }
@@ -85,11 +91,22 @@ fn command(workspace: &Workspace, mutants: &Path, module: &str, pass: &Pass, fou
         command.arg("--file").arg(pattern);
     }
     command.args(["--test-package", pass.packages]).arg("--jobs").arg(jobs.to_string());
-    command.arg("--timeout").arg(MUTANT_SECONDS.to_string()).arg("--output").arg(found);
+    command.arg("--timeout").arg(pass.seconds.to_string()).arg("--output").arg(found);
     command.args(pass.selection.iter().map(|argument| format!("--cargo-arg={argument}")));
     // Nobody debugs a mutant. With a little optimisation the core's tests run five times as fast, and it builds in the same time.
     command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     command
+}
+
+/// Spares the next pass the mutants whose tests have hung: cargo-mutants tries all again that it has not noted as caught.
+fn count_late_as_caught(found: &Path) -> Result<()> {
+    let (late, caught) = (found.join("mutants.out/timeout.txt"), found.join("mutants.out/caught.txt"));
+    let text = fs::read_to_string(&late).with_context(|| format!("read {}", late.display()))?;
+    if !text.is_empty() {
+        println!("these count as caught, for their tests were not done in time:\n{}", text.trim_end());
+    }
+    let mut notes = File::options().append(true).open(&caught).with_context(|| format!("open {}", caught.display()))?;
+    notes.write_all(text.as_bytes()).with_context(|| format!("write {}", caught.display()))
 }
 
 /// The mutants of a module that no test has noticed.
@@ -115,6 +132,17 @@ fn modules(source: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mutant_whose_tests_hang_counts_as_caught() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = folder.path().join("mutants.out");
+        fs::create_dir(&notes).unwrap();
+        fs::write(notes.join("caught.txt"), "one\n").unwrap();
+        fs::write(notes.join("timeout.txt"), "two\n").unwrap();
+        count_late_as_caught(folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(notes.join("caught.txt")).unwrap(), "one\ntwo\n");
+    }
 
     #[test]
     fn modules_are_the_files_beside_the_root() {

@@ -3,6 +3,7 @@
 
 mod check;
 mod cluster;
+mod control_plane;
 mod emulator;
 mod files;
 mod image;

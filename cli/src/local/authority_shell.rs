@@ -4,7 +4,7 @@ use strobe_authority::Command;
 use strobe_core::{
     authority::{Authority, AuthorityEffect, AuthorityInput, TermPhase},
     machine::{Machine, Outbox},
-    model::{Instant, NodeIndex},
+    model::{GangRun, GangState, Instant, NodeIndex},
 };
 
 use super::record::{RecordError, RecordFile};
@@ -51,12 +51,12 @@ impl AuthorityShell {
         self.authority.next_deadline()
     }
 
-    /// How far the newest term has come.
     /// See [`Authority::part`].
     pub(super) fn part(&self, run: GangRun, node: NodeIndex) -> Option<GangState> {
         self.authority.part(run, node)
     }
 
+    /// How far the newest term has come.
     pub(super) const fn term_phase(&self) -> TermPhase {
         self.authority.term_phase()
     }

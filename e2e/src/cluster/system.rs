@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{WAIT, applied, kubeconfig, printed};
+use super::{applied, kubeconfig, printed, wait};
 use crate::programs;
 
 /// The chart, and the release's name.
@@ -46,7 +46,7 @@ pub fn install() -> Result<()> {
     }
     upgrade(&[])?;
     applied(anywhere()?, &partition())?;
-    kubectl(&["wait", "--for=condition=Ready", WAIT, &format!("partition/{PARTITION}")])
+    kubectl(&["wait", "--for=condition=Ready", &wait(), &format!("partition/{PARTITION}")])
         .with_context(|| [OPERATOR, AGENT].map(said_by).join("\n"))?;
     *installed = true;
     Ok(())
@@ -57,7 +57,8 @@ pub fn install() -> Result<()> {
 /// # Errors
 /// Helm fails, or something does not become ready; with what the pods say.
 pub fn upgrade(values: &[&str]) -> Result<()> {
-    let mut arguments = vec!["upgrade", "--install", RELEASE, CHART, "--wait", WAIT];
+    let wait = wait();
+    let mut arguments = vec!["upgrade", "--install", RELEASE, CHART, "--wait", &wait];
     let partition = format!("test.partition={PARTITION}");
     let registry = std::env::var(IMAGES).ok().map(|registry| format!("images.registry={registry}"));
     let file = std::env::var(VALUES).ok();
@@ -75,7 +76,7 @@ pub fn upgrade(values: &[&str]) -> Result<()> {
 /// # Errors
 /// It fails; with what it says.
 pub fn test() -> Result<()> {
-    helm(&["test", RELEASE, WAIT]).map(drop).with_context(|| said_by("pod/strobe-test"))
+    helm(&["test", RELEASE, &wait()]).map(drop).with_context(|| said_by("pod/strobe-test"))
 }
 
 /// Removes the release, and waits until its objects are gone.
@@ -85,9 +86,9 @@ pub fn test() -> Result<()> {
 pub fn uninstall() -> Result<()> {
     let mut installed = INSTALLED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     *installed = false;
-    helm(&["uninstall", RELEASE, "--wait", WAIT])?;
+    helm(&["uninstall", RELEASE, "--wait", &wait()])?;
     // The namespace is the last that goes; Helm does not wait for what is in it.
-    kubectl(&["wait", "--for=delete", WAIT, &format!("namespace/{NAMESPACE}")]).map(drop)
+    kubectl(&["wait", "--for=delete", &wait(), &format!("namespace/{NAMESPACE}")]).map(drop)
 }
 
 fn partition() -> Value {
@@ -102,7 +103,7 @@ fn partition() -> Value {
 /// # Errors
 /// There is none in time.
 pub fn manager() -> Result<String> {
-    kubectl(&["wait", "--for=jsonpath={.status.manager}", WAIT, &format!("partition/{PARTITION}")])?;
+    kubectl(&["wait", "--for=jsonpath={.status.manager}", &wait(), &format!("partition/{PARTITION}")])?;
     kubectl(&["get", &format!("partition/{PARTITION}"), "--output=jsonpath={.status.manager}"])
 }
 
@@ -130,7 +131,7 @@ pub fn leader() -> Result<String> {
 /// They do not come to that; with what the pods say.
 pub fn settle() -> Result<()> {
     for workload in [OPERATOR, AGENT] {
-        kubectl(&["--namespace", NAMESPACE, "rollout", "status", WAIT, workload]).with_context(|| said_by(workload))?;
+        kubectl(&["--namespace", NAMESPACE, "rollout", "status", &wait(), workload]).with_context(|| said_by(workload))?;
     }
     Ok(())
 }

@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use strobe_e2e::cluster::{Driver, Namespace, SHELL_IMAGE, WAIT, system};
+use strobe_e2e::cluster::{Driver, Namespace, SHELL_IMAGE, patience, system, wait};
 
 /// The examples' own programs, over PyPI's MPICH.
 const EXAMPLES: &str = "examples";
-
-/// The longest wait for what [`until`] asks for; reached by a failing scenario only.
-const PATIENCE: Duration = Duration::from_secs(420);
 
 /// How often it asks.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -74,9 +71,9 @@ pub(crate) fn rank(job: &mut Value) -> &mut Value {
 
 /// Asks until it holds.
 pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not in {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not in {:?}", patience());
         std::thread::sleep(PERIOD);
     }
 }
@@ -136,7 +133,7 @@ impl Jobs {
 
     /// Waits until a job has no pod.
     pub(crate) fn pods_are_gone(&self, name: &str) {
-        self.namespace.run(&["wait", "--for=delete", WAIT, "pod", &format!("--selector=strobe.dev/job={name}")]).unwrap();
+        self.namespace.run(&["wait", "--for=delete", &wait(), "pod", &format!("--selector=strobe.dev/job={name}")]).unwrap();
     }
 
     /// Waits until no object is left that jobs had: the garbage collector takes them.

@@ -113,8 +113,12 @@ impl Partition {
         }
     }
 
-    /// Tells an agent to expect the supervisor of its part of a gang.
+    /// Tells an agent to expect the supervisor of its part of a gang, unless that is dead: the node may have died and come back while the
+    /// pods were made.
     pub(super) fn launch_on(&mut self, agent: NodeIncarnation, run: GangRun) {
+        if self.authority.part(run, agent.node).is_none() {
+            return;
+        }
         let (Some(job), Some(gang)) = (self.jobs.get(&run.gang), self.gangs.get(&run)) else { return };
         let Some(pod_uid) = gang.uids.get(&agent.node).cloned() else { return };
         let Some((placement, _)) = self.launches.tell(agent, run) else { return };

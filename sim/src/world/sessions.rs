@@ -237,6 +237,9 @@ impl World {
     /// Tells a node's agent of a run, if it is reached.
     fn tell_of(&mut self, node: NodeIndex, run: GangRun) {
         let Some(incarnation) = self.operator.reached.get(&node).copied() else { return };
+        if self.operator.authority.part(run, node).is_none() {
+            return;
+        }
         if self.operator.launches.tell(NodeIncarnation { node, incarnation }, run).is_some() {
             self.send_to_agent(node, AgentInput::Launch(run));
         }

@@ -4,15 +4,15 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 
 use super::cluster::{control_plane, node_names};
 use crate::limits::API_SERVER_ANSWERS;
 use crate::process;
 
-/// What the laboratory can. Nothing in it enforces NetworkPolicy objects.
-const CAPABILITIES: [&str; 4] = ["node-shell", "node-power", "control-plane", "installation"];
+/// For scenarios that take the API server away.
+pub(crate) const CONTROL_PLANE: &str = "control-plane";
 
 /// Where kubelet takes the API server's pod from, and where it does not.
 const MANIFEST: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
@@ -39,6 +39,8 @@ pub(crate) enum Deed {
 
 /// How the nodes of a cluster are reached.
 pub(crate) struct Hands<'a> {
+    /// What can be done to it, in the words of the scenarios.
+    pub(crate) capabilities: &'a [&'a str],
     /// Its Docker's client, with these arguments.
     pub(crate) docker: &'a dyn Fn(&[&str]) -> Command,
     /// `kubectl` with all rights.
@@ -57,7 +59,7 @@ impl Deed {
     pub(crate) fn run(&self, hands: &Hands<'_>) -> Result<()> {
         match self {
             Self::Capabilities => {
-                println!("{}", CAPABILITIES.join("\n"));
+                println!("{}", hands.capabilities.join("\n"));
                 Ok(())
             }
             Self::Shell { node, script } => hands.on_node(node, script),
@@ -65,6 +67,9 @@ impl Deed {
             Self::PowerOn { node } => {
                 hands.container("start", node)?;
                 (hands.begun)()
+            }
+            Self::ApiServerOff | Self::ApiServerOn if !hands.capabilities.contains(&CONTROL_PLANE) => {
+                bail!("the API server of this cluster is not a node's: it cannot be taken away")
             }
             Self::ApiServerOff => {
                 hands.on_node(&control_plane(), &format!("[ ! -e {MANIFEST} ] || mv {MANIFEST} {ASIDE}"))?;

@@ -6,10 +6,10 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use super::control_plane::ControlPlane;
 use super::files::Files;
 use super::monitor::Monitor;
 use super::shell::Shell;
-use crate::files::write_private;
 use crate::images;
 use crate::lab::drive::{Deed, Hands};
 use crate::lab::step::step;
@@ -24,15 +24,16 @@ const KIND: &str = "/opt/cgroup-v2/kind";
 const KUBECONFIG: &str = "/opt/cgroup-v2/kubeconfig";
 const COMPLETE: &str = "/opt/cgroup-v2/complete";
 
-/// Where the API server listens on both loopbacks, as `e2e/cgroup-v2/kind.yaml` has it.
-const PORT: u16 = 6443;
+/// Where the API server listens.
+pub(super) const PORT: u16 = 6443;
 
-/// The nodes, the control plane first, and of the workers the CPU that each one's ranks may have.
-const CONTROL_PLANE: &str = "strobe-control-plane";
+/// The node that kind makes for the control plane, which [`control_plane`](super::control_plane) takes out of it; and the nodes that stay,
+/// with the CPU that each one's ranks may have.
+pub(super) const CONTROL_PLANE: &str = "strobe-control-plane";
 const WORKERS: [(&str, &str); 2] = [("strobe-worker", "0"), ("strobe-worker2", "1")];
 
-/// Of the control plane, against 1024 of each worker: ranks that fill every CPU must not stop it.
-const CONTROL_PLANE_SHARES: &str = "16384";
+/// What scenarios can have done to it. Its API server is no node's.
+const CAPABILITIES: [&str; 3] = ["node-shell", "node-power", "installation"];
 
 /// A cluster in the machine, there or not.
 struct Cluster<'a> {
@@ -60,7 +61,9 @@ pub(super) fn make(workspace: &Workspace) -> Result<ExitCode> {
     if cluster.shell.output(&["sh", "-c", &format!("[ ! -e {COMPLETE} ] || echo complete")])?.is_empty() {
         cluster.create(&workspace.root.join("e2e/cgroup-v2"))?;
     }
-    cluster.reach()?;
+    let again = "the cluster's control plane is not there: `cargo xtask rdma-vm down`, where a snapshot is saved `snapshot delete`, and make \
+        both again";
+    cluster.control_plane()?.wait().context(again)?;
     cluster.settle()?;
     for archive in &archives {
         cluster.load(archive)?;
@@ -81,7 +84,7 @@ pub(super) fn drive(workspace: &Workspace, deed: &Deed) -> Result<()> {
     let files = Files::of_this_user()?;
     let program = lab::kubectl(workspace)?;
     let docker = |arguments: &[&str]| shell.limited(RDMA_VM_COMMAND, &[&["docker"], arguments].concat());
-    deed.run(&Hands { docker: &docker, kubectl: &|| kubectl(&program, &files), begun: &|| Ok(()) })
+    deed.run(&Hands { capabilities: &CAPABILITIES, docker: &docker, kubectl: &|| kubectl(&program, &files), begun: &|| Ok(()) })
 }
 
 // === impl Cluster ===
@@ -89,31 +92,33 @@ pub(super) fn drive(workspace: &Workspace, deed: &Deed) -> Result<()> {
 impl Cluster<'_> {
     /// Makes it in a machine that has none, or half of one.
     fn create(&self, source: &Path) -> Result<()> {
-        let Ingredients { image, name, kind, .. } = self.ingredients;
+        let Ingredients { image, name, .. } = self.ingredients;
+        let beside = self.files.control_plane();
+        ensure!(!beside.exists(), "{} is of a cluster that was not finished: `cargo xtask rdma-vm down` first", beside.display());
         self.shell.output(&["mkdir", "-p", FOLDER])?;
-        let files = [kind.clone(), image.clone(), source.join("kind.yaml"), source.join("patches")];
+        let files = [self.ingredients.program("kind"), image.clone(), source.join("kind.yaml"), source.join("patches")];
         step("copy what it is made of", |step| step.run(self.shell.copying(&files, FOLDER)?, &self.files.cluster_log()))?;
         let archive = format!("{FOLDER}/{}", image.file_name().unwrap_or_default().display());
         self.step("take in the nodes' image", &[&["docker"], &IMPORT[..], &[&archive, name]].concat())?;
         self.step("remove what is left of another cluster", &[KIND, "delete", "cluster", "--name=strobe"])?;
         let (configuration, kubeconfig) = (format!("--config={FOLDER}/kind.yaml"), format!("--kubeconfig={KUBECONFIG}"));
         self.step("make the cluster", &[KIND, "create", "cluster", "--image", name, &configuration, &kubeconfig])?;
-        self.shell.output(&["docker", "update", "--cpu-shares", CONTROL_PLANE_SHARES, CONTROL_PLANE])?;
+        let control_plane = self.control_plane()?;
+        step("take the control plane out of the machine", |step| control_plane.take_out(step))?;
         self.shell.output(&["touch", COMPLETE]).map(drop)
     }
 
-    /// Leads its port here, and writes the file for clients.
-    fn reach(&self) -> Result<()> {
+    fn control_plane(&self) -> Result<ControlPlane<'_>> {
         let monitor = Monitor::connect(&self.files.monitor())?.context("the machine is not up")?;
-        self.shell.forward(PORT, monitor.pid())?;
-        write_private(&self.files.kubeconfig(), self.shell.output(&["cat", KUBECONFIG])?.as_bytes())
+        let (shell, files, emulator) = (&self.shell, &self.files, monitor.pid());
+        Ok(ControlPlane { shell, files, emulator, ingredients: self.ingredients, kubeconfig: KUBECONFIG })
     }
 
     /// Waits for every node by its name, and says by its annotation which CPU a worker's ranks may have: all nodes see all CPUs.
     fn settle(&self) -> Result<()> {
         let timeout = format!("--timeout={}s", RDMA_VM_CLUSTER.as_secs());
         let mut wait = self.kubectl();
-        wait.args(["wait", "--for=create", "--for=condition=Ready", &timeout, "nodes", CONTROL_PLANE]).args(WORKERS.map(|(node, _)| node));
+        wait.args(["wait", "--for=create", "--for=condition=Ready", &timeout, "nodes"]).args(WORKERS.map(|(node, _)| node));
         step("wait until all is ready", |step| step.run(wait, &self.files.cluster_log()))?;
         for (node, cpu) in WORKERS {
             let mut annotate = self.kubectl();
@@ -123,12 +128,13 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Gives the images of an archive to every node.
+    /// Gives the images of an archive to the nodes.
     fn load(&self, archive: &Path) -> Result<()> {
         let name = archive.file_name().unwrap_or_default().display();
         step(&format!("copy {name}"), |step| step.run(self.shell.copying(&[archive.to_owned()], FOLDER)?, &self.files.cluster_log()))?;
         let copy = format!("{FOLDER}/{name}");
-        self.step(&format!("load {name}"), &[KIND, "load", "image-archive", "--name=strobe", &copy])
+        let nodes = format!("--nodes={}", WORKERS.map(|(node, _)| node).join(","));
+        self.step(&format!("load {name}"), &[KIND, "load", "image-archive", "--name=strobe", &nodes, &copy])
     }
 
     /// Runs a command in the machine as a step, which has its limit there.
@@ -137,7 +143,7 @@ impl Cluster<'_> {
     }
 
     fn kubectl(&self) -> Command {
-        kubectl(&self.ingredients.kubectl, &self.files)
+        kubectl(&self.ingredients.program("kubectl"), &self.files)
     }
 }
 

@@ -1,5 +1,6 @@
-//! How the emulator is started. It lives in a network namespace of its own, in which its one port is: nothing of the machine can be
-//! reached from outside of this one, no port here can be in its way, and it reaches nothing but its own addresses.
+//! How the emulator is started. It lives in a network namespace of its own, in which its one port is, and the end of a wire to its second
+//! card: nothing of the machine can be reached from outside of this one, no port here can be in its way, and it reaches nothing but its own
+//! addresses.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,6 +15,9 @@ use crate::process::shown;
 
 /// The name of the one snapshot on the disk.
 pub(super) const SNAPSHOT: &str = "ready";
+
+/// The namespace's end of a wire to the machine, whose end is its second card. Neither has an address until something needs the wire.
+pub(super) const LINK: &str = "machine";
 
 /// Told to the kernel. `net.ifnames` keeps the card's name short and known; without `mitigations` and `damon_stat` emulation has less to
 /// do; where the kernel panics the emulator ends. TERM is systemd's: the console is a file.
@@ -52,6 +56,7 @@ fn arguments(files: &Files, shape: &Shape, restore: bool) -> Vec<OsString> {
     list.with_path("-drive", "if=none,id=disk,format=qcow2,cache=unsafe,aio=threads,discard=unmap,file=", &files.disk());
     list.pair("-device", "virtio-blk-pci,drive=disk").pair("-device", "virtio-rng-pci");
     list.pair("-nic", "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:22-:22");
+    list.pair("-nic", &format!("tap,ifname={LINK},script=no,downscript=no,model=virtio-net-pci"));
     list.with_path("-chardev", "file,id=console,path=", &files.console()).pair("-serial", "chardev:console");
     list.with_path("-chardev", "socket,id=ready,path=", &files.ready()).pair("-serial", "chardev:ready");
     list.with_path("-chardev", "socket,id=monitor,server=on,wait=off,path=", &files.monitor());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -96,14 +96,14 @@ impl Files {
         self.folder.join("ssh")
     }
 
-    /// The socket of the connection that leads a port into it.
-    pub(super) fn forward(&self) -> PathBuf {
-        self.folder.join("port")
-    }
-
     /// For clients of the cluster in the machine.
     pub(super) fn kubeconfig(&self) -> PathBuf {
         self.folder.join("kubeconfig")
+    }
+
+    /// The cluster's control plane: its certificates, its store, what its programs print.
+    pub(super) fn control_plane(&self) -> PathBuf {
+        self.folder.join("control-plane")
     }
 
     /// What the making of that cluster printed.
@@ -166,10 +166,18 @@ impl Files {
     /// # Errors
     /// Something cannot be removed.
     pub(super) fn clear(&self) -> Result<()> {
-        let connections = [self.monitor(), self.ready(), self.control(), self.forward()];
+        let connections = [self.monitor(), self.ready(), self.control()];
         let said = [self.running_file(), self.kubeconfig(), self.cluster_log(), self.console(), self.log()];
         connections.iter().chain(&said).try_for_each(|file| remove(file))?;
+        self.clear_control_plane()?;
         if self.snapshot()?.is_none() { remove(&self.disk()) } else { Ok(()) }
+    }
+
+    /// Its programs end soon after the emulator, and write until then.
+    fn clear_control_plane(&self) -> Result<()> {
+        let folder = self.control_plane();
+        let _ended = if folder.exists() { Some(Lock::take(&folder)?) } else { None };
+        gone(&folder, fs::remove_dir_all(&folder))
     }
 
     fn running_file(&self) -> PathBuf {
@@ -190,8 +198,13 @@ fn read(file: &Path) -> Result<Option<Shape>> {
 }
 
 fn remove(file: &Path) -> Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(|| format!("remove {}", file.display())),
+    gone(file, fs::remove_file(file))
+}
+
+/// What was not there is gone, too.
+fn gone(path: &Path, removed: io::Result<()>) -> Result<()> {
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(|| format!("remove {}", path.display())),
         _ => Ok(()),
     }
 }

@@ -13,7 +13,6 @@ use rustix::process::Pid;
 use super::files::Files;
 use super::image::{HOST, Image};
 use crate::limits::{RDMA_VM_COMMAND, SSH_OPEN};
-use crate::prepare::BUSYBOX;
 use crate::process;
 
 /// Sessions in the machine.
@@ -84,24 +83,6 @@ impl Shell {
         let mut command = self.ssh();
         command.arg(HOST).arg(line(&[&["timeout", limit.as_str()], words].concat())).stdin(Stdio::null());
         command
-    }
-
-    /// Leads a port of this machine's loopback to the same one of the machine's, by a connection of its own: the first was made where the
-    /// emulator is, and would listen there. One that is there already stays.
-    ///
-    /// # Errors
-    /// The port is taken, or the machine does not answer in time.
-    pub(super) fn forward(&self, port: u16, emulator: Pid) -> Result<()> {
-        if UnixStream::connect(self.files.forward()).is_ok() {
-            return Ok(());
-        }
-        let enter = format!("nsenter --net=/proc/{}/ns/net {BUSYBOX} nc 127.0.0.1 22", emulator.as_raw_nonzero());
-        let mut command = Command::new("ssh");
-        // Of two values the first counts.
-        command.args(["-o", &format!("ControlPath={}", quoted(&self.files.forward())), "-o", "ControlMaster=yes"]);
-        command.args(["-o", &format!("ProxyCommand={enter}"), "-o", "ExitOnForwardFailure=yes"]).args(self.options());
-        command.args(["-L", &format!("127.0.0.1:{port}:127.0.0.1:{port}"), HOST]);
-        self.in_background(command).with_context(|| format!("lead port {port} to the machine"))
     }
 
     /// Runs ssh until it is connected, and leaves it there.
@@ -184,10 +165,15 @@ fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.to_string_lossy().replace('%', "%%"))
 }
 
+/// Words as a shell reads them, each as it is.
+pub(super) fn spelled<Word: AsRef<str>>(words: &[Word]) -> String {
+    let words: Vec<_> = words.iter().map(|word| format!("'{}'", word.as_ref().replace('\'', r"'\''"))).collect();
+    words.join(" ")
+}
+
 /// What the machine's shell is told so that the program gets these arguments; a signal that ends it counts as 128 + signal.
 fn line<Word: AsRef<str>>(words: &[Word]) -> String {
-    let words: Vec<_> = words.iter().map(|word| format!("'{}'", word.as_ref().replace('\'', r"'\''"))).collect();
-    format!("{}; exit $?", words.join(" "))
+    format!("{}; exit $?", spelled(words))
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Run<'_> {
         for run in adopted.iter().filter(|run| !self.launches.holds(**run)) {
             self.agents.say(agent.node, Message::Remove((*run).into()));
         }
-        for run in self.launches.due(agent, &adopted, |run| self.authority.part(run, agent.node)) {
+        for run in self.launches.due(agent, &adopted, |run| self.shell.part(run, agent.node)) {
             self.launch_on(agent, run)?;
         }
         Ok(())
