@@ -98,6 +98,16 @@ fn partition() -> Value {
     })
 }
 
+/// Whether each node of the partition has its figures: they come a moment after the partition is ready.
+///
+/// # Errors
+/// kubectl fails.
+pub fn shows_its_nodes() -> Result<bool> {
+    let nodes = kubectl(&["get", &format!("partition/{PARTITION}"), "--output=jsonpath={.status.nodes}"])?;
+    let shown = kubectl(&["get", "partitionnodes", &format!("--field-selector=spec.partition={PARTITION}"), "--output=name"])?;
+    Ok(nodes == shown.lines().count().to_string())
+}
+
 /// The node of the machine manager, once there is one: the end of a term takes a moment.
 ///
 /// # Errors

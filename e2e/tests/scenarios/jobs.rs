@@ -108,6 +108,7 @@ impl Jobs {
         let namespace = if alone { Namespace::make_alone(name) } else { Namespace::make(name) }.unwrap();
         namespace.run(&["label", "namespace", namespace.name(), "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
         system::install().unwrap();
+        until("the partition shows its nodes", || system::shows_its_nodes().unwrap());
         if alone {
             // The namespaces of those that ran before go by themselves.
             until("no gang of another scenario is left", || system::gangs().unwrap() == 0);

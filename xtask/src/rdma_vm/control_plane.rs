@@ -161,8 +161,8 @@ impl ControlPlane<'_> {
             "mv {configuration}/manifests {configuration}/manifests.aside
              systemctl stop kubelet
              crictl rmp --force --all
-             ! pgrep --exact '{}'",
-            PROGRAMS.map(kernel_name).join("|")
+             for name in {}; do [ -z \"$(pgrep --exact \"$name\")\" ]; done",
+            PROGRAMS.map(kernel_name).join(" ")
         );
         self.shell.limited(RDMA_VM_CLUSTER, &["docker", "exec", CONTROL_PLANE, "bash", "-ec", &script])
     }
