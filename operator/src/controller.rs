@@ -301,13 +301,8 @@ fn status(context: &Context, job: &ParallelJob, refusal: Option<Refusal>) -> Opt
     if let Some(standing) = standing.filter(|standing| refusal.is_none() || standing.state != CoreState::Queued) {
         return Some(status::standing(job, &standing, &now));
     }
-    let is_looked_at = refusal.is_none() && !job.spec.suspend && has_manager(context, job);
+    let is_looked_at = refusal.is_none() && !job.spec.suspend && context.partitions.has_manager(&job.spec.partition);
     (!is_looked_at).then(|| status::waiting(job, refusal, &now))
-}
-
-fn has_manager(context: &Context, job: &ParallelJob) -> bool {
-    let partition = context.partitions.partition(&job.spec.partition);
-    partition.and_then(|partition| partition.status.as_ref()?.manager.clone()).is_some()
 }
 
 /// Looks up what the job refers to. What does not exist is not there; that is for others to judge.

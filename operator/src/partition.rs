@@ -23,6 +23,7 @@ mod used;
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
 
@@ -104,6 +105,7 @@ struct Partition {
     told: Option<(PartitionStatus, Instant)>,
     node_statuses: NodeStatuses,
     board: Board,
+    managed: Arc<AtomicBool>,
     /// The nodes of the cluster, and what was found and done about them.
     nodes: watch::Receiver<Option<Arc<Nodes>>>,
     looks: Looks,
@@ -146,7 +148,7 @@ impl Partition {
         let uid = object.uid().as_deref().and_then(partition_uid).ok_or(PartitionError::Uid)?;
         let owner = object.owner_ref(&()).ok_or(PartitionError::Uid)?;
         let store = Store::new(context.client.clone(), &context.namespace, owner);
-        let Shared { board, mut nodes } = shared;
+        let Shared { board, mut nodes, managed } = shared;
         // Whoever sends them lives as long as this task.
         drop(nodes.wait_for(Option::is_some).await);
         let found = answered("read what must not be forgotten", || store.load()).await;
@@ -171,6 +173,7 @@ impl Partition {
             object,
             valid,
             board,
+            managed,
             nodes,
             looks: Looks::default(),
             events,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Node;
@@ -55,6 +56,8 @@ pub struct Partitions {
 pub(crate) struct Shared {
     pub(crate) board: Board,
     pub(crate) nodes: watch::Receiver<Option<Arc<Nodes>>>,
+    /// Whether this partition has a machine manager.
+    pub(crate) managed: Arc<AtomicBool>,
 }
 
 /// A job that nothing speaks against.
@@ -72,6 +75,8 @@ pub struct Submission {
 struct Task {
     partition: Arc<Partition>,
     events: mpsc::Sender<Event>,
+    /// Set by the task before it says so in the status.
+    managed: Arc<AtomicBool>,
     handle: AbortHandle,
 }
 
@@ -137,10 +142,11 @@ impl Partitions {
             }
             None => {
                 let (events, queue) = mpsc::channel(PARTITION_EVENTS);
-                let shared = Shared { board: Arc::clone(&self.board), nodes: self.nodes.subscribe() };
+                let managed = Arc::new(AtomicBool::new(false));
+                let shared = Shared { board: Arc::clone(&self.board), nodes: self.nodes.subscribe(), managed: Arc::clone(&managed) };
                 let running = partition::run(self.context.clone(), Arc::clone(&partition), shared, queue);
                 let handle = tokio::spawn(running).abort_handle();
-                tasks.insert(uid, Task { partition, events, handle });
+                tasks.insert(uid, Task { partition, events, managed, handle });
             }
         }
         drop(tasks);
@@ -198,6 +204,16 @@ impl Partitions {
     #[must_use]
     pub fn partition(&self, name: &str) -> Option<Arc<Partition>> {
         self.tasks().values().find(|task| task.partition.name_any() == name).map(|task| Arc::clone(&task.partition))
+    }
+
+    /// Whether the partition of that name has a machine manager, by its authority or by what an earlier one has said. The object alone will
+    /// not do: whoever has read there that it has one may apply a job before the object's change is seen here.
+    #[must_use]
+    pub fn has_manager(&self, name: &str) -> bool {
+        let said = |task: &Task| task.partition.status.as_ref().is_some_and(|status| status.manager.is_some());
+        let tasks = self.tasks();
+        let task = tasks.values().find(|task| task.partition.name_any() == name);
+        task.is_some_and(|task| task.managed.load(Ordering::Acquire) || said(task))
     }
 
     fn say(&self, name: &str, event: Event) -> bool {
