@@ -73,11 +73,11 @@ impl Deed {
             }
             Self::ApiServerOff => {
                 hands.on_node(&control_plane(), &format!("[ ! -e {MANIFEST} ] || mv {MANIFEST} {ASIDE}"))?;
-                hands.wait(false)
+                wait_for_api_server(hands.kubectl, false)
             }
             Self::ApiServerOn => {
                 hands.on_node(&control_plane(), &format!("[ ! -e {ASIDE} ] || mv {ASIDE} {MANIFEST}"))?;
-                hands.wait(true)
+                wait_for_api_server(hands.kubectl, true)
             }
         }
     }
@@ -98,23 +98,23 @@ impl Hands<'_> {
         docker.stdout(Stdio::null());
         process::run(docker)
     }
+}
 
-    /// Waits until the API server answers, or does not.
-    fn wait(&self, wanted: bool) -> Result<()> {
-        let deadline = Instant::now() + API_SERVER_ANSWERS;
-        loop {
-            let mut kubectl = (self.kubectl)();
-            kubectl.args(["get", "--raw=/readyz", "--request-timeout=5s"]).stdout(Stdio::null()).stderr(Stdio::null());
-            if kubectl.status().context("run kubectl")?.success() == wanted {
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "the API server {} answers after {API_SERVER_ANSWERS:?}",
-                if wanted { "never" } else { "still" }
-            );
-            std::thread::sleep(ASKED);
+/// Waits until the API server answers, or does not.
+///
+/// # Errors
+/// kubectl cannot be run, or it is as it was for too long.
+pub(crate) fn wait_for_api_server(kubectl: &dyn Fn() -> Command, wanted: bool) -> Result<()> {
+    let deadline = Instant::now() + API_SERVER_ANSWERS;
+    loop {
+        let mut asked = kubectl();
+        asked.args(["get", "--raw=/readyz", "--request-timeout=5s"]).stdout(Stdio::null()).stderr(Stdio::null());
+        if asked.status().context("run kubectl")?.success() == wanted {
+            return Ok(());
         }
+        let still = if wanted { "never" } else { "still" };
+        ensure!(Instant::now() < deadline, "the API server {still} answers after {API_SERVER_ANSWERS:?}");
+        std::thread::sleep(ASKED);
     }
 }
 

@@ -148,7 +148,7 @@ impl Cluster<'_> {
 }
 
 /// `kubectl` with all rights in the machine's cluster.
-fn kubectl(program: &Path, files: &Files) -> Command {
+pub(super) fn kubectl(program: &Path, files: &Files) -> Command {
     let mut command = Command::new(program);
     command.env("KUBECONFIG", files.kubeconfig());
     command

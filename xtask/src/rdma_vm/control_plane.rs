@@ -6,20 +6,21 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Pid;
 use serde_json::Value;
 
-use super::cluster::{CONTROL_PLANE, PORT};
+use super::cluster::{CONTROL_PLANE, PORT, kubectl};
 use super::emulator::LINK;
 use super::files::Files;
 use super::shell::{Shell, spelled};
 use crate::files::write_private;
 use crate::lab::Ingredients;
+use crate::lab::drive::wait_for_api_server;
 use crate::lab::step::Step;
-use crate::limits::{API_SERVER_ANSWERS, RDMA_VM_CLUSTER};
+use crate::limits::RDMA_VM_CLUSTER;
+use crate::lock::LOCK;
 
 /// What it consists of, in the order in which it is started. Each is a pod of kubelet's own in kind's node.
 pub(super) const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -41,15 +42,9 @@ const CLIENTS_CARD: &str = "strobe-vm";
 const SERVER_CARD: &str = "clients";
 const MACHINE_CARD: &str = "eth1";
 
-/// In its folder: held while one of its programs lives.
-pub(super) const LOCK: &str = "lock";
-
 /// The end of the shell that has started the programs: it waits for the emulator's end, and is of the group that it kills. Nothing of the
 /// cluster is worth keeping then.
 const END: &str = "tail --pid=$emulator -f /dev/null\nkill -9 0";
-
-/// How often the API server is asked whether it answers.
-const ASKED: Duration = Duration::from_millis(500);
 
 /// A name that is in the API server's certificate, for clients that reach it by an address which is not.
 const CERTIFIED: &str = "localhost";
@@ -89,13 +84,6 @@ impl ControlPlane<'_> {
         let mut delete = self.kubectl();
         delete.args(["delete", "node", CONTROL_PLANE]);
         step.run(delete, &log)
-    }
-
-    /// Whether it answers.
-    fn answers(&self) -> Result<bool> {
-        let mut kubectl = self.kubectl();
-        kubectl.args(["get", "--raw=/readyz", "--request-timeout=5s"]).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(kubectl.status().context("run kubectl")?.success())
     }
 
     /// How each program was started, told by the pods that kubelet shows of them.
@@ -225,19 +213,12 @@ impl ControlPlane<'_> {
     /// # Errors
     /// It does not.
     pub(super) fn wait(&self) -> Result<()> {
-        let deadline = Instant::now() + API_SERVER_ANSWERS;
-        while !self.answers()? {
-            let folder = self.files.control_plane();
-            ensure!(Instant::now() < deadline, "the API server is silent after {API_SERVER_ANSWERS:?}: {}/*.log", folder.display());
-            std::thread::sleep(ASKED);
-        }
-        Ok(())
+        let logs = || format!("{}/*.log say what its programs say", self.files.control_plane().display());
+        wait_for_api_server(&|| self.kubectl(), true).with_context(logs)
     }
 
     fn kubectl(&self) -> Command {
-        let mut command = Command::new(self.ingredients.program("kubectl"));
-        command.env("KUBECONFIG", self.files.kubeconfig());
-        command
+        kubectl(&self.ingredients.program("kubectl"), self.files)
     }
 }
 
