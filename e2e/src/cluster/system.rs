@@ -126,6 +126,15 @@ pub fn gangs() -> Result<u64> {
     said.parse().with_context(|| format!("the partition's gangs: {said:?}"))
 }
 
+/// The partition's nodes.
+///
+/// # Errors
+/// kubectl fails.
+pub fn nodes() -> Result<Vec<String>> {
+    let names = kubectl(&["get", "partitionnodes", "--output=jsonpath={.items[*].metadata.name}"])?;
+    Ok(names.split_whitespace().map(str::to_owned).collect())
+}
+
 /// The node of the operator that leads.
 ///
 /// # Errors

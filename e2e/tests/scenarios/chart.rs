@@ -7,7 +7,7 @@ use crate::jobs::{Jobs, job, sleeper};
 
 pub(crate) const SCENARIOS: [Scenario; 1] =
     [Scenario::new("chart-tested-upgraded-uninstalled-reinstalled", tested_upgraded_uninstalled_reinstalled)
-        .needs(&[Need::Installation])
+        .needs(&[Need::Installation, Need::NodeShell])
         .alone()];
 
 /// Longer than an upgrade, on a fast machine and a slow one: so much of a CPU's time.
@@ -25,8 +25,10 @@ fn tested_upgraded_uninstalled_reinstalled(jobs: &Jobs) {
 
     jobs.apply(&sleeper("kept"));
     jobs.are("Running", &["kept"]);
+    let nodes = jobs.is_on_nodes("kept");
     system::uninstall().unwrap();
     assert_eq!(jobs.namespace.run(&["get", "pods", "--selector=strobe.dev/job-uid", "--output=name"]).unwrap(), "", "gangs ended first");
+    jobs.no_gang_is_on(&nodes);
     assert_eq!(left(), "", "nothing is left but the custom resources");
     assert_eq!(jobs.field("kept", ".status.state"), "Queued", "the job is still there, and says what it waits for");
     assert!(jobs.field("kept", ".status.message").starts_with("Strobe was uninstalled"));

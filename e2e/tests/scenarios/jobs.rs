@@ -143,6 +143,30 @@ impl Jobs {
         until("what jobs had is gone", || left().is_empty());
     }
 
+    /// What gangs have on a node while they are there: cgroups of ranks, and mounts of their pods' volumes.
+    pub(crate) fn gangs_on(&self, node: &str) -> String {
+        let cgroups = "find /sys/fs/cgroup -type d -name 'gang-*'";
+        let mounts = r"grep -E '/kubernetes\.io~(csi|empty-dir)/strobe' /proc/self/mounts";
+        self.driver.shell(node, &format!("{{ {cgroups}; {mounts}; }} || true")).unwrap()
+    }
+
+    /// A running job has its ranks' cgroup and its volume on each of its nodes: [`Jobs::gangs_on`] sees what is looked for. Gives the nodes.
+    pub(crate) fn is_on_nodes(&self, name: &str) -> Vec<String> {
+        let nodes = self.nodes(name);
+        for node in &nodes {
+            let found = self.gangs_on(node);
+            assert!(found.contains("/gang-") && found.contains("~csi/strobe"), "the cgroup and the volume of {name} on {node}: {found:?}");
+        }
+        nodes
+    }
+
+    /// Waits until no gang has anything on nodes: kubelet still tidies up after pods that are gone.
+    pub(crate) fn no_gang_is_on(&self, nodes: &[String]) {
+        for node in nodes {
+            until(&format!("no gang has anything on {node}"), || self.gangs_on(node).is_empty());
+        }
+    }
+
     /// The names of a job's pods, with a space after each.
     pub(crate) fn pods(&self, name: &str) -> String {
         let names = r"--output=jsonpath={range .items[*]}{.metadata.name}{' '}{end}";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use strobe_e2e::cluster::{Need, system};
 
 use crate::Scenario;
-use crate::jobs::{Jobs, script};
+use crate::jobs::{Jobs, script, sleeper};
 
 pub(crate) const SCENARIOS: [Scenario; 2] = [
     Scenario::new("twenty-at-once", twenty_at_once).needs(&[Need::NodeShell]).alone().long(),
@@ -14,10 +14,6 @@ pub(crate) const SCENARIOS: [Scenario; 2] = [
 
 /// Events that one life of a job may leave, its pods' own not counted.
 const EVENTS_MAX: usize = 12;
-
-/// What gangs leave on a node while they are there: cgroups of ranks, and mounts of volumes.
-const TRACES: &str =
-    "{ find /sys/fs/cgroup -type d -name 'strobe-*' -path '*kubepods*'; grep -F csi.strobe.dev /proc/self/mounts; } || true";
 
 fn twenty_at_once(jobs: &Jobs) {
     let names: Vec<String> = (0..20).map(|number| format!("job-{number}")).collect();
@@ -49,12 +45,18 @@ fn end(jobs: &Jobs, names: &[String]) {
     for (name, count) in events {
         assert!(count <= EVENTS_MAX, "{name} has {count} events");
     }
+    gangs_are_seen(jobs);
     for name in names {
         jobs.delete(name);
     }
     jobs.nothing_is_left();
-    let nodes = system::kubectl(&["get", "partitionnodes", "--output=jsonpath={.items[*].metadata.name}"]).unwrap();
-    for node in nodes.split_whitespace() {
-        assert_eq!(jobs.driver.shell(node, TRACES).unwrap(), "", "left on {node}");
-    }
+    jobs.no_gang_is_on(&system::nodes().unwrap());
+}
+
+/// What is looked for at the end is found while a gang is there.
+fn gangs_are_seen(jobs: &Jobs) {
+    jobs.apply(&sleeper("seen"));
+    jobs.are("Running", &["seen"]);
+    jobs.is_on_nodes("seen");
+    jobs.delete("seen");
 }

@@ -8,8 +8,9 @@ use crate::Scenario;
 use crate::jobs::{Afterwards, Jobs, rank, sleeper, until};
 use crate::sharing::frozen;
 
-pub(crate) const SCENARIOS: [Scenario; 4] = [
+pub(crate) const SCENARIOS: [Scenario; 5] = [
     Scenario::new("pods-that-are-not-bound-go", pods_that_are_not_bound_go),
+    Scenario::new("one-pod-that-is-not-bound-goes-with-the-other", one_pod_that_is_not_bound).needs(&[Need::NodeShell]).alone(),
     Scenario::new("cordon", cordon).alone(),
     Scenario::new("drain", drain).alone(),
     Scenario::new("power-off", power_off).needs(&[Need::NodeShell, Need::NodePower]).alone(),
@@ -18,12 +19,6 @@ pub(crate) const SCENARIOS: [Scenario; 4] = [
 /// Lets nodes take pods again, which they may do already.
 fn uncordon(jobs: &Jobs, nodes: &[String]) -> Result<()> {
     nodes.iter().try_for_each(|node| jobs.namespace.run(&["uncordon", node]).map(drop))
-}
-
-/// Nodes of the partition.
-fn nodes(jobs: &Jobs) -> Vec<String> {
-    let names = jobs.namespace.run(&["get", "partitionnodes", "--output=jsonpath={.items[*].metadata.name}"]).unwrap();
-    names.split_whitespace().map(str::to_owned).collect()
 }
 
 /// kube-scheduler finds no node for them, for a reason that the plan does not know.
@@ -39,8 +34,47 @@ fn pods_that_are_not_bound_go(jobs: &Jobs) {
     assert_eq!(jobs.field("unbound", ".status.restarts"), "0");
 }
 
+/// Of a gang of two one pod starts, and kube-scheduler keeps the other from its node for a taint, which the plan does not know.
+fn one_pod_that_is_not_bound(jobs: &Jobs) {
+    let nodes = system::nodes().unwrap();
+    let (open, closed) = (&nodes[0], &nodes[1]);
+    let _as_before = Afterwards(|| system::change_partition(&json!({ "placementTimeout": "20s" })));
+    system::change_partition(&json!({ "placementTimeout": "10s" })).unwrap();
+    let _uncordoned = Afterwards(|| uncordon(jobs, &nodes[2..]));
+    for node in &nodes[2..] {
+        jobs.namespace.run(&["cordon", node]).unwrap();
+    }
+    let untaint = || jobs.namespace.run(&["taint", "node", closed, "strobe.dev/e2e-closed-"]);
+    let _untainted = Afterwards(|| {
+        // It is not tainted any more where the scenario has passed.
+        let _none = untaint();
+        Ok(())
+    });
+    jobs.namespace.run(&["taint", "node", closed, "strobe.dev/e2e-closed=:NoSchedule"]).unwrap();
+
+    jobs.apply(&sleeper("half"));
+    let phases = || jobs.namespace.run(&["get", "pods", "--sort-by=.status.phase", "--output=jsonpath={.items[*].status.phase}"]).unwrap();
+    until("one of its two pods has started", || phases() == "Pending Running");
+    assert!(jobs.gangs_on(open).contains("~csi/strobe"), "it has its volume on {open}");
+    jobs.wait("jsonpath={.status.reason}=PlacementTimeout", "half");
+    let (reason, message) = jobs.condition("half", "Placed");
+    assert_eq!(reason, "PlacementTimeout");
+    assert!(message.contains("untolerated taint"), "kube-scheduler's words: {message}");
+    jobs.pods_are_gone("half");
+    jobs.no_gang_is_on(&nodes[..1]);
+    until("it holds no slot", || system::gangs().unwrap() == 0);
+    jobs.are("Queued", &["half"]);
+
+    untaint().unwrap();
+    jobs.are("Running", &["half"]);
+    let mut on = jobs.nodes("half");
+    on.sort_unstable();
+    assert_eq!(on, nodes[..2]);
+    assert_eq!(jobs.field("half", ".status.restarts"), "0", "that was nobody's failure");
+}
+
 fn cordon(jobs: &Jobs) {
-    let nodes = nodes(jobs);
+    let nodes = system::nodes().unwrap();
     let _uncordoned = Afterwards(|| uncordon(jobs, &nodes));
     for node in &nodes[1..] {
         jobs.namespace.run(&["cordon", node]).unwrap();
@@ -106,7 +140,7 @@ fn power_off(jobs: &Jobs) {
     assert_eq!(frozen(jobs, &lost), "", "the node is clean");
     // It takes gangs again.
     let mut everywhere = sleeper("everywhere");
-    everywhere["spec"]["nodes"] = json!(nodes(jobs).len());
+    everywhere["spec"]["nodes"] = json!(system::nodes().unwrap().len());
     jobs.apply(&everywhere);
     jobs.are("Running", &["everywhere"]);
 }
