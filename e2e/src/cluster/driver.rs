@@ -6,7 +6,7 @@
 //! | arguments | it |
 //! |---|---|
 //! | `capabilities` | prints what it can, a word of [`Need`] a line |
-//! | `shell NODE SCRIPT` | runs a script as the node's root, and prints what that prints |
+//! | `shell NODE SCRIPT` | runs a script of bash as the node's root, and prints what that prints |
 //! | `power-off NODE`, `power-on NODE` | takes a node's power, and gives it back |
 //! | `api-server-off`, `api-server-on` | takes the API server away until it does not answer, and gives it back until it does |
 
@@ -80,7 +80,7 @@ impl Driver {
         Ok(Need::ALL.into_iter().filter(|need| words.lines().any(|word| word == need.word())).collect())
     }
 
-    /// Runs a script as a node's root; gives what it prints, without the last line's end.
+    /// Runs a script of bash as a node's root; gives what it prints, without the last line's end.
     ///
     /// # Errors
     /// It fails.

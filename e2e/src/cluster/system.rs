@@ -117,6 +117,15 @@ pub fn manager() -> Result<String> {
     kubectl(&["get", &format!("partition/{PARTITION}"), "--output=jsonpath={.status.manager}"])
 }
 
+/// The number of the machine manager's term, the last that the operator has written.
+///
+/// # Errors
+/// The partition does not say.
+pub fn term() -> Result<u64> {
+    let said = kubectl(&["get", &format!("partition/{PARTITION}"), "--output=jsonpath={.status.term}"])?;
+    said.parse().with_context(|| format!("the manager's term: {said:?}"))
+}
+
 /// How many gangs the partition has.
 ///
 /// # Errors
@@ -133,6 +142,14 @@ pub fn gangs() -> Result<u64> {
 pub fn nodes() -> Result<Vec<String>> {
     let names = kubectl(&["get", "partitionnodes", "--output=jsonpath={.items[*].metadata.name}"])?;
     Ok(names.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The address that other nodes reach a node at.
+///
+/// # Errors
+/// kubectl fails.
+pub fn address(node: &str) -> Result<String> {
+    kubectl(&["get", &format!("node/{node}"), "--output=jsonpath={.status.addresses[?(@.type=='InternalIP')].address}"])
 }
 
 /// The node of the operator that leads.

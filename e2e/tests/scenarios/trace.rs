@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use strobe_e2e::cluster::system;
+use strobe_e2e::cluster::{Driver, system};
 
 /// Port of health, metrics and trace.
 const PORT: u16 = 7412;
@@ -36,6 +36,8 @@ pub(crate) struct Turns {
     pub(crate) count: usize,
     /// The longest time between two of them.
     pub(crate) longest: Duration,
+    /// The time in which they took them.
+    pub(crate) lasted: Duration,
 }
 
 /// A row that was active from one instant of the manager's clock to another, in nanoseconds.
@@ -56,7 +58,19 @@ impl Trace {
         let name = "--output=jsonpath={.items[0].metadata.name}";
         let agent = system::kubectl(&["--namespace", system::NAMESPACE, "get", "pods", selector, &chosen, name]).unwrap();
         let path = format!("/api/v1/namespaces/{}/pods/{agent}:{PORT}/proxy/trace", system::NAMESPACE);
-        let document: Value = serde_json::from_str(&system::kubectl(&["get", "--raw", &path]).unwrap()).unwrap();
+        Self::read(&system::kubectl(&["get", "--raw", &path]).unwrap())
+    }
+
+    /// The same, asked on the node, which has this address: while no API server leads there.
+    pub(crate) fn on(driver: &Driver, node: &str, address: &str) -> Self {
+        let ask = format!(r"exec 3<>/dev/tcp/{address}/{PORT}; printf 'GET /trace HTTP/1.0\r\n\r\n' >&3; cat <&3");
+        let answer = driver.shell(node, &ask).unwrap();
+        let (_head, document) = answer.split_once("\r\n\r\n").unwrap();
+        Self::read(document)
+    }
+
+    fn read(document: &str) -> Self {
+        let document: Value = serde_json::from_str(document).unwrap();
         let gangs = document["gangs"].as_array().unwrap();
         Self {
             gangs: gangs.iter().map(|gang| (run(&gang["run"]), gang["name"].as_str().unwrap().to_owned())).collect(),
@@ -64,12 +78,32 @@ impl Trace {
         }
     }
 
-    /// How the strobe froze one of two gangs to thaw the other, with never both commanded thawed while the node obeyed. An agent that does not
-    /// know both has given them no turn.
+    /// The instant of the last switch, on the node's own clock; before all others where there is none.
+    pub(crate) fn last(&self) -> i64 {
+        self.switches.last().map_or(i64::MIN, |switch| switch.acted)
+    }
+
+    /// How two gangs took turns, from the first of these turns to the last.
     ///
     /// # Panics
-    /// They were.
+    /// Both were commanded thawed while the node obeyed.
     pub(crate) fn turns_of(&self, first: &str, second: &str) -> Turns {
+        Turns::at(&self.turns(first, second))
+    }
+
+    /// How two gangs took turns, from an instant of the node's own clock to its last switch.
+    ///
+    /// # Panics
+    /// As [`Trace::turns_of`].
+    pub(crate) fn turns_since(&self, from: i64, first: &str, second: &str) -> Turns {
+        let turns: Vec<i64> = self.turns(first, second).into_iter().filter(|turn| *turn > from).collect();
+        let whole = Turns::at(&[&[from], &turns[..], &[self.last()]].concat());
+        Turns { count: turns.len(), ..whole }
+    }
+
+    /// When the strobe froze one of two gangs to thaw the other, with never both commanded thawed while the node obeyed. An agent that does not
+    /// know both has given them no turn.
+    fn turns(&self, first: &str, second: &str) -> Vec<i64> {
         let ours: Vec<Run> = [first, second].iter().filter_map(|name| self.run_of(name)).collect();
         let (mut thawed, mut strobed, mut turns) = (BTreeSet::new(), false, Vec::new());
         for switch in &self.switches {
@@ -86,8 +120,7 @@ impl Trace {
                 turns.push(switch.acted);
             }
         }
-        let longest = turns.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(i64::MAX);
-        Turns { count: turns.len(), longest: Duration::from_nanos(longest.unsigned_abs()) }
+        turns
     }
 
     /// Names are those of jobs: earlier scenarios may have had the same.
@@ -119,6 +152,18 @@ impl Trace {
         #[expect(clippy::cast_precision_loss, reason = "a part of some seconds")]
         let part = same as f64 / both as f64;
         part
+    }
+}
+
+// === impl Turns ===
+
+impl Turns {
+    /// Those at these instants.
+    fn at(instants: &[i64]) -> Self {
+        let between = |earlier: i64, later: i64| Duration::from_nanos(later.saturating_sub(earlier).unsigned_abs());
+        let longest = instants.windows(2).map(|pair| between(pair[0], pair[1])).max().unwrap_or(Duration::MAX);
+        let lasted = instants.first().zip(instants.last()).map_or(Duration::ZERO, |(first, last)| between(*first, *last));
+        Self { count: instants.len(), longest, lasted }
     }
 }
 
