@@ -208,6 +208,13 @@ impl Jobs {
         }
     }
 
+    /// Waits until people are told this of a job.
+    pub(crate) fn told(&self, name: &str, reason: &str, note: &str) {
+        let of_job = format!("--field-selector=involvedObject.kind=ParallelJob,involvedObject.name={name},reason={reason}");
+        let notes = || self.namespace.run(&["get", "events", &of_job, "--output=jsonpath={.items[*].message}"]).unwrap();
+        until(&format!("{reason} is told of {name}: {note:?}"), || notes() == note);
+    }
+
     /// Waits for what a job shall come to.
     pub(crate) fn wait(&self, condition: &str, job: &str) {
         if let Err(error) = self.namespace.wait(condition, &format!("paralleljob/{job}")) {

@@ -6,6 +6,7 @@
 mod bad_input;
 mod chart;
 mod evidence;
+mod failures;
 mod jobs;
 mod looking;
 mod many;
@@ -61,13 +62,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let driver = Driver::find();
     let offered = driver.capabilities().expect("the driver says what it can");
-    let suites: [&[Scenario]; 10] = [
+    let suites: [&[Scenario]; 11] = [
         &sharing::SCENARIOS,
         &queue::SCENARIOS,
         &nodes::SCENARIOS,
         &outage::SCENARIOS,
         &looking::SCENARIOS,
         &states::SCENARIOS,
+        &failures::SCENARIOS,
         &programs::SCENARIOS,
         &many::SCENARIOS,
         &bad_input::SCENARIOS,

@@ -1,0 +1,51 @@
+//! Gangs that fail say how, and do not outlive it.
+
+use serde_json::json;
+
+use crate::Scenario;
+use crate::jobs::{Jobs, script, sleeper, until};
+
+pub(crate) const SCENARIOS: [Scenario; 2] =
+    [Scenario::new("a-rank-that-fails", a_rank_that_fails), Scenario::new("a-deadline-that-is-exceeded", a_deadline_that_is_exceeded)];
+
+fn a_rank_that_fails(jobs: &Jobs) {
+    // The other rank would never end by itself.
+    let mut exits = script("exits", "if [ $RANK = 1 ]; then echo gives up; exit 3; fi; exec sleep 3600");
+    exits["spec"]["restart"] = json!({ "limit": 1 });
+    jobs.apply(&exits);
+    jobs.wait("condition=Failed", "exits");
+    let of_job = [".state", ".reason", ".incarnation", ".restarts"].map(|field| jobs.field("exits", &format!(".status{field}")));
+    assert_eq!(of_job, ["Failed", "RankFailure", "2", "1"]);
+    let of_failures = |field: &str| jobs.field("exits", &format!(".status.failures[*].{field}"));
+    let failures = ["reason", "incarnation", "rank", "exitStatus"].map(of_failures);
+    assert_eq!(failures, ["RankExited RankExited", "1 2", "1 1", "3 3"], "each life has failed in the same way");
+    let on = of_failures("node");
+    let (before, last) = on.split_once(' ').unwrap();
+    let how = format!("rank 1 on node {last} exited with status 3");
+    assert_eq!(jobs.condition("exits", "Failed"), ("RankFailure".to_owned(), how.clone()));
+    jobs.told("exits", "Restarted", &format!("restart 1 after RankExited on node {before}"));
+    jobs.told("exits", "Failed", &format!("RankFailure: {how}"));
+
+    // The pods of the last life stay for those who look for the reason.
+    let pod = |what: &str| jobs.namespace.run(&["get", "pod", "exits-2-1", &format!("--output=jsonpath={{{what}}}")]).unwrap();
+    assert_eq!(pod(".spec.nodeName"), last);
+    jobs.namespace.wait("jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=3", "pod/exits-2-1").unwrap();
+    assert_eq!(jobs.namespace.run(&["logs", "exits-2-1"]).unwrap(), "gives up\n");
+    jobs.namespace.wait("jsonpath={.status.phase}=Failed", "pod/exits-2-0").unwrap();
+    assert_eq!(jobs.pods("exits"), "exits-2-0 exits-2-1 ", "those of the life before are gone");
+}
+
+fn a_deadline_that_is_exceeded(jobs: &Jobs) {
+    let mut late = sleeper("late");
+    late["spec"]["activeDeadlineSeconds"] = json!(8);
+    late["spec"]["restart"] = json!({ "limit": 3 });
+    jobs.apply(&late);
+    jobs.wait("condition=Failed", "late");
+    let of_job = [".state", ".reason", ".incarnation", ".restarts"].map(|field| jobs.field("late", &format!(".status{field}")));
+    assert_eq!(of_job, ["Failed", "DeadlineExceeded", "1", "0"], "it does not begin again");
+    let (reason, message) = jobs.condition("late", "Failed");
+    assert_eq!(reason, "DeadlineExceeded");
+    jobs.told("late", "Failed", &format!("{reason}: {message}"));
+    let alive = || jobs.namespace.run(&["get", "pods", "--field-selector=status.phase=Running", "--output=name"]).unwrap();
+    until("its ranks have ended", || alive().is_empty());
+}
