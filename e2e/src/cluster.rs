@@ -206,6 +206,24 @@ impl Namespace {
         Ok(line)
     }
 
+    /// The first lines that a pod says from now on, so many.
+    ///
+    /// # Errors
+    /// It does not say as many in time.
+    pub fn follow(&self, pod: &str, lines: usize) -> Result<Vec<String>> {
+        use std::io::BufRead as _;
+        let mut command = self.kubectl();
+        command.args(["logs", "--follow", "--tail=0", pod, "--request-timeout=420s"]).stdout(Stdio::piped());
+        let mut child = command.spawn().context("run kubectl")?;
+        let output = child.stdout.take().context("kubectl's output is a pipe")?;
+        let said: Result<Vec<String>, _> = std::io::BufReader::new(output).lines().take(lines).collect();
+        child.kill().context("end kubectl")?;
+        child.wait().context("wait for kubectl")?;
+        let said = said.context("read what kubectl prints")?;
+        ensure!(said.len() == lines, "{pod} said {} lines of {lines}", said.len());
+        Ok(said)
+    }
+
     /// Deletes something and waits until it does not exist.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! People and kubelet look into gangs that take turns.
 
+use std::thread;
+
 use serde_json::{Value, json};
 use strobe_e2e::cluster::system;
 
@@ -10,7 +12,7 @@ use crate::trace::Trace;
 pub(crate) const SCENARIOS: [Scenario; 3] = [
     Scenario::new("exec-logs-and-names", exec_logs_and_names),
     Scenario::new("an-image-that-does-not-come", an_image_that_does_not_come),
-    Scenario::new("probes-at-every-quantum", probes_at_every_quantum).alone(),
+    Scenario::new("probes-exec-and-logs-at-every-quantum", looked_into_at_every_quantum).alone(),
 ];
 
 fn exec_logs_and_names(jobs: &Jobs) {
@@ -43,9 +45,16 @@ fn an_image_that_does_not_come(jobs: &Jobs) {
     jobs.delete("missing");
 }
 
+/// Ten numbered lines in each second in which the gang runs, beside a server.
+const SERVE: &str =
+    "(number=0; while true; do number=$((number+1)); echo line $number; sleep 0.1; done) & exec busybox httpd -f -p 8080 -h /etc";
+
+/// Lines that are followed: more than a turn of two seconds has.
+const FOLLOWED: usize = 50;
+
 /// Probes that would fail soon in a gang that stands still for a whole turn, if they were asked as they are written.
 fn probed(name: &str) -> Value {
-    let mut job = script(name, "exec busybox httpd -f -p 8080 -h /etc");
+    let mut job = script(name, SERVE);
     let period = json!({ "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 2 });
     let with = |mut probe: Value| {
         probe.as_object_mut().unwrap().extend(period.as_object().unwrap().clone());
@@ -58,7 +67,7 @@ fn probed(name: &str) -> Value {
     job
 }
 
-fn probes_at_every_quantum(jobs: &Jobs) {
+fn looked_into_at_every_quantum(jobs: &Jobs) {
     let _as_before = Afterwards(|| system::change_partition(&json!({ "quantum": "50ms" })));
     for quantum in ["50ms", "2s"] {
         system::change_partition(&json!({ "quantum": quantum })).unwrap();
@@ -71,8 +80,10 @@ fn probes_at_every_quantum(jobs: &Jobs) {
             jobs.wait(&format!("jsonpath={{.status.quantum}}={quantum}"), name);
         }
         let node = jobs.nodes("first").swap_remove(0);
-        // At 50 ms twenty turns are a second, at 2 s they are forty: more than either probe may fail in.
-        until("the gangs have taken turns", || Trace::of(&node).turns_of("first", "second").count >= 10);
+        let from = Trace::of(&node).last();
+        thread::scope(|scope| names.iter().for_each(|name| drop(scope.spawn(|| looked_into(jobs, name)))));
+        // At 2 s ten turns are twenty seconds, and the lines at 50 ms are ten: more than either probe may fail in.
+        until("the gangs have taken turns", || Trace::of(&node).turns_since(from, "first", "second").count >= 10);
         for name in names {
             let pods = format!("--selector=strobe.dev/job={name}");
             jobs.namespace.run(&["wait", "--for=condition=Ready", "--timeout=60s", "pod", &pods]).unwrap();
@@ -84,4 +95,15 @@ fn probes_at_every_quantum(jobs: &Jobs) {
             jobs.delete(name);
         }
     }
+}
+
+/// A program begins in each of a gang's pods, and its log comes line by line, whether the gang has its turn or not.
+fn looked_into(jobs: &Jobs, name: &str) {
+    for index in 0..2 {
+        let said = jobs.namespace.exec(&format!("{name}-1-{index}"), &["sh", "-c", "echo seen from inside $(hostname)"]).unwrap();
+        assert_eq!(said, format!("seen from inside {name}-{index}\n"));
+    }
+    let followed = jobs.namespace.follow(&format!("{name}-1-0"), FOLLOWED).unwrap();
+    let numbers: Vec<usize> = followed.iter().map(|line| line.strip_prefix("line ").unwrap().parse().unwrap()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "no line is lost: {numbers:?}");
 }
