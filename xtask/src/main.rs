@@ -61,7 +61,7 @@ enum Recipe {
     CheckDockerfiles(dockerfiles::Options),
     /// Set up what is missing, build, and run two MPI jobs as gangs
     Demo(DemoOptions),
-    /// Set up what is missing, build, and run every test
+    /// Set up what is missing, build, and run every test that needs no cluster
     Test(suite::TestOptions),
     /// Run the deterministic simulation, or replay one of its traces
     Sim(SimOptions),

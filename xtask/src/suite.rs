@@ -42,7 +42,7 @@ struct Recipes<'a> {
     complete: bool,
 }
 
-/// Sets up, builds and runs every test.
+/// Sets up, builds and runs every test that needs no cluster.
 ///
 /// # Errors
 /// See [`run_all`].
