@@ -8,10 +8,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Metadata, Workspace};
 
-/// Whose tests run what another crate, or the folder of examples, builds: an edge that cargo does not know.
-const RUNS: [(&str, &str); 2] = [("strobe-cli", "strobe-node-agent"), ("strobe-cli", EXAMPLES)];
+/// Whose tests run what another crate, or the folder of examples, builds, or read what lies in a folder: edges that cargo does not know.
+const RUNS: [(&str, &str); 3] = [("strobe-cli", "strobe-node-agent"), ("strobe-cli", EXAMPLES), ("strobe-operator", MANIFESTS)];
 
 const EXAMPLES: &str = "examples";
+
+/// What is written from the chart.
+const MANIFESTS: &str = "deploy";
+
+/// What the check of the chart reads; the custom resources are linked into it.
+const CHART: [&str; 3] = ["helm", MANIFESTS, "crds/generated"];
+
+/// What the check of the laboratory's own programs reads.
+const LABORATORY: &str = "e2e/lab";
 
 /// What is to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +35,9 @@ pub(crate) struct Part {
     /// The changed crates and all that depend on them.
     pub(crate) packages: BTreeSet<String>,
     pub(crate) examples: bool,
+    pub(crate) chart: bool,
+    /// The laboratory's own programs, which no crate holds.
+    pub(crate) laboratory: bool,
 }
 
 /// What the work tree changes against HEAD, new files included.
@@ -50,12 +62,14 @@ fn scope(files: &[PathBuf], metadata: &Metadata, root: &Path) -> Scope {
     if files.iter().any(|file| governs_everything(file)) {
         return Scope::Everything;
     }
-    let owned = |folder: &Path| files.iter().any(|file| file.starts_with(folder));
-    let changed = metadata.packages.iter().filter(|package| owned(package.folder(root))).map(|package| package.name.clone());
-    let examples = owned(Path::new(EXAMPLES));
-    let mut packages = with_dependents(changed.chain(examples.then(|| EXAMPLES.to_owned())).collect(), metadata);
-    packages.remove(EXAMPLES);
-    Scope::Part(Part { packages, examples })
+    let touched = |folder: &Path| files.iter().any(|file| file.starts_with(folder));
+    let changed = metadata.packages.iter().filter(|package| touched(package.folder(root))).map(|package| package.name.clone());
+    let folders = [EXAMPLES, MANIFESTS].into_iter().filter(|folder| touched(Path::new(folder))).map(str::to_owned);
+    let mut packages = with_dependents(changed.chain(folders).collect(), metadata);
+    let examples = packages.remove(EXAMPLES);
+    packages.remove(MANIFESTS);
+    let chart = CHART.iter().any(|folder| touched(Path::new(folder)));
+    Scope::Part(Part { packages, examples, chart, laboratory: touched(Path::new(LABORATORY)) })
 }
 
 /// Files that every crate is built or checked with.
@@ -78,15 +92,6 @@ fn with_dependents(mut packages: BTreeSet<String>, metadata: &Metadata) -> BTree
     }
 }
 
-// === impl Part ===
-
-impl Part {
-    /// Whether nothing that can be built or run has changed.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.packages.is_empty() && !self.examples
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +107,8 @@ mod tests {
             package("strobe-node-agent", &["fabric"]),
             package("crds", &[]),
             package("strobe-cli", &["crds"]),
+            package("e2e", &[]),
+            package("strobe-operator", &["e2e"]),
         ];
         serde_json::from_str(&format!(r#"{{"packages":[{}]}}"#, packages.join(","))).unwrap()
     }
@@ -110,21 +117,31 @@ mod tests {
         scope(&[PathBuf::from(file)], &metadata(), Path::new("/w"))
     }
 
-    fn part(packages: &[&str], examples: bool) -> Scope {
-        Scope::Part(Part { packages: packages.iter().map(|&name| name.to_owned()).collect(), examples })
+    fn packages(names: &[&str]) -> Part {
+        Part { packages: names.iter().map(|&name| name.to_owned()).collect(), ..Part::default() }
     }
 
     #[test]
     fn a_change_reaches_all_dependents() {
-        assert_eq!(scope_of("fabric/src/lib.rs"), part(&["fabric", "strobe-node-agent", "strobe-cli"], false));
-        assert_eq!(scope_of("core/src/lib.rs"), part(&["core", "fabric", "strobe-node-agent", "strobe-cli"], false));
-        assert_eq!(scope_of("crds/src/lib.rs"), part(&["crds", "strobe-cli"], false));
+        assert_eq!(scope_of("fabric/src/lib.rs"), Scope::Part(packages(&["fabric", "strobe-node-agent", "strobe-cli"])));
+        assert_eq!(scope_of("core/src/lib.rs"), Scope::Part(packages(&["core", "fabric", "strobe-node-agent", "strobe-cli"])));
+        assert_eq!(scope_of("crds/src/lib.rs"), Scope::Part(packages(&["crds", "strobe-cli"])));
     }
 
     #[test]
     fn examples_are_run_by_tests_and_documents_by_none() {
-        assert_eq!(scope_of("examples/sor/sor.c"), part(&["strobe-cli"], true));
-        assert_eq!(scope_of("docs/glossary.md"), part(&[], false));
+        assert_eq!(scope_of("examples/sor/sor.c"), Scope::Part(Part { examples: true, ..packages(&["strobe-cli"]) }));
+        assert_eq!(scope_of("docs/glossary.md"), Scope::Part(packages(&[])));
+    }
+
+    #[test]
+    fn a_folder_of_no_crate_is_checked_by_what_reads_it() {
+        let chart = |names: &[&str]| Scope::Part(Part { chart: true, ..packages(names) });
+        assert_eq!(scope_of("helm/strobe/values.yaml"), chart(&[]));
+        assert_eq!(scope_of("deploy/strobe.yaml"), chart(&["strobe-operator"]));
+        assert_eq!(scope_of("crds/generated/partition.yaml"), chart(&["crds", "strobe-cli"]));
+        let laboratory = Part { laboratory: true, ..packages(&["e2e", "strobe-operator"]) };
+        assert_eq!(scope_of("e2e/lab/programs/cmd/pause/main.go"), Scope::Part(laboratory));
     }
 
     #[test]
@@ -132,6 +149,6 @@ mod tests {
         for file in ["Cargo.lock", "clippy.toml", ".cargo/config.toml", ".ci/run"] {
             assert_eq!(scope_of(file), Scope::Everything, "{file}");
         }
-        assert_eq!(scope_of("crds/Cargo.toml"), part(&["crds", "strobe-cli"], false));
+        assert_eq!(scope_of("crds/Cargo.toml"), Scope::Part(packages(&["crds", "strobe-cli"])));
     }
 }

@@ -15,6 +15,9 @@ use crate::stage::{OnFailure, Stage, Tests, run_all};
 use crate::third_party;
 use crate::workspace::Workspace;
 
+/// The crates whose tests take an API server: the one that starts it, and all that use it. Tests of others take none.
+const API_SERVER_TESTS: [&str; 3] = ["strobe-cli", "strobe-e2e", "strobe-operator"];
+
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct TestOptions {
     /// Only the tests inside the crates' sources, and few seeds of the simulation
@@ -117,12 +120,17 @@ impl<'a> Recipes<'a> {
 
     fn part(&self, part: &Part) -> Vec<Stage> {
         let mut stages = vec![self.format(), self.tidy()];
-        if part.is_empty() {
-            return stages;
+        if part.laboratory {
+            stages.push(self.laboratory_programs());
         }
-        stages.extend([self.prepare(&[]), self.third_party(&[]), self.build()]);
-        if part.packages.contains("strobe-e2e") {
+        if part.chart || API_SERVER_TESTS.iter().any(|name| part.packages.contains(*name)) {
             stages.push(self.kubernetes());
+        }
+        if part.chart {
+            stages.push(self.chart());
+        }
+        if part.examples || !part.packages.is_empty() {
+            stages.extend([self.prepare(&[]), self.third_party(&[]), self.build()]);
         }
         if part.examples {
             stages.push(self.examples());
@@ -264,4 +272,45 @@ impl<'a> Recipes<'a> {
 
 fn stage(name: &'static str, limit: std::time::Duration, commands: Vec<Command>) -> Stage {
     Stage { name, limit, commands, failure: OnFailure::Continue }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of the stages that check a part.
+    fn stages(packages: &[&str], part: &Part) -> Vec<&'static str> {
+        let workspace = Workspace::find().unwrap();
+        let part = Part { packages: packages.iter().map(|&name| name.to_owned()).collect(), ..part.clone() };
+        let recipes = Recipes { complete: true, ..Recipes::new(&workspace, Scope::Part(part.clone())).unwrap() };
+        recipes.part(&part).iter().map(|stage| stage.name).collect()
+    }
+
+    #[test]
+    fn whoever_takes_an_api_server_in_tests_is_known() {
+        let metadata = Workspace::find().unwrap().metadata().unwrap();
+        let starts_it = |name: &str| name == "strobe-e2e";
+        let takes_it =
+            metadata.packages.iter().filter(|one| starts_it(&one.name) || one.dependencies.iter().any(|other| starts_it(&other.name)));
+        let mut names: Vec<_> = takes_it.map(|package| package.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, API_SERVER_TESTS);
+    }
+
+    #[test]
+    fn kubernetes_is_built_before_tests_that_take_it_and_for_no_others() {
+        for package in API_SERVER_TESTS {
+            let stages = stages(&[package], &Part::default());
+            let place = |name: &str| stages.iter().position(|stage| *stage == name);
+            assert!(place("kubernetes").unwrap() < place("tests").unwrap(), "{package}: {stages:?}");
+        }
+        assert!(!stages(&["strobe-core"], &Part::default()).contains(&"kubernetes"));
+    }
+
+    #[test]
+    fn the_chart_and_the_laboratorys_programs_are_checked_where_they_change() {
+        assert_eq!(stages(&[], &Part::default()), ["format", "tidy"]);
+        assert_eq!(stages(&[], &Part { chart: true, ..Part::default() }), ["format", "tidy", "kubernetes", "chart"]);
+        assert_eq!(stages(&[], &Part { laboratory: true, ..Part::default() }), ["format", "tidy", "lab programs"]);
+    }
 }
