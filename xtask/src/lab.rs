@@ -10,6 +10,7 @@ mod files;
 mod go;
 mod images;
 mod loaded;
+mod made;
 mod node_image;
 pub(crate) mod processor;
 mod programs;
@@ -22,13 +23,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 
 use self::build::Programs;
 use self::cluster::Cluster;
 use self::engine::Engine;
 use self::loaded::Loaded;
+use self::made::{Docker, Made, Wanted};
 use self::state::State;
 use self::step::{Step, step};
 use self::store::Store;
@@ -127,13 +129,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the cluster as it is without options, or finds it.
+/// Finds the cluster, whatever it is made of, or makes one as it is without options.
 ///
 /// # Errors
 /// Those of `lab up`.
 pub(crate) fn ensure_up(workspace: &Workspace) -> Result<()> {
-    let build = build::ClusterOptions { kubernetes: programs::KUBERNETES, no_install: false };
-    up(workspace, &UpOptions { build, worker_cpus: Vec::new(), image: None })
+    up(workspace, &UpOptions::as_found(State::open(&Store::open()?)?.made().as_ref())?)
 }
 
 /// What a program is told that uses the cluster; `programs` is the folder of those that go into pods.
@@ -141,7 +142,13 @@ pub(crate) fn ensure_up(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// The cluster is down.
 pub(crate) fn environment(programs: PathBuf) -> Result<[(&'static str, OsString); 3]> {
-    Ok([(CLUSTER, kubeconfig()?.into()), (KUBERNETES, api_server_folders()?), (PROGRAMS, programs.into())])
+    Ok([(CLUSTER, kubeconfig()?.into()), (KUBERNETES, folders_of_cluster()?), (PROGRAMS, programs.into())])
+}
+
+/// Where the programs of the cluster's version are.
+fn folders_of_cluster() -> Result<OsString> {
+    let store = Store::open()?;
+    build::api_server_folders_of(&store, State::open(&store)?.kubernetes()?)
 }
 
 /// What a cluster of kind is made of, wherever that runs.
@@ -150,6 +157,17 @@ pub(crate) struct Ingredients {
     pub(crate) image: PathBuf,
     pub(crate) name: String,
     programs: Programs,
+}
+
+// === impl UpOptions ===
+
+impl UpOptions {
+    /// Those by which `lab up` finds this cluster, or makes one where none is.
+    fn as_found(made: Option<&Made>) -> Result<Self> {
+        let kubernetes = made.map_or(Ok(programs::KUBERNETES), Made::version)?;
+        let build = build::ClusterOptions { kubernetes, no_install: false };
+        Ok(Self { build, worker_cpus: Vec::new(), image: made.and_then(Made::ordinary_image).map(str::to_owned) })
+    }
 }
 
 // === impl Ingredients ===
@@ -178,9 +196,9 @@ pub(crate) fn ingredients(workspace: &Workspace) -> Result<Ingredients> {
 /// `kubectl` as it was built.
 ///
 /// # Errors
-/// The files of ours cannot be read.
+/// It was not built.
 pub(crate) fn kubectl(workspace: &Workspace) -> Result<PathBuf> {
-    Ok(Programs::kept(workspace, &Store::open()?)?.path("kubectl"))
+    Ok(Programs::kept(workspace, &Store::open()?, programs::KUBERNETES, &["kubectl"])?.path("kubectl"))
 }
 
 fn up(workspace: &Workspace, options: &UpOptions) -> Result<()> {
@@ -194,6 +212,7 @@ fn up(workspace: &Workspace, options: &UpOptions) -> Result<()> {
     let state = State::open(&store)?;
     let engine = Engine::new(&store, &state);
     engine.check_alone()?;
+    check_gives_way(&state, Wanted { docker: Docker::Laboratory, kubernetes: options.build.kubernetes, image: None })?;
     let programs = build::all(workspace, &store, &lock, options.build.kubernetes)?;
     let image = node_image::make(&store, &lock, &programs, &workspace.root.join("e2e/lab/node"))?;
     store.clear_making(&lock)?;
@@ -210,12 +229,25 @@ fn up_ordinary(workspace: &Workspace, options: &UpOptions, image: &str) -> Resul
     ensure!(cluster::ordinary_docker(), "--image takes the machine's own Docker, and `docker info` does not answer");
     let store = Store::open()?;
     let lock = store.lock()?;
+    let state = State::open(&store)?;
+    check_gives_way(&state, Wanted { docker: Docker::Machine, kubernetes: options.build.kubernetes, image: Some(image) })?;
     let programs = build::all(workspace, &store, &lock, options.build.kubernetes)?;
     store.clear_making(&lock)?;
-    let state = State::open(&store)?;
     let cluster = Cluster { programs: &programs, state: &state, engine: None };
     cluster.make(image, &worker_cpus(&options.worker_cpus))?;
     show(&cluster)
+}
+
+/// Before anything is built or started: two clusters cannot be there at once, in one Docker or in two.
+fn check_gives_way(state: &State, wanted: Wanted<'_>) -> Result<()> {
+    match state.made() {
+        Some(made) => made.check_gives_way(wanted),
+        // Something has begun an engine, and no cluster.
+        None if state.docker().is_some_and(|docker| docker != wanted.docker) => {
+            bail!("a container engine of the laboratory's own runs: `cargo xtask lab down` ends it")
+        }
+        None => Ok(()),
+    }
 }
 
 /// One CPU for each of the first workers, where none were named: a machine with two shall have two workers that do not share one.
@@ -273,17 +305,26 @@ fn down(workspace: &Workspace) -> Result<()> {
     let _lock = store.lock()?;
     let state = State::open(&store)?;
     let engine = Engine::new(&store, &state);
-    engine.check_alone()?;
-    if engine.is_running() {
-        // The engine's data shall not grow by a cluster that is gone. Its programs are there: the cluster was made by them.
-        let programs = Programs::kept(workspace, &store)?;
-        let deleted = Cluster { programs: &programs, state: &state, engine: Some(&engine) }.delete();
-        if let Err(error) = deleted {
-            eprintln!("the next `lab up` removes the cluster: {error:#}");
+    match state.docker() {
+        // Its nodes do not end by themselves, and without the note nobody would find them again.
+        Some(Docker::Machine) => delete(workspace, &store, &state, None)?,
+        docker => {
+            engine.check_alone()?;
+            // The engine's data shall not grow by a cluster that is gone.
+            let deleted = docker.map_or(Ok(()), |_| delete(workspace, &store, &state, Some(&engine)));
+            if let Err(error) = deleted {
+                eprintln!("the next `lab up` removes the cluster: {error:#}");
+            }
+            step("end the container engine", |_| engine.stop())?;
         }
     }
-    step("end the container engine", |_| engine.stop())?;
     state.forget()
+}
+
+/// Removes the cluster from its Docker. That takes kind alone, which is the same for every Kubernetes.
+fn delete(workspace: &Workspace, store: &Store, state: &State, engine: Option<&Engine<'_>>) -> Result<()> {
+    let programs = Programs::kept(workspace, store, programs::KUBERNETES, &["kind"])?;
+    Cluster { programs: &programs, state, engine }.delete()
 }
 
 fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
@@ -315,7 +356,7 @@ pub(crate) fn drive_tests(workspace: &Workspace, mut command: Command) -> Result
     let was_up = is_up()?;
     ensure_up(workspace)?;
     crate::images::load_for_tests(workspace)?;
-    command.env(CLUSTER, kubeconfig()?).env(KUBERNETES, api_server_folders()?);
+    command.env(CLUSTER, kubeconfig()?).env(KUBERNETES, folders_of_cluster()?);
     command.env(DRIVER, format!("{} lab drive", xtask.display()));
     let code = process::pass_through(command);
     if !was_up {
@@ -329,7 +370,7 @@ pub(crate) fn drive_tests(workspace: &Workspace, mut command: Command) -> Result
 /// # Errors
 /// No cache folder.
 pub(crate) fn is_up() -> Result<bool> {
-    Ok(State::open(&Store::open()?)?.process().is_some())
+    Ok(State::open(&Store::open()?)?.docker().is_some())
 }
 
 /// Whether a file for clients is the laboratory's.
@@ -345,14 +386,15 @@ fn drive(workspace: &Workspace, deed: &drive::Deed) -> Result<()> {
     if !matches!(deed, drive::Deed::Capabilities) {
         kubeconfig()?;
     }
-    let programs = Programs::kept(workspace, &store)?;
+    let programs = Programs::kept(workspace, &store, state.kubernetes()?, &["kubectl"])?;
+    let ours = state.docker() == Some(Docker::Laboratory);
     let docker = |arguments: &[&str]| {
-        let mut docker = if engine.is_running() { engine.docker() } else { Command::new("docker") };
+        let mut docker = if ours { engine.docker() } else { Command::new("docker") };
         docker.args(arguments);
         docker
     };
     let kubectl = || Cluster { programs: &programs, state: &state, engine: None }.kubectl();
-    let begun = || if engine.is_running() { engine.give_real_time() } else { Ok(()) };
+    let begun = || if ours { engine.give_real_time() } else { Ok(()) };
     deed.run(&drive::Hands { capabilities: &CAPABILITIES, docker: &docker, kubectl: &kubectl, begun: &begun })
 }
 
@@ -366,8 +408,8 @@ pub(crate) fn load(workspace: &Workspace, archives: &[PathBuf]) -> Result<()> {
     let _lock = store.lock()?;
     let state = State::open(&store)?;
     let engine = Engine::new(&store, &state);
-    let engine = engine.is_running().then_some(&engine);
-    let programs = Programs::kept(workspace, &store)?;
+    let engine = (state.docker() == Some(Docker::Laboratory)).then_some(&engine);
+    let programs = Programs::kept(workspace, &store, state.kubernetes()?, &["kind", "kubectl"])?;
     let cluster = Cluster { programs: &programs, state: &state, engine };
     let mut loaded = Loaded::read(&state);
     for archive in archives {
@@ -383,12 +425,19 @@ pub(crate) fn load(workspace: &Workspace, archives: &[PathBuf]) -> Result<()> {
 fn status(workspace: &Workspace) -> Result<ExitCode> {
     let store = Store::open()?;
     let state = State::open(&store)?;
-    let Some(process) = state.process() else {
+    if state.docker().is_none() {
         println!("the laboratory is down");
         return Ok(ExitCode::FAILURE);
+    }
+    if let Some(process) = state.process() {
+        println!("the container engine runs as process {}", process.number);
+    }
+    let Some(made) = state.made() else {
+        println!("no cluster is made in it: `cargo xtask lab up` makes one");
+        return Ok(ExitCode::FAILURE);
     };
-    println!("the container engine runs as process {}", process.number);
-    let programs = Programs::kept(workspace, &store)?;
+    println!("{made}");
+    let programs = Programs::kept(workspace, &store, made.version()?, &["kubectl"])?;
     let mut kubectl = Cluster { programs: &programs, state: &state, engine: None }.kubectl();
     kubectl.args(["get", "nodes,pods", "--all-namespaces", "--output=wide"]);
     process::pass_through(kubectl)
@@ -398,4 +447,22 @@ fn kubeconfig() -> Result<PathBuf> {
     let file = State::open(&Store::open()?)?.file("kubeconfig");
     ensure!(File::open(&file).is_ok(), "the laboratory is down: `cargo xtask lab up` makes it");
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::made::tests::made;
+    use super::programs::{KUBERNETES, KUBERNETES_OLDER};
+    use super::*;
+
+    #[test]
+    fn what_is_up_is_found_with_the_options_that_it_was_made_with() {
+        let found = |made: Option<Made>| {
+            let options = UpOptions::as_found(made.as_ref()).unwrap();
+            (options.build.kubernetes, options.image)
+        };
+        assert_eq!(found(None), (KUBERNETES, None));
+        assert_eq!(found(Some(made(Docker::Laboratory, KUBERNETES_OLDER[0]))), (KUBERNETES_OLDER[0], None));
+        assert_eq!(found(Some(made(Docker::Machine, KUBERNETES))), (KUBERNETES, Some("node:1".to_owned())));
+    }
 }

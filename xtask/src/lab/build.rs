@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::go::{self, Build};
@@ -100,8 +100,15 @@ fn builds(workspace: &Workspace, version: &'static str) -> Result<Vec<(&'static 
 /// # Errors
 /// No cache folder.
 pub(crate) fn api_server_folders() -> Result<OsString> {
-    let store = Store::open()?;
-    let folders = api_server_builds(KUBERNETES).map(|(name, build)| store.place(&named(name, &build), &build.recipe()));
+    api_server_folders_of(&Store::open()?, KUBERNETES)
+}
+
+/// The same of any version.
+///
+/// # Errors
+/// The cache folder has a colon in its name.
+pub(super) fn api_server_folders_of(store: &Store, version: &'static str) -> Result<OsString> {
+    let folders = api_server_builds(version).map(|(name, build)| store.place(&named(name, &build), &build.recipe()));
     std::env::join_paths(folders).context("a cache folder without a colon in its name")
 }
 
@@ -129,13 +136,17 @@ fn program(store: &Store, lock: &Lock, name: &str, build: &Build) -> Result<Path
 // === impl Programs ===
 
 impl Programs {
-    /// Those of the Kubernetes that is tried with, where they were built before.
+    /// Those of a version, where they were built before; at least what is `needed` of them.
     ///
     /// # Errors
-    /// The files of ours cannot be read.
-    pub(super) fn kept(workspace: &Workspace, store: &Store) -> Result<Self> {
+    /// One that is needed was never built, or was built otherwise; or the files of ours cannot be read.
+    pub(super) fn kept(workspace: &Workspace, store: &Store, version: &'static str, needed: &[&str]) -> Result<Self> {
         let place = |(name, build): (&str, Build)| store.place(&named(name, &build), &build.recipe());
-        Ok(Self { version: KUBERNETES, folders: builds(workspace, KUBERNETES)?.into_iter().map(place).collect() })
+        let kept = Self { version, folders: builds(workspace, version)?.into_iter().map(place).collect() };
+        for program in needed {
+            ensure!(kept.find(program).is_some(), "{program} is not built: `cargo xtask lab build --kubernetes {version}` builds it");
+        }
+        Ok(kept)
     }
 
     /// The path of a program.
@@ -143,12 +154,41 @@ impl Programs {
     /// # Panics
     /// None of the modules has it: a defect of the caller.
     pub(super) fn path(&self, program: &str) -> PathBuf {
-        let found = self.folders.iter().map(|folder| folder.join(program)).find(|path| path.is_file());
-        found.unwrap_or_else(|| panic!("the laboratory has no program {program}"))
+        self.find(program).unwrap_or_else(|| panic!("the laboratory has no program {program}"))
+    }
+
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        self.folders.iter().map(|folder| folder.join(program)).find(|path| path.is_file())
     }
 
     /// What decides about all of them.
     pub(super) fn recipe(&self) -> String {
         format!("{:?}", self.folders.iter().map(|folder| folder.file_name()).collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::programs::KUBERNETES_OLDER;
+    use super::*;
+
+    #[test]
+    fn the_programs_of_a_version_are_found_where_no_other_was_built() {
+        let (folder, older) = (tempfile::tempdir().unwrap(), KUBERNETES_OLDER[0]);
+        let (workspace, store) = (Workspace::find().unwrap(), Store::at(folder.path().to_path_buf()).unwrap());
+        let folders = api_server_folders_of(&store, older).unwrap();
+        let place = std::env::split_paths(&folders).next().unwrap();
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("kubectl"), "").unwrap();
+        let kept = Programs::kept(&workspace, &store, older, &["kubectl"]).unwrap();
+        assert_eq!((kept.version, kept.path("kubectl")), (older, place.join("kubectl")));
+        let missing = |version, program| Programs::kept(&workspace, &store, version, &[program]).unwrap_err().to_string();
+        assert_eq!(
+            missing(KUBERNETES, "kubectl"),
+            format!("kubectl is not built: `cargo xtask lab build --kubernetes {KUBERNETES}` builds it")
+        );
+        assert_eq!(missing(older, "kind"), format!("kind is not built: `cargo xtask lab build --kubernetes {older}` builds it"));
     }
 }

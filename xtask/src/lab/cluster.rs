@@ -10,6 +10,7 @@ use serde_json::json;
 use super::build::Programs;
 use super::engine::{Engine, LABORATORY};
 use super::loaded::Loaded;
+use super::made::{Docker, Made, Wanted};
 use super::programs::{KUBERNETES, minor};
 use super::state::State;
 use super::step::{Step, step};
@@ -46,13 +47,16 @@ impl Cluster<'_> {
     /// # Errors
     /// Too little memory, or kind fails; with the end of what it says.
     pub(super) fn make(&self, image: &str, cpus: &[String]) -> Result<()> {
-        if self.is_complete(image)? {
+        let version = self.programs.version;
+        if self.is_complete(Wanted { docker: self.docker(), kubernetes: version, image: Some(image) })? {
             return Ok(());
         }
         check_memory()?;
         Loaded::forget(self.state);
         let log = self.state.file("kind.log");
         step("remove what is left of another cluster", |step| step.run(self.kind_cluster("delete"), &log))?;
+        let made = Made { docker: self.docker(), image: image.to_owned(), kubernetes: version.to_owned(), complete: false };
+        self.state.note(&made)?;
         let configuration = self.state.file("kind.json");
         fs::write(&configuration, self.configuration(cpus)?.to_string()).context("write kind's configuration")?;
         let mut create = self.kind_cluster("create");
@@ -66,7 +70,7 @@ impl Cluster<'_> {
             self.wait(step, &log)?;
             self.annotate(cpus, step, &log)
         })?;
-        fs::write(self.complete(), image).context("note that the cluster is complete")
+        self.state.note(&Made { complete: true, ..made }).context("note that the cluster is complete")
     }
 
     /// Gives the images of an archive to every node.
@@ -100,18 +104,15 @@ impl Cluster<'_> {
         self.state.file("kubeconfig")
     }
 
-    /// The file that says of which image a complete cluster was made.
-    fn complete(&self) -> PathBuf {
-        self.state.file("complete")
+    fn docker(&self) -> Docker {
+        if self.engine.is_some() { Docker::Laboratory } else { Docker::Machine }
     }
 
-    fn is_complete(&self, image: &str) -> Result<bool> {
-        let made_of = fs::read_to_string(self.complete()).unwrap_or_default();
-        if made_of == image && self.kubectl().args(["get", "nodes"]).output().context("run kubectl")?.status.success() {
-            return Ok(true);
-        }
-        ensure!(made_of.is_empty() || made_of == image, "a cluster of another image ({made_of}) is up: `cargo xtask lab down` removes it");
-        Ok(false)
+    /// Whether the wanted cluster is there and answers.
+    fn is_complete(&self, wanted: Wanted<'_>) -> Result<bool> {
+        let Some(made) = self.state.made() else { return Ok(false) };
+        made.check_gives_way(wanted)?;
+        Ok(made.complete && self.kubectl().args(["get", "nodes"]).output().context("run kubectl")?.status.success())
     }
 
     /// kind makes or deletes the cluster, and writes that into the file for clients.

@@ -76,6 +76,7 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         self.stop().context("clear what an earlier laboratory has left")?;
+        self.state.forget_cluster()?;
         self.state.remember_machine()?;
         self.make_network()?;
         let runtime = self.state.file("container-runtime");

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::made::{self, Docker, Made};
+use super::programs::KUBERNETES;
 use super::store::Store;
 use crate::files::replace_json;
 use crate::leak;
@@ -26,6 +28,9 @@ const SETTINGS: [&str; 7] = [
 
 /// Docker's network driver and kind look into it, modules or not.
 const MODULES: &str = "/lib/modules";
+
+/// What the cluster is made of.
+const CLUSTER: &str = "cluster.json";
 
 /// The folder of a running laboratory.
 #[derive(Clone, Debug)]
@@ -120,6 +125,48 @@ impl State {
         self.process()?.found()?.hold()
     }
 
+    /// Notes the cluster that is made or complete now.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn note(&self, made: &Made) -> Result<()> {
+        replace_json(&self.file(CLUSTER), made)
+    }
+
+    /// The cluster that was noted, if its Docker still holds it.
+    pub(super) fn made(&self) -> Option<Made> {
+        let noted = self.noted();
+        made::docker(noted.as_ref(), self.process().is_some()).and(noted)
+    }
+
+    /// The Docker of the cluster; none when the laboratory is down.
+    pub(super) fn docker(&self) -> Option<Docker> {
+        made::docker(self.noted().as_ref(), self.process().is_some())
+    }
+
+    /// The version of the cluster's programs; where none was made, the one that everything is tried with.
+    ///
+    /// # Errors
+    /// See [`Made::version`].
+    pub(super) fn kubernetes(&self) -> Result<&'static str> {
+        self.made().map_or(Ok(KUBERNETES), |made| made.version())
+    }
+
+    /// Forgets the cluster: its engine has ended, and its nodes with it.
+    ///
+    /// # Errors
+    /// The note cannot be removed.
+    pub(super) fn forget_cluster(&self) -> Result<()> {
+        match fs::remove_file(self.file(CLUSTER)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("forget the cluster"),
+            _ => Ok(()),
+        }
+    }
+
+    fn noted(&self) -> Option<Made> {
+        read_json(&self.file(CLUSTER))
+    }
+
     /// Forgets everything: nothing of it runs any more.
     ///
     /// # Errors
@@ -154,6 +201,8 @@ fn read_json<T: for<'text> Deserialize<'text>>(file: &Path) -> Option<T> {
 mod tests {
     use rustix::process::{Signal, pidfd_send_signal};
 
+    use super::super::made::tests::made;
+    use super::super::programs::KUBERNETES_OLDER;
     use super::*;
 
     #[test]
@@ -161,6 +210,24 @@ mod tests {
         let this = Process::of(std::process::id()).unwrap();
         let earlier = Process { began: this.began - 1, ..this };
         assert!(this.found().is_some() && earlier.found().is_none());
+    }
+
+    #[test]
+    fn what_was_made_is_found_by_a_later_recipe_until_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State { folder: folder.path().to_path_buf() };
+        let (machines, ours) = (made(Docker::Machine, KUBERNETES_OLDER[0]), made(Docker::Laboratory, KUBERNETES_OLDER[1]));
+        assert_eq!((state.docker(), state.made(), state.kubernetes().unwrap()), (None, None, KUBERNETES));
+        state.note(&machines).unwrap();
+        assert_eq!((state.docker(), state.made()), (Some(Docker::Machine), Some(machines)));
+        assert_eq!(state.kubernetes().unwrap(), KUBERNETES_OLDER[0]);
+        state.note(&ours).unwrap();
+        assert_eq!((state.docker(), state.made()), (None, None), "its engine does not run");
+        state.keep_process(std::process::id()).unwrap();
+        assert_eq!((state.docker(), state.made()), (Some(Docker::Laboratory), Some(ours)));
+        state.forget_cluster().unwrap();
+        state.forget_cluster().unwrap();
+        assert_eq!((state.docker(), state.made()), (Some(Docker::Laboratory), None));
     }
 
     #[test]

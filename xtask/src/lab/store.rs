@@ -32,7 +32,7 @@ impl Store {
         Self::at(cache_folder()?.join("lab"))
     }
 
-    fn at(root: PathBuf) -> Result<Self> {
+    pub(super) fn at(root: PathBuf) -> Result<Self> {
         let making = root.join(MAKING);
         fs::create_dir_all(&making).with_context(|| format!("make {}", making.display()))?;
         Ok(Self { root })
