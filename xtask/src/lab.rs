@@ -11,9 +11,12 @@ mod go;
 mod images;
 mod loaded;
 mod made;
+mod network;
 mod node_image;
+mod outside;
 pub(crate) mod processor;
 mod programs;
+mod snapshot;
 mod state;
 pub(crate) mod step;
 pub(crate) mod store;
@@ -31,6 +34,7 @@ use self::cluster::Cluster;
 use self::engine::Engine;
 use self::loaded::Loaded;
 use self::made::{Docker, Made, Wanted};
+use self::snapshot::Snapshot;
 use self::state::State;
 use self::step::{Step, step};
 use self::store::Store;
@@ -328,21 +332,18 @@ fn delete(workspace: &Workspace, store: &Store, state: &State, engine: Option<&E
 }
 
 fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
-    let was_up = is_up()?;
-    up(workspace, &options.up)?;
-    crate::images::load_for_tests(workspace)?;
-    let programs = artefacts::build_for_pods(workspace)?;
-    let mut command = workspace.cargo();
-    // With the features that the whole workspace has together: what the other tests have built is used again.
-    command.args(["test", "--locked", "--workspace", "--features", "strobe-e2e/laboratory", "--test", "laboratory"]);
-    command.args(&options.arguments).envs(environment(programs)?);
-    // They mostly wait for kubelets.
-    command.env("RUST_TEST_THREADS", LABORATORY_TESTS.to_string());
-    let code = process::pass_through(command);
-    if !was_up {
-        down(workspace)?;
-    }
-    code
+    with_cluster(workspace, &options.up, || {
+        check_outside(workspace)?;
+        crate::images::load_for_tests(workspace)?;
+        let programs = artefacts::build_for_pods(workspace)?;
+        let mut command = workspace.cargo();
+        // With the features that the whole workspace has together: what the other tests have built is used again.
+        command.args(["test", "--locked", "--workspace", "--features", "strobe-e2e/laboratory", "--test", "laboratory"]);
+        command.args(&options.arguments).envs(environment(programs)?);
+        // They mostly wait for kubelets.
+        command.env("RUST_TEST_THREADS", LABORATORY_TESTS.to_string());
+        process::pass_through(command)
+    })
 }
 
 /// Runs a command on the laboratory's cluster with the images that are built now, told who reaches its nodes. The cluster is made for that,
@@ -353,16 +354,46 @@ fn test(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
 pub(crate) fn drive_tests(workspace: &Workspace, mut command: Command) -> Result<ExitCode> {
     // First: a build may replace the file, and then it has no path.
     let xtask = std::env::current_exe().context("the path of this program")?;
-    let was_up = is_up()?;
-    ensure_up(workspace)?;
-    crate::images::load_for_tests(workspace)?;
-    command.env(CLUSTER, kubeconfig()?).env(KUBERNETES, folders_of_cluster()?);
-    command.env(DRIVER, format!("{} lab drive", xtask.display()));
-    let code = process::pass_through(command);
-    if !was_up {
-        down(workspace)?;
+    let found = UpOptions::as_found(State::open(&Store::open()?)?.made().as_ref())?;
+    with_cluster(workspace, &found, || {
+        crate::images::load_for_tests(workspace)?;
+        command.env(CLUSTER, kubeconfig()?).env(KUBERNETES, folders_of_cluster()?);
+        command.env(DRIVER, format!("{} lab drive", xtask.display()));
+        process::pass_through(command)
+    })
+}
+
+/// Does something with the cluster. Unless it was there before it is made for that and removed after it, and then the machine has to be as
+/// it was; where the cluster was in the machine's own Docker, that keeps what is its own.
+fn with_cluster(workspace: &Workspace, options: &UpOptions, work: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
+    if is_up()? {
+        up(workspace, options)?;
+        return work();
     }
+    let mut before = None;
+    if options.image.is_none() {
+        // What an earlier one has left is not the machine's, and what is installed now stays.
+        down(workspace)?;
+        prepare::laboratory(options.build.no_install)?;
+        before = Some(Snapshot::take());
+    }
+    up(workspace, options)?;
+    let code = work();
+    down(workspace)?;
+    before.map_or(Ok(()), |before| before.check())?;
     code
+}
+
+/// Tries to reach the API server and a node from outside of the machine. The machine's own Docker is not ours to judge.
+fn check_outside(workspace: &Workspace) -> Result<()> {
+    let store = Store::open()?;
+    let state = State::open(&store)?;
+    if state.docker() != Some(Docker::Laboratory) {
+        return Ok(());
+    }
+    let programs = Programs::kept(workspace, &store, state.kubernetes()?, &["kubectl"])?;
+    let targets = Cluster { programs: &programs, state: &state, engine: None }.targets()?;
+    step("try to reach it from outside", |_| outside::check(&engine::network(), &targets))
 }
 
 /// Whether the laboratory is up.

@@ -60,6 +60,9 @@ pub(crate) const DOCKERFILES_BYTES_FREE: u64 = 3 << 30;
 /// 10 ms is a fortieth. Past it the kernel keeps them waiting.
 pub(crate) const REAL_TIME_MICROSECONDS: u32 = 400_000;
 pub(crate) const REAL_TIME_NODE_MICROSECONDS: u32 = 80_000;
+/// How long the laboratory may take to answer whom it must not answer: two attempts of TCP, a second apart. One that answers
+/// does so in a millisecond. Past it nobody has answered.
+pub(crate) const STRANGER_ANSWERED: Duration = Duration::from_secs(2);
 /// The CPUs of the first workers where none are named. A machine with fewer has to name them.
 pub(crate) const LABORATORY_CPUS: [&str; 2] = ["0", "1"];
 /// How long the API server may take to go or to come back. Past it the scenario fails.

@@ -1,6 +1,7 @@
 //! The cluster: one control plane and three workers, by kind.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,9 +9,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::build::Programs;
-use super::engine::{Engine, LABORATORY};
+use super::engine::{Engine, LABORATORY, network};
 use super::loaded::Loaded;
 use super::made::{Docker, Made, Wanted};
+use super::outside::Target;
 use super::programs::{KUBERNETES, minor};
 use super::state::State;
 use super::step::{Step, step};
@@ -25,6 +27,9 @@ const WORKERS: usize = 3;
 
 /// Where the API server listens, in the laboratory's own network.
 const PORT: u16 = 6443;
+
+/// Where kubelets listen, at their nodes' addresses.
+const KUBELET: u16 = 10_250;
 
 /// Of the control plane, against 1024 of each worker: ranks that fill every CPU must not stop it.
 const CONTROL_PLANE_SHARES: u32 = 16 * 1024;
@@ -97,6 +102,21 @@ impl Cluster<'_> {
         let mut command = Command::new(self.programs.path("kubectl"));
         command.env("KUBECONFIG", self.kubeconfig());
         command
+    }
+
+    /// What nobody outside of the machine may reach: the API server, which the machine does, and a kubelet, which only what is in the
+    /// laboratory's own network does.
+    ///
+    /// # Errors
+    /// The API server does not say where a node is.
+    pub(super) fn targets(&self) -> Result<[Target; 2]> {
+        let mut ask = self.kubectl();
+        ask.args(["get", "node", &control_plane(), "--output=jsonpath={.status.addresses[?(@.type==\"InternalIP\")].address}"]);
+        let output = ask.output().context("run kubectl")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let node = said.trim().parse().with_context(|| format!("the address of {}: {said:?}", control_plane()))?;
+        let api_server = Target { address: SocketAddrV4::new(LABORATORY, PORT), near: None };
+        Ok([api_server, Target { address: SocketAddrV4::new(node, KUBELET), near: Some(network().namespace()) }])
     }
 
     /// The file for clients.

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::build::Programs;
-use super::state::State;
+use super::network::Network;
+use super::outside;
+use super::state::{Machine, State};
 use super::step::end_of;
 use super::store::Store;
 use crate::limits::{ENGINE_READY, ENGINE_STOPPED, REAL_TIME_MICROSECONDS, REAL_TIME_NODE_MICROSECONDS};
@@ -23,7 +25,7 @@ const NAME: &str = "strobe-lab";
 
 /// The machine's end of the pair, and the laboratory's: in a network that is reserved for such tests (RFC 2544). Only the machine itself
 /// is answered there.
-pub(super) const MACHINE: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
+const MACHINE: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
 pub(super) const LABORATORY: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
 
 /// How often the engine is asked whether it answers.
@@ -77,8 +79,8 @@ impl<'a> Engine<'a> {
         }
         self.stop().context("clear what an earlier laboratory has left")?;
         self.state.forget_cluster()?;
-        self.state.remember_machine()?;
-        self.make_network()?;
+        self.state.remember(&Machine::this())?;
+        network().make()?;
         let runtime = self.state.file("container-runtime");
         fs::copy(programs.path("container-runtime"), &runtime).with_context(|| format!("copy {}", runtime.display()))?;
         // One that was killed has left it, and its number, the first of a namespace, is every later engine's too.
@@ -101,8 +103,9 @@ impl<'a> Engine<'a> {
             pidfd_send_signal(process, Signal::KILL).context("end the engine")?;
         }
         remove_cgroups(NAME)?;
-        remove_network()?;
-        self.state.restore_machine()
+        outside::clear(&network())?;
+        network().remove()?;
+        self.state.restore(&Machine::this())
     }
 
     /// Gives every container a budget of real time, where the kernel asks for one: without it the strobe's threads of the agents in the nodes
@@ -168,23 +171,6 @@ impl<'a> Engine<'a> {
     fn end_of_log(&self) -> String {
         end_of(&self.state.file("engine.log"))
     }
-
-    /// A network namespace with one way in.
-    fn make_network(&self) -> Result<()> {
-        let inside = ["netns", "exec", NAME];
-        let address = |address: Ipv4Addr| format!("{address}/30");
-        ip(&["netns", "add", NAME])?;
-        ip(&["link", "add", NAME, "type", "veth", "peer", "name", "machine", "netns", NAME])?;
-        ip(&["address", "add", &address(MACHINE), "dev", NAME])?;
-        ip(&["link", "set", NAME, "up"])?;
-        ip(&[&inside[..], &["ip", "address", "add", &address(LABORATORY), "dev", "machine"]].concat())?;
-        ip(&[&inside[..], &["ip", "link", "set", "machine", "up"]].concat())?;
-        ip(&[&inside[..], &["ip", "link", "set", "lo", "up"]].concat())?;
-        // What the machine would forward from outside has another source, and gets no answer.
-        let machine = MACHINE.to_string();
-        let refuse = ["iptables", "-t", "mangle", "-A", "PREROUTING", "-i", "machine", "!", "-s", &machine, "-j", "DROP"];
-        ip(&[&inside[..], &refuse].concat())
-    }
 }
 
 /// What a group's real-time threads may use together of each period, a second where nothing else was set.
@@ -195,22 +181,9 @@ fn give_budget(group: &Path, microseconds: u32) -> Result<()> {
     fs::write(&file, microseconds.to_string()).with_context(|| format!("write {microseconds} to {}", file.display()))
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(arguments).stdin(Stdio::null()).output().context("run ip")?;
-    if !output.status.success() {
-        bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
-}
-
-fn remove_network() -> Result<()> {
-    if output_of("ip", &["link", "show", "dev", NAME]).is_some() {
-        ip(&["link", "delete", NAME])?;
-    }
-    if Path::new("/run/netns").join(NAME).exists() {
-        ip(&["netns", "delete", NAME])?;
-    }
-    Ok(())
+/// The engine's network.
+pub(super) fn network() -> Network {
+    Network { name: NAME.to_owned(), machine: MACHINE, inside: LABORATORY }
 }
 
 /// Removes a cgroup of this name, and those in it, from every hierarchy. Killed processes may take a moment to leave them.

@@ -38,6 +38,13 @@ pub(super) struct State {
     folder: PathBuf,
 }
 
+/// What of a machine the laboratory changes: the folders of the kernel's settings and modules.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    settings: PathBuf,
+    modules: PathBuf,
+}
+
 /// The machine before the laboratory.
 #[derive(Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 struct Before {
@@ -75,34 +82,22 @@ impl State {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn remember_machine(&self) -> Result<()> {
+    pub(super) fn remember(&self, machine: &Machine) -> Result<()> {
         let file = self.file("before.json");
         if file.exists() {
             return Ok(());
         }
-        let read = |name: &&str| Some(((*name).to_owned(), fs::read_to_string(setting(name)).ok()?.trim().to_owned()));
-        let before = Before { settings: SETTINGS.iter().filter_map(read).collect(), had_modules: Path::new(MODULES).exists() };
-        fs::create_dir_all(MODULES).with_context(|| format!("make {MODULES}"))?;
-        replace_json(&file, &before)
+        replace_json(&file, &machine.look())?;
+        fs::create_dir_all(&machine.modules).with_context(|| format!("make {}", machine.modules.display()))
     }
 
     /// Leaves the machine as it was.
     ///
     /// # Errors
     /// A setting cannot be written back.
-    pub(super) fn restore_machine(&self) -> Result<()> {
+    pub(super) fn restore(&self, machine: &Machine) -> Result<()> {
         let Some(before) = read_json::<Before>(&self.file("before.json")) else { return Ok(()) };
-        for (name, value) in &before.settings {
-            let file = setting(name);
-            if fs::read_to_string(&file).is_ok_and(|now| now.trim() != value) {
-                fs::write(&file, value).with_context(|| format!("write {value} to {}", file.display()))?;
-            }
-        }
-        if !before.had_modules {
-            // Something else may be in it by now.
-            let _stays = fs::remove_dir(MODULES);
-        }
-        Ok(())
+        machine.set_back(&before)
     }
 
     /// Keeps which process it is.
@@ -176,6 +171,40 @@ impl State {
     }
 }
 
+// === impl Machine ===
+
+impl Machine {
+    /// This one.
+    pub(super) fn this() -> Self {
+        Self { settings: "/proc/sys".into(), modules: MODULES.into() }
+    }
+
+    /// The settings that it has.
+    pub(super) fn settings(&self) -> BTreeMap<String, String> {
+        let read = |name: &&str| Some(((*name).to_owned(), fs::read_to_string(self.settings.join(name)).ok()?.trim().to_owned()));
+        SETTINGS.iter().filter_map(read).collect()
+    }
+
+    fn look(&self) -> Before {
+        Before { settings: self.settings(), had_modules: self.modules.exists() }
+    }
+
+    fn set_back(&self, before: &Before) -> Result<()> {
+        let now = self.settings();
+        for (name, value) in &before.settings {
+            if now.get(name).is_some_and(|now| now != value) {
+                let file = self.settings.join(name);
+                fs::write(&file, value).with_context(|| format!("write {value} to {}", file.display()))?;
+            }
+        }
+        if !before.had_modules {
+            // Something else may be in it by now.
+            let _stays = fs::remove_dir(&self.modules);
+        }
+        Ok(())
+    }
+}
+
 // === impl Process ===
 
 impl Process {
@@ -187,10 +216,6 @@ impl Process {
     fn found(self) -> Option<leak::Process> {
         leak::Process::find(i32::try_from(self.number).ok()?).filter(|found| found.started == self.began)
     }
-}
-
-fn setting(name: &str) -> PathBuf {
-    Path::new("/proc/sys").join(name)
 }
 
 fn read_json<T: for<'text> Deserialize<'text>>(file: &Path) -> Option<T> {
@@ -210,6 +235,29 @@ mod tests {
         let this = Process::of(std::process::id()).unwrap();
         let earlier = Process { began: this.began - 1, ..this };
         assert!(this.found().is_some() && earlier.found().is_none());
+    }
+
+    #[test]
+    fn the_machine_is_set_back_to_what_it_was_before_the_first_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine { settings: folder.path().join("sys"), modules: folder.path().join("modules") };
+        let state = State { folder: folder.path().to_path_buf() };
+        let set = |name: &str, value: &str| {
+            let file = machine.settings.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, format!("{value}\n")).unwrap();
+        };
+        SETTINGS[..SETTINGS.len() - 1].iter().for_each(|name| set(name, "1"));
+        let before = machine.look();
+        assert_eq!((before.settings.len(), before.had_modules), (SETTINGS.len() - 1, false));
+        state.remember(&machine).unwrap();
+        assert!(machine.modules.is_dir());
+        SETTINGS.iter().for_each(|name| set(name, "7"));
+        state.remember(&machine).unwrap();
+        state.restore(&machine).unwrap();
+        let came_with_a_module = (SETTINGS[SETTINGS.len() - 1].to_owned(), "7".to_owned());
+        let expected = before.settings.clone().into_iter().chain([came_with_a_module]).collect();
+        assert_eq!(machine.look(), Before { settings: expected, had_modules: false });
     }
 
     #[test]
