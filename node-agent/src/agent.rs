@@ -7,6 +7,7 @@
 mod addresses;
 mod barrier;
 mod bootstrap;
+mod by_signals;
 mod effects;
 mod error;
 mod event;
@@ -22,6 +23,7 @@ mod mailbox;
 mod metrics;
 mod pinning;
 mod pods;
+mod process_time;
 mod session;
 mod shared_memory;
 mod supervision;

@@ -1,6 +1,7 @@
 //! What the agent keeps of one gang on its node.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     time::Duration,
@@ -49,6 +50,8 @@ pub(super) struct Gang {
     pub(super) entry: Option<PeerEntry>,
     /// Processes of the ranks' stubs, in the order in which they came; for stopping and killing by signals.
     pub(super) stubs: Vec<RankProcess>,
+    /// Living ranks of which a supervisor that is taken over has yet to tell.
+    pub(super) untold: BTreeSet<RankIndex>,
     /// What the supervisor was last told to release with.
     pub(super) released: Option<PeerTable>,
     pub(super) released_at: Option<Instant>,
@@ -149,10 +152,14 @@ impl Gang {
         self.before = Spent { cpu_seconds: self.cpu_seconds, thawed };
     }
 
+    /// Of ranks that are being ended whoever ends them tells the time.
     pub(super) fn count_cpu_time(&mut self) {
-        if let Some(Ok(time)) = self.cgroup.as_ref().map(RankCgroup::cpu_time) {
-            self.cpu_seconds = time.as_secs_f64();
-        }
+        let time = match &self.cgroup {
+            Some(cgroup) => cgroup.cpu_time().ok(),
+            None if self.removal == Removal::None => Some(self.time_of_processes()),
+            None => None,
+        };
+        self.cpu_seconds = time.map_or(self.cpu_seconds, |time| self.cpu_seconds.max(time.as_secs_f64()));
     }
 
     /// Of ranks that are being ended nothing is thawed any more.
@@ -227,9 +234,14 @@ impl Gang {
 impl SupervisorProcess {
     /// Its ranks, and orphans of theirs that came to it.
     fn children(&self) -> Vec<RankProcess> {
-        let children = killing::children_of(self.pid);
-        // Its number may be another's once it was reaped; so may the list be.
-        if process_of(self.descriptor.as_fd()).is_ok() { children } else { Vec::new() }
+        self.look(|process| Some(killing::children_of(process))).unwrap_or_default()
+    }
+
+    /// What is seen of it by its number; none when it was reaped.
+    pub(super) fn look<T>(&self, look: impl FnOnce(Pid) -> Option<T>) -> Option<T> {
+        let seen = look(Pid::from_raw(self.pid)?);
+        // Its number may be another's once it was reaped; so may what was seen be.
+        process_of(self.descriptor.as_fd()).ok().and(seen)
     }
 
     /// The process of that number, which the caller knows to be a supervisor that was not reaped.

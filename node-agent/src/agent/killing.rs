@@ -85,10 +85,27 @@ pub(super) fn kill_groups(run: GangRun, ranks: &[RankProcess], given_up: impl Fn
 }
 
 /// The children of a supervisor: its ranks, and orphans of theirs that came to it. None on a kernel that does not list them.
-pub(super) fn children_of(number: i32) -> Vec<RankProcess> {
-    let list = fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap_or_default();
+pub(super) fn children_of(supervisor: Pid) -> Vec<RankProcess> {
+    let list = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).unwrap_or_default();
     let children = list.split_ascii_whitespace().filter_map(|text| Pid::from_raw(text.parse().ok()?));
     children.filter_map(|pid| Some(RankProcess { pid, descriptor: pidfd_open(pid, PidfdFlags::empty()).ok()? })).collect()
+}
+
+/// What `look` sees of the ranks that were not reaped. It is asked again when one was meanwhile: its number may have been
+/// another's already.
+pub(super) fn while_there<T>(ranks: &[RankProcess], mut look: impl FnMut(&[Pid]) -> T) -> T {
+    let mut there: Vec<&RankProcess> = ranks.iter().filter(|rank| rank.is_there()).collect();
+    // One that is known twice, as a stub and as its supervisor's child, is one.
+    there.sort_by_key(|rank| rank.pid.as_raw_pid());
+    there.dedup_by_key(|rank| rank.pid.as_raw_pid());
+    loop {
+        let before = there.len();
+        let seen = look(&there.iter().map(|rank| rank.pid).collect::<Vec<_>>());
+        there.retain(|rank| rank.is_there());
+        if there.len() == before {
+            return seen;
+        }
+    }
 }
 
 /// Processes that execute, or may again, in one of the groups. Zombies do not: whoever reaps them may take long.
@@ -116,10 +133,12 @@ impl RankProcess {
     /// False once the number of a rank that was reaped belongs to another process: then its group was empty before, since
     /// the kernel gives no number anew that a group still has.
     fn group_is_ours(&self) -> bool {
-        match process_of(self.descriptor.as_fd()) {
-            Err(CgroupError::ProcessGone) => pidfd_open(self.pid, PidfdFlags::empty()).is_err(),
-            Ok(_) | Err(_) => true,
-        }
+        self.is_there() || pidfd_open(self.pid, PidfdFlags::empty()).is_err()
+    }
+
+    /// False once it was reaped: until then its number is its own.
+    fn is_there(&self) -> bool {
+        !matches!(process_of(self.descriptor.as_fd()), Err(CgroupError::ProcessGone))
     }
 
     /// Kills it and its group. An error means that there is nobody left to kill.
@@ -215,6 +234,28 @@ mod tests {
         rustix::process::kill_process(pid, Signal::STOP).unwrap();
         kill_groups(RUN, &[RankProcess { pid, descriptor: pidfd_open(pid, PidfdFlags::empty()).unwrap() }], || false);
         assert!(rank.try_wait().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_rank_that_is_reaped_while_it_is_looked_at_was_not_seen() {
+        let ranks = [(); 2].map(|()| Command::new("cat").stdin(Stdio::piped()).spawn().unwrap());
+        let known = |child: &std::process::Child| {
+            let pid = Pid::from_child(child);
+            RankProcess { pid, descriptor: pidfd_open(pid, PidfdFlags::empty()).unwrap() }
+        };
+        let [staying, leaving] = ranks.each_ref().map(known);
+        let [mut stays, leaves] = ranks;
+        let mut leaves = Some(leaves);
+        let seen = while_there(&[known(&stays), leaving, staying], |pids| {
+            if let Some(mut rank) = leaves.take() {
+                drop(rank.stdin.take());
+                rank.wait().unwrap();
+            }
+            pids.to_vec()
+        });
+        assert_eq!(seen, [Pid::from_child(&stays)]);
+        drop(stays.stdin.take());
+        stays.wait().unwrap();
     }
 
     #[test]

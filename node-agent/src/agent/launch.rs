@@ -5,7 +5,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustix::process::Pid;
 use strobe_core::{
     model::{GangId, GangIncarnation, GangRun, GangSlot},
     node::{AdoptedGang, MemberInput},
@@ -15,6 +14,7 @@ use strobe_proto::agent::{AgentMessage, Launch, LaunchFailed, LocalSupervisor, a
 
 use super::{
     Agent, AgentError, Pending, Sources,
+    by_signals::used_by,
     event::Event,
     files::{FilesError, StartedGang},
     gang::{Gang, LaunchRefusal, Launched, PeerEntry, Removal, SupervisorProcess},
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     cgroup::{CgroupError, CgroupName, RankCgroup},
-    freezer::{CgroupFreezer, Freezer, SignalFreezer},
+    freezer::{CgroupFreezer, Freezer},
     strobe_thread::StrobeCommand,
     supervisor_protocol::ToSupervisor,
     sys::descriptor::register,
@@ -324,17 +324,6 @@ impl Agent {
         }
     }
 
-    /// Without cgroups: the stubs are known now, and are stopped by signals.
-    pub(super) fn insert_signal_freezer(&mut self, run: GangRun) {
-        let Some(gang) = self.gangs.get(&run).filter(|gang| gang.cgroup.is_none()) else { return };
-        let Some(slot) = gang.slot else { return };
-        let ranks: Vec<Pid> = gang.stubs.iter().map(|rank| rank.pid).collect();
-        match SignalFreezer::open(&ranks) {
-            Ok(freezer) => self.command(StrobeCommand::InsertGang { slot, freezer: Box::new(Freezer::Signal(freezer)) }),
-            Err(error) => tracing::error!(%run, error = &error as &dyn std::error::Error, "the gang cannot be stopped"),
-        }
-    }
-
     /// Kills every rank, waits beside the loop until none is left, and removes the rank cgroup. The supervisor lives on: it
     /// ends by itself when its ranks' ends are acknowledged and their last output is taken.
     pub(super) fn kill_ranks(&mut self, run: GangRun) {
@@ -350,14 +339,20 @@ impl Agent {
         let shared_memory = gang.shared_memory.take();
         let cgroup = gang.cgroup.take();
         let ranks = if cgroup.is_none() { gang.take_ranks() } else { Vec::new() };
+        let supervisor = gang.supervisor.as_ref().and_then(|process| process.try_clone().ok());
         if let Some(connection) = &gang.connection {
             connection.send(ToSupervisor::Kill, None);
         }
         let events = self.events.clone();
         tokio::task::spawn_blocking(move || {
             let agent_ends = || events.is_closed();
-            let cpu_seconds = cgroup.map_or(0.0, |cgroup| kill_and_remove(run, cgroup, agent_ends));
-            kill_groups(run, &ranks, agent_ends);
+            let cpu_seconds = match cgroup {
+                Some(cgroup) => kill_and_remove(run, cgroup, agent_ends),
+                None => {
+                    kill_groups(run, &ranks, agent_ends);
+                    used_by(supervisor.as_ref(), &ranks).as_secs_f64()
+                }
+            };
             shared_memory.into_iter().for_each(|memory| memory.remove_unused(run));
             // The receiver is gone only when the agent ends.
             let _agent_ends = events.blocking_send(Event::GangGone { run, cpu_seconds });

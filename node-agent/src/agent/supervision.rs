@@ -23,7 +23,7 @@ use super::{
 use crate::{
     cgroup::process_of,
     supervisor_protocol::{
-        BarrierFault, Freezer, Hello, LaunchError, LaunchFailure, RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
+        BarrierFault, Freezer, Hello, LaunchError, LaunchFailure, Rank, RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
     },
     sys::clock::monotonic_now,
 };
@@ -72,11 +72,7 @@ impl Agent {
                     gang.released_at.get_or_insert_with(monotonic_now);
                 }
             }
-            ToAgent::RankExited { rank, end } => {
-                self.note_end(run, RankIndex(rank.0), outcome_of(end));
-                self.tell(run, ToSupervisor::RankExitAcknowledged { rank });
-                self.member_hears(MemberInput::RankEnded { run, rank: RankIndex(rank.0), outcome: outcome_of(end) });
-            }
+            ToAgent::RankExited { rank, end } => self.rank_exited(run, rank, outcome_of(end)),
             ToAgent::Held => self.member_hears(MemberInput::HoldAcknowledged(run)),
             ToAgent::PmiBarrier { number, block } => self.barrier_entered(run, number, block),
             ToAgent::PmiAborted { rank, code, explanation } => {
@@ -96,6 +92,14 @@ impl Agent {
         }
     }
 
+    fn rank_exited(&mut self, run: GangRun, rank: Rank, outcome: RankOutcome) {
+        let index = RankIndex(rank.0);
+        self.told_of(run, index);
+        self.note_end(run, index, outcome);
+        self.tell(run, ToSupervisor::RankExitAcknowledged { rank });
+        self.member_hears(MemberInput::RankEnded { run, rank: index, outcome });
+    }
+
     /// Notes that all ranks here have completed before the last of them is acknowledged: the supervisor ends then, and nobody
     /// else could tell a next life of the agent.
     fn note_end(&mut self, run: GangRun, rank: RankIndex, outcome: RankOutcome) {
@@ -104,6 +108,8 @@ impl Agent {
         if gang.ended.iter().all(|(known, _)| *known != rank) {
             gang.ended.push((rank, outcome));
         }
+        // Without a cgroup the supervisor alone knows what ended ranks have used.
+        gang.count_cpu_time();
         let Some(launched) = &gang.launched else { return };
         let all = launched.ranks_on(node).is_some_and(|ranks| gang.ended.len() == ranks as usize);
         if gang.completed || !all || gang.ended.iter().any(|(_, outcome)| *outcome != RankOutcome::Exited(0)) {
@@ -151,6 +157,7 @@ impl Agent {
         let gang = self.gangs.entry(run).or_default();
         gang.connection = Some(connection);
         gang.ended = ended_ranks(&hello);
+        gang.expect_ranks(&hello);
         let configured = hello.configured;
         gang.hello = Some(hello);
         if gang.removal == Removal::None {
@@ -236,8 +243,11 @@ impl Agent {
         };
         match admitted {
             Ok(pid) => {
+                // A supervisor that lost its connection tells of its living ranks again.
+                gang.stubs.retain(|known| known.pid != pid);
                 gang.stubs.push(RankProcess { pid, descriptor: process });
                 self.tell(run, ToSupervisor::StubAccepted { rank });
+                self.told_of(run, RankIndex(rank.0));
             }
             Err(error) => {
                 tracing::error!(%run, rank = rank.0, error = &error as &dyn std::error::Error, "a stub cannot be taken in");
@@ -417,7 +427,7 @@ fn error_number(error: &LaunchError) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor_protocol::{GangName, Incarnation, Rank};
+    use crate::supervisor_protocol::{GangName, Incarnation};
 
     fn hello(released: bool, phases: &[RankPhase]) -> Hello {
         let report = |(index, phase): (u32, &RankPhase)| RankReport { rank: Rank(index), pid: 100 + index, phase: *phase };

@@ -4,6 +4,7 @@
 
 mod authority;
 mod barriers;
+mod by_signals;
 mod commands;
 mod faults;
 mod groups;

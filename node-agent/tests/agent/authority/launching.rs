@@ -47,7 +47,12 @@ pub(crate) fn in_row(gang: PlannedGang, row: u8) -> PlannedGang {
 impl Nodes {
     /// Starts a shell script as every rank of the gang.
     pub(crate) async fn launch(&mut self, run: GangRun, nodes: u16, script: &str) {
-        self.launch_program(run, Shape { nodes, ranks: 1 }, "env", &["/bin/sh", "-c", script]).await;
+        self.launch_of(Shape { nodes, ranks: 1 }, run, script).await;
+    }
+
+    /// The same with more ranks on a node.
+    pub(crate) async fn launch_of(&mut self, shape: Shape, run: GangRun, script: &str) {
+        self.launch_program(run, shape, "env", &["/bin/sh", "-c", script]).await;
     }
 
     /// Compiles an MPI program and starts it as every rank of the gang.
