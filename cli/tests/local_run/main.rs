@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test relies on fails the test")]
 
+mod by_signals;
 #[path = "../support/command.rs"]
 mod command;
 mod examples;
