@@ -23,6 +23,7 @@ use crate::{
 };
 
 use dial::TlsWire;
+pub use socket::tls_refusal;
 
 /// How a node takes part.
 pub struct TcpOptions {

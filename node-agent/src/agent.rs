@@ -25,6 +25,7 @@ mod pinning;
 mod pods;
 mod process_time;
 mod session;
+mod refusals;
 mod shared_memory;
 mod supervision;
 mod supervisors;
@@ -45,7 +46,7 @@ pub(crate) use files::write_whole;
 pub(crate) use mailbox::{Mailbox, mailbox};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 pub use session::ServeError;
-pub(crate) use session::{listen, offer_no_old_tls};
+pub(crate) use session::listen;
 use strobe_core::{
     machine::{Machine, Outbox},
     manager::{Manager, ManagerEffect, ManagerInput},
@@ -114,6 +115,9 @@ struct Agent {
     idle: idle::IdleRequest,
     metrics: metrics::Metrics,
     events: mpsc::Sender<Event>,
+    refusals: refusals::Refusals,
+    /// Of the strobe thread's socket.
+    datagrams: Arc<DatagramCounters>,
     ending: bool,
     leaving: Option<LeavingReason>,
 }
@@ -174,8 +178,8 @@ impl Agent {
         let listen = SocketAddr::new(bootstrap.address, ports.fabric);
         let options = TcpOptions { listen, identity: TlsIdentity::new(&bundle)?, jitter_seed: jitter_seed(own), faults: None };
         let Endpoint { transport, control, .. } = TcpTransport::bind(options).await?;
-        let socket =
-            DatagramSocket::bind(listen, DATAGRAM_KEYS_MAX, Arc::new(DatagramCounters::default())).map_err(AgentError::Datagrams)?;
+        let datagrams = Arc::new(DatagramCounters::default());
+        let socket = DatagramSocket::bind(listen, DATAGRAM_KEYS_MAX, Arc::clone(&datagrams)).map_err(AgentError::Datagrams)?;
         let datagram = socket.local_address().map_err(AgentError::Datagrams)?;
         let own_address = addresses::AgentAddress { stream: transport.local_address(), datagram };
         let (strobe, reports) = spawn_strobe_thread(&bootstrap, socket)?;
@@ -192,7 +196,9 @@ impl Agent {
             ports,
             session_listener,
             cluster,
-            metrics: metrics::Metrics::new(own.node, strobe.scheduler()),
+            metrics: metrics::Metrics::new(own.node, strobe.scheduler(), &mailbox.refusals),
+            refusals: mailbox.refusals,
+            datagrams,
             bootstrap,
             files,
             own,
@@ -214,7 +220,7 @@ impl Agent {
             figures: FigureCollector::default(),
             state: AgentState::Unsealed,
             idle: idle::IdleRequest::default(),
-            events: mailbox.0,
+            events: mailbox.events,
             ending: false,
             leaving: None,
         };
@@ -237,7 +243,7 @@ impl Agent {
             settings: self.bootstrap.settings.clone(),
             leaves_at_other_settings: self.cluster.is_some(),
         };
-        let session_port = session::serve(listener, expected, &bundle(&self.bootstrap), self.events.clone())?;
+        let session_port = session::serve(listener, expected, &bundle(&self.bootstrap), self.mailbox())?;
         let metrics_port = match &self.cluster {
             Some(cluster) => {
                 let serving = Serving { metrics: self.metrics.registry(), trace: cluster.trace.clone() };
@@ -252,6 +258,11 @@ impl Agent {
     }
 
     /// Waits for one thing that happens, and does all that follows from it.
+    /// The way in, for what serves others beside the loop.
+    fn mailbox(&self) -> Mailbox {
+        Mailbox { events: self.events.clone(), refusals: self.refusals.clone() }
+    }
+
     async fn turn(&mut self, sources: &mut Sources) -> Result<(), AgentError> {
         let timer = self.sleep_to_deadline();
         tokio::select! {

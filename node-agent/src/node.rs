@@ -27,7 +27,7 @@ use strobe_core::model::{AgentIncarnation, NodeIndex};
 use strobe_proto::bootstrap::Bootstrap;
 
 use crate::{
-    agent::{LeavingReason, Mailbox, Ports, ServeError, Surroundings, listen, mailbox, offer_no_old_tls, run_in},
+    agent::{LeavingReason, Mailbox, Ports, ServeError, Surroundings, listen, mailbox, run_in},
     back_off::BackOff,
     csi,
     health::{self, Health},
@@ -170,6 +170,15 @@ fn bootstrap(arguments: &NodeArguments, supervisor: PathBuf, enrolled: Enrolled)
         key_pem: enrolled.key_pem,
         roots_pem: enrolled.roots_pem,
     })
+}
+
+/// Makes TLS 1.3 all that this process speaks (docs/adr/0005). tonic cannot be told so: it takes the process's default
+/// provider, and every version that has a cipher suite there.
+fn offer_no_old_tls() {
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites.retain(|suite| *suite.version() == rustls::version::TLS13);
+    // Refused only when the process has a default already, which is this one: nothing else sets any.
+    let _already_so = provider.install_default();
 }
 
 /// How old a certificate becomes before its agent leaves for another; differs between lives and nodes.

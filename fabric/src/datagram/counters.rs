@@ -28,6 +28,19 @@ pub struct DatagramCounters {
 }
 
 impl DatagramCounters {
+    /// The refusals, each with its kind as a metric label.
+    #[must_use]
+    pub const fn refusals(&self) -> [(&'static str, &AtomicU64); 6] {
+        [
+            ("truncated", &self.truncated),
+            ("oversized", &self.oversized),
+            ("wrong_version", &self.wrong_version),
+            ("unknown_key", &self.unknown_key),
+            ("wrong_seal", &self.refused),
+            ("replayed", &self.replayed),
+        ]
+    }
+
     pub(super) fn refuse(&self, error: DatagramError) {
         let counter = match error {
             DatagramError::Truncated(_) => &self.truncated,

@@ -38,7 +38,8 @@ pub(super) fn export<Side>(session: &ConnectionCommon<Side>, hello: &Hello) -> R
 }
 
 /// What a failed TLS handshake means; `None` if it failed below TLS.
-pub(super) fn tls_refusal(error: &io::Error) -> Option<Refusal> {
+#[must_use]
+pub fn tls_refusal(error: &io::Error) -> Option<Refusal> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match identity_error(error) {
         Some(IdentityError::WrongPartition { .. }) => Refusal::WrongPartition,

@@ -7,6 +7,7 @@ use strobe_core::{
     model::{CpuIndex, GangSlot, GangSlots, Instant},
     node::{SwitchCause, SwitchSample},
 };
+use strobe_fabric::transport::Transport;
 use strobe_proto::agent::{self, AgentHello, AgentMessage, agent_message::Message};
 use tokio::sync::mpsc;
 
@@ -91,6 +92,7 @@ impl Agent {
         let samples: Vec<agent::SwitchSample> =
             std::mem::take(&mut self.figures.records).iter().map(|record| self.sample(record)).collect();
         let samples_dropped = std::mem::take(&mut self.figures.dropped);
+        self.refusals.update(self.transport.counters(), &self.datagrams);
         self.trace(&samples, samples_dropped);
         let (agent_cpu_seconds, agent_resident_bytes) = own_use();
         let (clock_offset_nanoseconds, clock_bound_nanoseconds) = self.figures.clock.unwrap_or_default();

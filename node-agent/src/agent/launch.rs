@@ -48,7 +48,7 @@ impl Agent {
     pub(super) async fn adopt(&mut self, sources: &mut Sources) -> Result<(), AgentError> {
         if self.cluster.is_none() {
             let own = Guard::User(rustix::process::geteuid().as_raw());
-            supervisors::serve(&self.files.socket(), own, self.events.clone()).map_err(AgentError::Supervisors)?;
+            supervisors::serve(&self.files.socket(), own, self.mailbox()).map_err(AgentError::Supervisors)?;
         }
         for started in self.files.gangs()? {
             self.find_again(started);

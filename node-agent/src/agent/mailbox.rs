@@ -8,13 +8,18 @@ use tokio::task::AbortHandle;
 use super::{
     event::{Event, LeavingReason},
     limits::EVENTS_MAX,
+    refusals::Refusals,
     supervisors::{self, Guard},
 };
 use crate::cgroup::PodUid;
 
 /// The way in.
 #[derive(Debug, Clone)]
-pub(crate) struct Mailbox(pub(super) mpsc::Sender<Event>);
+pub(crate) struct Mailbox {
+    pub(super) events: mpsc::Sender<Event>,
+    /// What is refused on the way.
+    pub(super) refusals: Refusals,
+}
 
 /// What the agent takes from.
 #[derive(Debug)]
@@ -28,7 +33,7 @@ pub(crate) struct AgentEnds;
 /// Both ends for one agent.
 pub(crate) fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-    (Mailbox(sender), Inbox(receiver))
+    (Mailbox { events: sender, refusals: Refusals::new() }, Inbox(receiver))
 }
 
 // === impl Mailbox ===
@@ -40,7 +45,7 @@ impl Mailbox {
     /// [`AgentEnds`].
     pub(crate) async fn await_launch(&self, pod: PodUid) -> Result<(), AgentEnds> {
         let (answer, launched) = oneshot::channel();
-        self.0.send(Event::PodAwaited { pod, answer }).await.map_err(|_| AgentEnds)?;
+        self.events.send(Event::PodAwaited { pod, answer }).await.map_err(|_| AgentEnds)?;
         launched.await.map_err(|_| AgentEnds)
     }
 
@@ -49,7 +54,7 @@ impl Mailbox {
     /// # Errors
     /// When the socket cannot be made.
     pub(crate) fn serve_pod(&self, socket: &Path, pod: PodUid) -> io::Result<AbortHandle> {
-        supervisors::serve(socket, Guard::Pod(pod), self.0.clone())
+        supervisors::serve(socket, Guard::Pod(pod), self.clone())
     }
 
     /// Asks the agent to leave.
@@ -57,6 +62,6 @@ impl Mailbox {
     /// # Errors
     /// [`AgentEnds`] when it has left.
     pub(crate) async fn leave(&self, reason: LeavingReason) -> Result<(), AgentEnds> {
-        self.0.send(Event::Leave(reason)).await.map_err(|_| AgentEnds)
+        self.events.send(Event::Leave(reason)).await.map_err(|_| AgentEnds)
     }
 }

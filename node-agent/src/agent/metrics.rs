@@ -29,6 +29,7 @@ use strobe_core::{
 };
 use strobe_proto::agent::GangFigures;
 
+use super::refusals::Refusals;
 use crate::{
     health::{OPEN_METRICS, serve_router, text},
     strobe_thread::{StrobeCounters, SwitchRecord},
@@ -87,7 +88,7 @@ type GangLabels = [(&'static str, u64); 2];
 
 impl Metrics {
     /// No figure yet, of a node whose strobe thread got this scheduling class.
-    pub(super) fn new(node: NodeIndex, scheduler: &Scheduler) -> Self {
+    pub(super) fn new(node: NodeIndex, scheduler: &Scheduler, refusals: &Refusals) -> Self {
         let labels = [("node".into(), node.to_string().into())];
         let mut registry = Registry::with_prefix_and_labels("strobe", labels.into_iter());
         let class = Info::new([("class", scheduler.label())]);
@@ -100,6 +101,8 @@ impl Metrics {
         let affinity_escapes = counter(&mut registry, "affinity_escapes", escapes);
         let mends = "Containers whose CPUs somebody had changed, and that got those of their gang again";
         let cpu_set_mends = counter(&mut registry, "cpu_set_mends", mends);
+        let refused = "Connections, links, frames and datagrams refused, by the socket where they came and the reason";
+        registry.register("refused", refused, refusals.family());
         let gangs = Gauge::default();
         registry.register("gangs", "Gangs on the node", gangs.clone());
         let gang_cpu = Family::default();
@@ -201,7 +204,11 @@ impl StrobeMetrics {
                 "unsynchronised_epochs",
                 "Epochs acted on at receipt: the clock offset was not known well enough",
             ),
-            refused: counter(registry, "refused_datagrams", "Datagrams refused: another term, a lower view, not the manager"),
+            refused: counter(
+                registry,
+                "refused_datagrams",
+                "Sealed datagrams of members refused: another term, a lower view, not the manager",
+            ),
             watchdog_expiries: counter(registry, "watchdog_expiries", "Times that gangs were thawed because no manager was heard"),
             switch: seconds_histogram(registry, "switch", switch),
             lateness: seconds_histogram(registry, "epoch_lateness", lateness),

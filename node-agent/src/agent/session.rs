@@ -1,9 +1,11 @@
 //! The gRPC contract, served to the authority alone.
 
+mod accept;
+
 use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
 
 use strobe_core::model::{Appointment, NodeSet, PartitionUid, Plan, Settings, TermRecord};
-use strobe_fabric::identity::{CertificateBundle, PeerIdentity, Role, peer_identity};
+use strobe_fabric::identity::{CertificateBundle, IdentityError, PeerIdentity, Role, TlsIdentity, peer_identity};
 use strobe_proto::{
     ConvertError, MESSAGE_BYTES_MAX, VERSIONS,
     agent::{
@@ -14,16 +16,15 @@ use strobe_proto::{
     partition_uid,
 };
 use tokio::{net::TcpListener, sync::mpsc};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{
-    Code, Request, Response, Status, Streaming,
-    transport::{Certificate, Identity, Server, ServerTlsConfig},
-};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
 
 use super::{
     addresses::address_book,
     event::{Event, LeavingReason},
     limits::{REFUSAL_TIME, SESSION_MESSAGES_MAX},
+    mailbox::Mailbox,
+    refusals::{Refusals, SessionRefusal},
 };
 
 /// What an authority must have in common with the agent.
@@ -40,6 +41,7 @@ pub(super) struct Expected {
 struct Service {
     expected: Expected,
     events: mpsc::Sender<Event>,
+    refusals: Refusals,
 }
 
 /// Why the contract cannot be served.
@@ -53,7 +55,7 @@ pub enum ServeError {
     Port(#[source] std::io::Error),
     /// The certificate cannot be used.
     #[error("the certificate cannot be used")]
-    Tls(#[source] tonic::transport::Error),
+    Tls(#[source] IdentityError),
 }
 
 /// Listens for the authority.
@@ -72,30 +74,19 @@ pub(super) fn serve(
     listener: TcpListener,
     expected: Expected,
     bundle: &CertificateBundle,
-    events: mpsc::Sender<Event>,
+    Mailbox { events, refusals }: Mailbox,
 ) -> Result<u16, ServeError> {
-    offer_no_old_tls();
     let port = listener.local_addr().map_err(ServeError::Port)?.port();
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem))
-        .client_ca_root(Certificate::from_pem(&bundle.roots_pem));
-    let service = AgentServer::new(Service { expected, events }).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let server = Server::builder().tcp_nodelay(true).tls_config(tls).map_err(ServeError::Tls)?.add_service(service);
+    let identity = TlsIdentity::new(bundle).map_err(ServeError::Tls)?;
+    let connections = accept::connections(listener, &identity, refusals.clone());
+    let service = AgentServer::new(Service { expected, events, refusals }).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let server = Server::builder().add_service(service);
     tokio::spawn(async move {
-        if let Err(error) = server.serve_with_incoming(TcpListenerStream::new(listener)).await {
+        if let Err(error) = server.serve_with_incoming(connections).await {
             tracing::error!(%error, "the contract is served no more");
         }
     });
     Ok(port)
-}
-
-/// Makes TLS 1.3 all that this process speaks (docs/adr/0005). tonic cannot be told so: it takes the process's default
-/// provider, and every version that has a cipher suite there.
-pub(crate) fn offer_no_old_tls() {
-    let mut provider = rustls::crypto::ring::default_provider();
-    provider.cipher_suites.retain(|suite| *suite.version() == rustls::version::TLS13);
-    // Refused only when the process has a default already, which is this one: nothing else sets any.
-    let _already_so = provider.install_default();
 }
 
 #[tonic::async_trait]
@@ -103,11 +94,14 @@ impl Agent for Service {
     type SessionStream = tokio_stream::adapters::Map<ReceiverStream<AgentMessage>, fn(AgentMessage) -> Result<AgentMessage, Status>>;
 
     async fn session(&self, request: Request<Streaming<AuthorityMessage>>) -> Result<Response<Self::SessionStream>, Status> {
-        self.check_authority(&request)?;
-        let mut messages = request.into_inner();
-        if let Err(refusal) = self.check_hello(messages.message().await?) {
-            self.leave_if_changed(&refusal);
-            return Err(refusal.into());
+        let mut messages = match self.check_authority(&request) {
+            Ok(()) => request.into_inner(),
+            Err(refused) => return Err(self.refuse(refused)),
+        };
+        let first = messages.message().await?;
+        if let Err(refused) = self.check_hello(first) {
+            self.leave_if_changed(&refused);
+            return Err(self.refuse(refused));
         }
         let (outgoing, queue) = mpsc::channel(SESSION_MESSAGES_MAX);
         let events = self.events.clone();
@@ -125,84 +119,78 @@ impl Agent for Service {
 }
 
 impl Service {
-    fn check_authority<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let certificates = request.peer_certs().ok_or_else(|| Status::unauthenticated("a certificate is required"))?;
-        let leaf = certificates.first().ok_or_else(|| Status::unauthenticated("a certificate is required"))?;
-        let identity = peer_identity(leaf).map_err(|error| Status::unauthenticated(error.to_string()))?;
-        let expected = PeerIdentity { partition: self.expected.partition, role: Role::Authority };
-        if identity == expected { Ok(()) } else { Err(Status::permission_denied("only the partition's authority may open a session")) }
+    /// Counts a refusal, and gives the answer to it.
+    fn refuse(&self, Refused { refusal, status }: Refused) -> Status {
+        self.refusals.session(refusal);
+        status
     }
 
-    fn leave_if_changed(&self, refusal: &Refusal) {
-        match refusal {
-            Refusal::Settings(_) if self.expected.leaves_at_other_settings => {
-                let events = self.events.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(REFUSAL_TIME).await;
-                    // The receiver is gone only when the agent ends.
-                    let _agent_ends = events.send(Event::Leave(LeavingReason::PartitionChanged)).await;
-                });
-            }
-            Refusal::Settings(_) | Refusal::Hello(_) => {}
+    fn check_authority<T>(&self, request: &Request<T>) -> Result<(), Refused> {
+        let refuse = |status| Refused { refusal: SessionRefusal::NotTheAuthority, status };
+        let certificates = request.peer_certs().ok_or_else(|| refuse(Status::unauthenticated("a certificate is required")))?;
+        let leaf = certificates.first().ok_or_else(|| refuse(Status::unauthenticated("a certificate is required")))?;
+        let identity = peer_identity(leaf).map_err(|error| refuse(Status::unauthenticated(error.to_string())))?;
+        let expected = PeerIdentity { partition: self.expected.partition, role: Role::Authority };
+        let others = || refuse(Status::permission_denied("only the partition's authority may open a session"));
+        (identity == expected).then_some(()).ok_or_else(others)
+    }
+
+    fn leave_if_changed(&self, refused: &Refused) {
+        if refused.refusal == SessionRefusal::OtherSettings && self.expected.leaves_at_other_settings {
+            let events = self.events.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(REFUSAL_TIME).await;
+                // The receiver is gone only when the agent ends.
+                let _agent_ends = events.send(Event::Leave(LeavingReason::PartitionChanged)).await;
+            });
         }
     }
 
-    fn check_hello(&self, first: Option<AuthorityMessage>) -> Result<(), Refusal> {
+    fn check_hello(&self, first: Option<AuthorityMessage>) -> Result<(), Refused> {
         let Some(AuthorityMessage { message: Some(Message::Hello(hello)) }) = first else {
-            return Err(Status::failed_precondition("a session begins with hello").into());
+            return Err(Refused::at(SessionRefusal::BadHello, "a session begins with hello"));
         };
         let theirs: RangeInclusive<u32> = hello.version_min..=hello.version_max;
         if theirs.start() > VERSIONS.end() || theirs.end() < VERSIONS.start() {
             let problem = format!("versions {theirs:?} and {VERSIONS:?} of the contract have none in common");
-            return Err(Status::failed_precondition(problem).into());
+            return Err(Refused::at(SessionRefusal::WrongVersion, problem));
         }
-        let partition = partition_uid(&hello.partition).map_err(|error| refused(&error))?;
-        if partition != self.expected.partition {
-            return Err(Status::failed_precondition("this agent serves another partition").into());
+        if partition_uid(&hello.partition).map_err(|error| unreadable(&error))? != self.expected.partition {
+            return Err(Refused::at(SessionRefusal::WrongPartition, "this agent serves another partition"));
         }
         let settings = hello.settings.ok_or(ConvertError::Missing { field: "settings" }).and_then(Settings::try_from);
-        self.check_settings(&settings.map_err(|error| refused(&error))?)
+        self.check_settings(&settings.map_err(|error| unreadable(&error))?)
     }
 
     /// A session between different settings would end in a watchdog that expires early, or in leases that overlap.
-    fn check_settings(&self, theirs: &Settings) -> Result<(), Refusal> {
+    fn check_settings(&self, theirs: &Settings) -> Result<(), Refused> {
         let ours = &self.expected.settings;
         if ours == theirs {
             return Ok(());
         }
         let problem = format!("the settings differ: this agent was started with {ours:?}, its authority has {theirs:?}");
-        Err(Refusal::Settings(Status::failed_precondition(problem)))
+        Err(Refused::at(SessionRefusal::OtherSettings, problem))
     }
 }
 
-/// Why a session does not begin.
-enum Refusal {
-    /// The settings are others.
-    Settings(Status),
-    /// Anything else.
-    Hello(Status),
+/// A session that does not begin, and what is answered.
+struct Refused {
+    refusal: SessionRefusal,
+    status: Status,
 }
 
-// === impl Refusal ===
+// === impl Refused ===
 
-impl From<Status> for Refusal {
-    fn from(status: Status) -> Self {
-        Self::Hello(status)
-    }
-}
-
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Settings(status) | Refusal::Hello(status) => status,
-        }
+impl Refused {
+    fn at(refusal: SessionRefusal, problem: impl Into<String>) -> Self {
+        Self { refusal, status: Status::failed_precondition(problem) }
     }
 }
 
 /// A value of the hello that cannot be read, with what is wrong in it.
-fn refused(error: &ConvertError) -> Status {
+fn unreadable(error: &ConvertError) -> Refused {
     let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
-    Status::invalid_argument(format!("{error}{cause}"))
+    Refused { refusal: SessionRefusal::BadHello, status: Status::invalid_argument(format!("{error}{cause}")) }
 }
 
 async fn send(events: &mpsc::Sender<Event>, event: Event) -> Result<(), Status> {

@@ -18,6 +18,7 @@ use super::{
     gang::{Gang, PeerEntry, Removal, SupervisorProcess, peer_table},
     killing::RankProcess,
     limits::{GRACE_MARGIN, STRANGERS_MAX, SUPERVISOR_END_MAX},
+    refusals::SupervisorRefusal,
     supervisors::{Connection, ConnectionId, SupervisorEvent},
 };
 use crate::{
@@ -49,6 +50,7 @@ impl Agent {
             self.strangers.insert(connection.id, connection);
         } else {
             tracing::warn!(pid = connection.process.pid, "too many connections say nothing; another is closed");
+            self.refusals.supervisor(SupervisorRefusal::TooMany);
         }
     }
 
@@ -140,10 +142,12 @@ impl Agent {
         let named = self.gangs.iter().find(|(run, gang)| is_supervisor_of(**run, gang, &hello, &connection));
         let Some(run) = named.map(|(run, _)| *run) else {
             tracing::warn!(gang = hello.gang.0, pid = connection.process.pid, "a supervisor of a gang that is not this agent's; refused");
+            self.refusals.supervisor(SupervisorRefusal::UnknownGang);
             connection.send(ToSupervisor::Refuse { explanation: "this agent was not asked to run the gang".into() }, None);
             return;
         };
         let Some(version) = VersionRange::OURS.common(hello.versions) else {
+            self.refusals.supervisor(SupervisorRefusal::WrongVersion);
             connection.send(ToSupervisor::Refuse { explanation: "no version of the protocol in common".into() }, None);
             return;
         };

@@ -27,6 +27,8 @@ use super::{
     event::Event,
     gang::SupervisorProcess,
     limits::{CONNECTIONS_PER_POD_MAX, HELLO_TIME_MAX, SUPERVISOR_MESSAGES_MAX, SUPERVISORS_BACKLOG},
+    mailbox::Mailbox,
+    refusals::SupervisorRefusal,
 };
 use crate::back_off::BackOff;
 use crate::cgroup::{CgroupError, CgroupPath, PodUid, cgroup_of, process_of};
@@ -108,7 +110,7 @@ impl Drop for Connection {
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub(super) fn serve(path: &Path, guard: Guard, events: mpsc::Sender<Event>) -> io::Result<AbortHandle> {
+pub(super) fn serve(path: &Path, guard: Guard, mailbox: Mailbox) -> io::Result<AbortHandle> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -122,7 +124,7 @@ pub(super) fn serve(path: &Path, guard: Guard, events: mpsc::Sender<Event>) -> i
     }
     listen(&socket, SUPERVISORS_BACKLOG)?;
     let socket = register(socket)?;
-    Ok(tokio::spawn(accept_all(socket, guard, events)).abort_handle())
+    Ok(tokio::spawn(accept_all(socket, guard, mailbox)).abort_handle())
 }
 
 /// Binds by a descriptor of the folder: a socket's path has at most 107 bytes, and that of a pod's volume beneath kubelet's folder has
@@ -135,7 +137,7 @@ fn bind_by_folder(socket: &OwnedFd, path: &Path) -> io::Result<()> {
     Ok(bind(socket, &SocketAddrUnix::new(short.as_path())?)?)
 }
 
-async fn accept_all(socket: AsyncFd<OwnedFd>, guard: Guard, events: mpsc::Sender<Event>) {
+async fn accept_all(socket: AsyncFd<OwnedFd>, guard: Guard, mailbox: Mailbox) {
     let places = match guard {
         Guard::User(_) => Semaphore::MAX_PERMITS,
         Guard::Pod(_) => CONNECTIONS_PER_POD_MAX,
@@ -149,7 +151,8 @@ async fn accept_all(socket: AsyncFd<OwnedFd>, guard: Guard, events: mpsc::Sender
         match accepted {
             Ok(Ok(connected)) => {
                 back_off.reset();
-                if let Err(error) = begin(connected, &guard, place, &events).await {
+                if let Err(error) = begin(connected, &guard, place, &mailbox).await {
+                    mailbox.refusals.supervisor(error.refusal());
                     tracing::warn!(error = &error as &dyn std::error::Error, "a connection to the supervisors' socket was refused");
                 }
             }
@@ -180,7 +183,18 @@ enum RefusedConnection {
     Register(#[from] io::Error),
 }
 
-async fn begin(socket: OwnedFd, guard: &Guard, held: OwnedSemaphorePermit, events: &mpsc::Sender<Event>) -> Result<(), RefusedConnection> {
+impl RefusedConnection {
+    const fn refusal(&self) -> SupervisorRefusal {
+        match self {
+            Self::User { .. } => SupervisorRefusal::WrongUser,
+            Self::Outside { .. } => SupervisorRefusal::OutsidePod,
+            Self::Gone(_) | Self::Place(_) => SupervisorRefusal::Unplaced,
+            Self::Protocol(_) | Self::Register(_) => SupervisorRefusal::SocketFailed,
+        }
+    }
+}
+
+async fn begin(socket: OwnedFd, guard: &Guard, held: OwnedSemaphorePermit, mailbox: &Mailbox) -> Result<(), RefusedConnection> {
     /// One row of names for all sockets of the process.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let id = ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -196,13 +210,13 @@ async fn begin(socket: OwnedFd, guard: &Guard, held: OwnedSemaphorePermit, event
     let (outgoing, queue) = mpsc::channel(SUPERVISOR_MESSAGES_MAX);
     // The connection's own messages must follow the event that announces it: the task waits for that.
     let (announced, wait) = tokio::sync::oneshot::channel();
-    let conversation = converse(id, endpoint, queue, events.clone(), wait);
+    let conversation = converse(id, endpoint, queue, mailbox.clone(), wait);
     let task = tokio::spawn(async move {
         conversation.await;
         drop(held);
     });
     let connection = Connection { id, process, place, outgoing, task: task.abort_handle() };
-    if events.send(Event::Supervisor(SupervisorEvent::Connected(connection))).await.is_ok() {
+    if mailbox.events.send(Event::Supervisor(SupervisorEvent::Connected(connection))).await.is_ok() {
         // A task that has ended already was aborted with its connection.
         let _ended = announced.send(());
     }
@@ -227,18 +241,21 @@ async fn converse(
     id: ConnectionId,
     mut endpoint: AsyncFd<AgentEndpoint>,
     mut queue: mpsc::Receiver<(ToSupervisor, Option<OwnedFd>)>,
-    events: mpsc::Sender<Event>,
+    mailbox: Mailbox,
     announced: tokio::sync::oneshot::Receiver<()>,
 ) {
     if announced.await.is_err() {
         return;
     }
-    if let Err(error) = exchange(id, &mut endpoint, &mut queue, &events).await {
+    if let Err(error) = exchange(id, &mut endpoint, &mut queue, &mailbox).await {
+        if error.is_nonsense() {
+            mailbox.refusals.supervisor(SupervisorRefusal::Malformed);
+        }
         tracing::debug!(connection = id.0, %error, "a supervisor's connection is over");
     }
     drop(endpoint);
     // The receiver is gone only when the agent ends.
-    let _agent_ends = events.send(Event::Supervisor(SupervisorEvent::Closed { connection: id })).await;
+    let _agent_ends = mailbox.events.send(Event::Supervisor(SupervisorEvent::Closed { connection: id })).await;
 }
 
 /// Moves messages both ways until the connection is over.
@@ -246,7 +263,7 @@ async fn exchange(
     id: ConnectionId,
     endpoint: &mut AsyncFd<AgentEndpoint>,
     queue: &mut mpsc::Receiver<(ToSupervisor, Option<OwnedFd>)>,
-    events: &mpsc::Sender<Event>,
+    mailbox: &Mailbox,
 ) -> Result<(), ProtocolError> {
     let silence = tokio::time::sleep(HELLO_TIME_MAX);
     tokio::pin!(silence);
@@ -267,7 +284,7 @@ async fn exchange(
                     Some(received) => {
                         silent = false;
                         let event = SupervisorEvent::Message { connection: id, message: received.message, descriptor: received.descriptor };
-                        if events.send(Event::Supervisor(event)).await.is_err() {
+                        if mailbox.events.send(Event::Supervisor(event)).await.is_err() {
                             return Err(ProtocolError::Closed);
                         }
                     }
@@ -275,6 +292,7 @@ async fn exchange(
             }
             () = &mut silence, if silent => {
                 tracing::warn!(connection = id.0, "a connection said nothing within {HELLO_TIME_MAX:?}; it is closed");
+                mailbox.refusals.supervisor(SupervisorRefusal::Silent);
                 return Err(ProtocolError::Closed);
             }
             message = queue.recv() => {
@@ -291,13 +309,14 @@ mod tests {
     use rustix::net::connect;
 
     use super::*;
+    use crate::agent::mailbox::{Inbox, mailbox};
 
     #[tokio::test]
     async fn a_connection_that_says_nothing_is_closed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("agent.sock");
-        let (events, mut queue) = mpsc::channel(8);
-        let serving = serve(&path, Guard::User(rustix::process::geteuid().as_raw()), events).unwrap();
+        let (mailbox, Inbox(mut queue)) = mailbox();
+        let serving = serve(&path, Guard::User(rustix::process::geteuid().as_raw()), mailbox).unwrap();
         let silent = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         connect(&silent, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         let Some(Event::Supervisor(SupervisorEvent::Connected(connection))) = queue.recv().await else { panic!("nobody has connected") };

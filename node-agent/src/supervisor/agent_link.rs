@@ -145,9 +145,40 @@ impl AgentLink {
 
 #[cfg(test)]
 mod tests {
-    use rustix::net::{bind, listen};
+    use rustix::{
+        fs::{Mode, chmod},
+        net::{bind, listen},
+        process::Uid,
+        thread::set_thread_res_uid,
+    };
 
     use super::*;
+
+    const NOBODY: u32 = 65534;
+
+    #[test]
+    fn an_agent_of_another_user_is_none() {
+        if !geteuid().is_root() {
+            return eprintln!("not tested here: only root can be another user");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        chmod(directory.path(), Mode::from(0o777)).unwrap();
+        let path = directory.path().join("agent.sock");
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let stranger = std::thread::spawn(move || {
+            let nobody = Uid::from_raw(NOBODY);
+            set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            let agent = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+            bind(&agent, &address).unwrap();
+            listen(&agent, 1).unwrap();
+            agent
+        });
+        let _listens = stranger.join().unwrap();
+        let mut link = AgentLink::new(&path).unwrap();
+        let refused = link.connect();
+        assert!(matches!(refused, Err(ProtocolError::Socket { source: Errno::PERM, .. })), "{refused:?}");
+        assert!(!link.try_connect(Moment::ZERO));
+    }
 
     #[test]
     fn a_supervisor_that_is_never_welcome_comes_back_ever_more_rarely() {

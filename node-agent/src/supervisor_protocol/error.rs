@@ -55,6 +55,14 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
+    /// True when the peer has sent what nobody sends who speaks the protocol.
+    pub(crate) const fn is_nonsense(&self) -> bool {
+        match self {
+            Self::TooLong { .. } | Self::TooManyDescriptors { .. } | Self::Malformed(_) | Self::BadPacket { .. } => true,
+            Self::PeerDoesNotRead { .. } | Self::Encode(_) | Self::Closed | Self::Socket { .. } => false,
+        }
+    }
+
     pub(super) fn socket(operation: &'static str) -> impl FnOnce(Errno) -> Self {
         move |source| Self::Socket { operation, source }
     }

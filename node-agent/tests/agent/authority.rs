@@ -8,6 +8,7 @@ mod launching;
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
+    net::SocketAddr,
     process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -17,7 +18,7 @@ use strobe_core::model::{
     AgentIncarnation, Appointment, EstablishedTerm, GangRun, MatrixVersion, NodeIncarnation, NodeIndex, NodeSet, PartitionUid, Plan,
     PlannedGang, Settings, Term, TermRecord,
 };
-use strobe_fabric::identity::PeerIdentity;
+use strobe_fabric::identity::{CertificateBundle, PeerIdentity};
 use strobe_proto::{
     VERSIONS,
     agent::{
@@ -241,13 +242,33 @@ impl Nodes {
         self.open_session(NodeIndex(node), listening, hello).await.err()
     }
 
+    /// How an agent answers somebody with this certificate.
+    pub(crate) async fn refusal_of(&self, node: u16, bundle: &CertificateBundle) -> Option<tonic::Status> {
+        let listening = &self.agents[usize::from(node)].listening;
+        self.open_session_as(bundle, NodeIndex(node), listening, self.hello()).await.err()
+    }
+
+    /// Whoever issues the certificates here.
+    pub(crate) fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
     async fn open_session(
         &self,
         node: NodeIndex,
         listening: &Listening,
         hello: agent::AuthorityHello,
     ) -> Result<(mpsc::Sender<AuthorityMessage>, Streaming<AgentMessage>), tonic::Status> {
-        let bundle = self.certificates.issue_authority();
+        self.open_session_as(&self.certificates.issue_authority(), node, listening, hello).await
+    }
+
+    async fn open_session_as(
+        &self,
+        bundle: &CertificateBundle,
+        node: NodeIndex,
+        listening: &Listening,
+        hello: agent::AuthorityHello,
+    ) -> Result<(mpsc::Sender<AuthorityMessage>, Streaming<AgentMessage>), tonic::Status> {
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&bundle.roots_pem))
             .identity(Identity::from_pem(&bundle.certificate_pem, &bundle.key_pem))
@@ -270,6 +291,12 @@ impl Nodes {
     /// Where an agent listens.
     pub(crate) fn listening(&self, node: u16) -> &Listening {
         &self.agents[usize::from(node)].listening
+    }
+
+    /// Where an agent's fabric listens: for streams, and for datagrams.
+    pub(crate) fn fabric(&self, node: u16) -> [SocketAddr; 2] {
+        let address = &self.addresses[&NodeIndex(node)];
+        [&address.stream_address, &address.datagram_address].map(|address| address.parse().expect("an agent says its address"))
     }
 
     /// Tells an agent to forget a gang that is over.

@@ -14,6 +14,7 @@ mod observe;
 mod operator;
 mod pods;
 mod session;
+mod strangers;
 
 use std::path::Path;
 

@@ -20,7 +20,7 @@ use crate::{
 const OTHER: GangRun = GangRun { gang: GangId(2), incarnation: GangIncarnation(1) };
 
 /// Every family: its name, its type, and the unit that its name has to end in.
-const FAMILIES: [(&str, &str, Option<&str>); 20] = [
+const FAMILIES: [(&str, &str, Option<&str>); 21] = [
     ("strobe_scheduler", "info", None),
     ("strobe_epochs", "counter", None),
     ("strobe_late_epochs", "counter", None),
@@ -39,18 +39,19 @@ const FAMILIES: [(&str, &str, Option<&str>); 20] = [
     ("strobe_admissions", "counter", None),
     ("strobe_affinity_escapes", "counter", None),
     ("strobe_cpu_set_mends", "counter", None),
+    ("strobe_refused", "counter", None),
     ("strobe_gangs", "gauge", None),
     ("strobe_gang_cpu_seconds", "counter", Some("seconds")),
 ];
 
 /// One answer.
-struct Scrape {
+pub(crate) struct Scrape {
     head: String,
     text: String,
 }
 
 impl Scrape {
-    fn of(nodes: &Nodes, node: u16) -> Self {
+    pub(crate) fn of(nodes: &Nodes, node: u16) -> Self {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, nodes.listening(node).metrics_port)).expect("the agent serves metrics");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("a request can be sent");
         let mut answer = String::new();
@@ -64,7 +65,7 @@ impl Scrape {
     }
 
     /// The value of the one series that begins so.
-    fn value(&self, series: &str) -> Option<f64> {
+    pub(crate) fn value(&self, series: &str) -> Option<f64> {
         let mut found = self.text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         let value = found.next()?.parse().expect("a value is a number");
         assert!(found.next().is_none(), "{series} is there twice");
