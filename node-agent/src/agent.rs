@@ -8,6 +8,7 @@ mod addresses;
 mod barrier;
 mod bootstrap;
 mod by_signals;
+mod cpu_manager;
 mod effects;
 mod error;
 mod event;
@@ -24,8 +25,8 @@ mod metrics;
 mod pinning;
 mod pods;
 mod process_time;
-mod session;
 mod refusals;
+mod session;
 mod shared_memory;
 mod supervision;
 mod supervisors;
@@ -64,7 +65,7 @@ use strobe_proto::{
     agent::AgentMessage,
     bootstrap::{Bootstrap, Listening},
 };
-pub(crate) use surroundings::{Ports, Surroundings};
+pub(crate) use surroundings::{ClusterNode, Ports, Surroundings};
 use tokio::{io::unix::AsyncFd, net::TcpListener, sync::mpsc};
 
 use crate::{
@@ -114,10 +115,10 @@ struct Agent {
     state: AgentState,
     idle: idle::IdleRequest,
     metrics: metrics::Metrics,
-    events: mpsc::Sender<Event>,
     refusals: refusals::Refusals,
     /// Of the strobe thread's socket.
     datagrams: Arc<DatagramCounters>,
+    events: mpsc::Sender<Event>,
     ending: bool,
     leaving: Option<LeavingReason>,
 }
@@ -169,8 +170,8 @@ pub(crate) async fn run_in(bootstrap: Bootstrap, surroundings: Surroundings) -> 
 
 impl Agent {
     async fn begin(bootstrap: Bootstrap, surroundings: Surroundings) -> Result<(Self, Sources), AgentError> {
-        let Surroundings { mailbox, inbox, ports, session: session_listener, health } = surroundings;
-        let cluster = health.map(Cluster::new).transpose()?;
+        let Surroundings { mailbox, inbox, ports, session: session_listener, node } = surroundings;
+        let cluster = node.map(Cluster::new).transpose()?;
         let files = Files::open(bootstrap.directory.clone())?;
         let sealed = files.sealed()?;
         let bundle = bundle(&bootstrap);
@@ -257,12 +258,12 @@ impl Agent {
         Ok(Listening { session_port, metrics_port })
     }
 
-    /// Waits for one thing that happens, and does all that follows from it.
     /// The way in, for what serves others beside the loop.
     fn mailbox(&self) -> Mailbox {
         Mailbox { events: self.events.clone(), refusals: self.refusals.clone() }
     }
 
+    /// Waits for one thing that happens, and does all that follows from it.
     async fn turn(&mut self, sources: &mut Sources) -> Result<(), AgentError> {
         let timer = self.sleep_to_deadline();
         tokio::select! {

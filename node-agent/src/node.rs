@@ -27,7 +27,7 @@ use strobe_core::model::{AgentIncarnation, NodeIndex};
 use strobe_proto::bootstrap::Bootstrap;
 
 use crate::{
-    agent::{LeavingReason, Mailbox, Ports, ServeError, Surroundings, listen, mailbox, run_in},
+    agent::{ClusterNode, LeavingReason, Mailbox, Ports, ServeError, Surroundings, listen, mailbox, run_in},
     back_off::BackOff,
     csi,
     health::{self, Health},
@@ -109,7 +109,8 @@ async fn live(
     let renewal = tokio::time::sleep(renewal_after(bootstrap.incarnation, bootstrap.node));
     let ports = Ports { fabric: arguments.fabric_port, health: health_port };
     let leave = mailbox.clone();
-    let surroundings = Surroundings { mailbox, inbox, ports, session: Some(session), health: Some(health.clone()) };
+    let node = ClusterNode { health: health.clone(), kubelet: arguments.kubelet_directory.clone() };
+    let surroundings = Surroundings { mailbox, inbox, ports, session: Some(session), node: Some(node) };
     let reason_to_leave = async {
         tokio::select! {
             () = asked_to_end.wait() => LeavingReason::Terminated,

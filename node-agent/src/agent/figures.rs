@@ -79,8 +79,11 @@ impl Agent {
 
     pub(super) fn send_figures(&mut self, now: Instant) {
         self.figures.due = now + FIGURES_PERIOD;
-        if let Some(cluster) = &self.cluster {
+        if let Some(cluster) = &mut self.cluster {
             cluster.health.has_session(self.session.as_ref().is_some_and(|session| !session.is_closed()));
+            if let Some(policy) = cluster.cpu_manager.look(now) {
+                self.metrics.cpu_manager(policy);
+            }
         }
         let mended = self.confine_containers();
         self.metrics.mended(mended);
@@ -89,10 +92,10 @@ impl Agent {
         let gangs = self.gang_figures();
         let counters = self.strobe.counters();
         self.metrics.update(&counters, &gangs, self.figures.clock);
+        self.refusals.update(self.transport.counters(), &self.datagrams);
         let samples: Vec<agent::SwitchSample> =
             std::mem::take(&mut self.figures.records).iter().map(|record| self.sample(record)).collect();
         let samples_dropped = std::mem::take(&mut self.figures.dropped);
-        self.refusals.update(self.transport.counters(), &self.datagrams);
         self.trace(&samples, samples_dropped);
         let (agent_cpu_seconds, agent_resident_bytes) = own_use();
         let (clock_offset_nanoseconds, clock_bound_nanoseconds) = self.figures.clock.unwrap_or_default();

@@ -24,6 +24,9 @@ pub(super) const EVENTS_MAX: usize = 1024;
 /// Period of the figures. In a cluster they are combined, and slower.
 pub(super) const FIGURES_PERIOD: Duration = Duration::from_millis(200);
 
+/// Between two looks at the policy of kubelet's CPU manager, which changes only when kubelet is started anew.
+pub(super) const CPU_MANAGER_PERIOD: Duration = Duration::from_secs(10);
+
 /// Records between two figures. Further ones are dropped and counted.
 pub(super) const RECORDS_BETWEEN_FIGURES_MAX: usize = 4096;
 

@@ -29,7 +29,7 @@ use strobe_core::{
 };
 use strobe_proto::agent::GangFigures;
 
-use super::refusals::Refusals;
+use super::{cpu_manager::CpuManagerPolicy, refusals::Refusals};
 use crate::{
     health::{OPEN_METRICS, serve_router, text},
     strobe_thread::{StrobeCounters, SwitchRecord},
@@ -52,6 +52,7 @@ pub(super) struct Metrics {
     admissions: Counter,
     affinity_escapes: Counter,
     cpu_set_mends: Counter,
+    cpu_manager: Family<[(&'static str, &'static str); 1], Gauge>,
     gangs: Gauge,
     gang_cpu: Family<GangLabels, Counter<f64, AtomicU64>>,
     /// The gangs that have a series in `gang_cpu`; at most those of one node, so that the series are bounded.
@@ -101,6 +102,9 @@ impl Metrics {
         let affinity_escapes = counter(&mut registry, "affinity_escapes", escapes);
         let mends = "Containers whose CPUs somebody had changed, and that got those of their gang again";
         let cpu_set_mends = counter(&mut registry, "cpu_set_mends", mends);
+        let cpu_manager = Family::default();
+        let policy = "1 for the policy of kubelet's CPU manager on the node, of a cluster; gangs need none";
+        registry.register("kubelet_cpu_manager", policy, cpu_manager.clone());
         let refused = "Connections, links, frames and datagrams refused, by the socket where they came and the reason";
         registry.register("refused", refused, refusals.family());
         let gangs = Gauge::default();
@@ -115,6 +119,7 @@ impl Metrics {
             admissions,
             affinity_escapes,
             cpu_set_mends,
+            cpu_manager,
             gangs,
             gang_cpu,
             known_gangs: BTreeSet::new(),
@@ -157,6 +162,13 @@ impl Metrics {
     /// Counts containers whose CPUs were set again.
     pub(super) fn mended(&self, containers: u64) {
         self.cpu_set_mends.inc_by(containers);
+    }
+
+    /// The policy that kubelet's CPU manager has now.
+    pub(super) fn cpu_manager(&self, policy: CpuManagerPolicy) {
+        for other in CpuManagerPolicy::ALL {
+            self.cpu_manager.get_or_create_owned(&[("policy", other.label())]).set(i64::from(other == policy));
+        }
     }
 
     /// Takes over what others have counted. `clock`: the manager's clock minus the own one, and the bound of its error,

@@ -7,11 +7,13 @@ use tokio::sync::oneshot;
 
 use super::{
     Agent, AgentError,
+    cpu_manager::CpuManager,
     files::StartedGang,
     gang::{Gang, PeerEntry, SupervisorProcess},
     launch::cgroup_name,
     limits::{KILL_TIME_MAX, PODS_AWAITED_MAX},
     supervisors::PodProcess,
+    surroundings::ClusterNode,
 };
 use crate::{
     cgroup::{CgroupError, CgroupPath, CgroupTree, Leftover, PodUid, RankCgroup, cgroup_of},
@@ -28,6 +30,7 @@ pub(super) struct Cluster {
     pub(super) trace: SwitchTrace,
     /// Which owns the containers' cgroups on many nodes.
     pub(super) systemd: Systemd,
+    pub(super) cpu_manager: CpuManager,
     /// Who waits until a gang has a part in a pod.
     awaited: Vec<(PodUid, oneshot::Sender<()>)>,
 }
@@ -37,9 +40,16 @@ pub(super) struct Cluster {
 impl Cluster {
     /// # Errors
     /// [`AgentError::Cgroups`] where no cgroup v2 tree is mounted: pods are frozen by cgroups alone.
-    pub(super) fn new(health: Health) -> Result<Self, AgentError> {
+    pub(super) fn new(ClusterNode { health, kubelet }: ClusterNode) -> Result<Self, AgentError> {
         let tree = CgroupTree::find().map_err(AgentError::Cgroups)?;
-        Ok(Self { tree, health, trace: SwitchTrace::default(), systemd: Systemd::start(), awaited: Vec::new() })
+        Ok(Self {
+            tree,
+            health,
+            trace: SwitchTrace::default(),
+            systemd: Systemd::start(),
+            cpu_manager: CpuManager::new(&kubelet),
+            awaited: Vec::new(),
+        })
     }
 
     /// Makes a gang's rank cgroup in its container's, or takes over the one that an earlier life has made for a supervisor that

@@ -1,5 +1,7 @@
 //! What a process gives its agent beside the bootstrap document.
 
+use std::path::PathBuf;
+
 use tokio::net::TcpListener;
 
 use super::mailbox::{Inbox, Mailbox, mailbox};
@@ -25,8 +27,17 @@ pub(crate) struct Surroundings {
     pub ports: Ports,
     /// Where it serves its authority, which a cluster's has to know before it enrols; any port where there is none.
     pub session: Option<TcpListener>,
-    /// Where it says how it is; none in local mode, where it is its gangs' supervisors' parent and in no cluster.
-    pub health: Option<Health>,
+    /// The node that it is of; none in local mode, where it is its gangs' supervisors' parent and in no cluster.
+    pub node: Option<ClusterNode>,
+}
+
+/// What an agent has of its node in a cluster.
+#[derive(Debug)]
+pub(crate) struct ClusterNode {
+    /// Where it says how it is.
+    pub health: Health,
+    /// kubelet's folder.
+    pub kubelet: PathBuf,
 }
 
 // === impl Surroundings ===
@@ -35,6 +46,6 @@ impl Surroundings {
     /// On a machine of one's own.
     pub(super) fn of_local_mode() -> Self {
         let (mailbox, inbox) = mailbox();
-        Self { mailbox, inbox, ports: Ports::default(), session: None, health: None }
+        Self { mailbox, inbox, ports: Ports::default(), session: None, node: None }
     }
 }

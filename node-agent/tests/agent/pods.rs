@@ -19,6 +19,7 @@ use crate::{
     RUN,
     authority::{Heard, Nodes, Options, gang},
     kubelet::{Container, can_play_pods},
+    metrics::Scrape,
     observe::{Ranks, eventually},
 };
 
@@ -116,6 +117,23 @@ async fn the_container_of_a_failed_rank_exits_as_the_rank_and_that_of_a_killed_o
     let codes: Vec<Option<i32>> = containers.iter_mut().map(|container| exit(container).code()).collect();
     assert_eq!(codes, [Some(128 + 9), Some(3)]);
     leave(nodes, &pods).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_policy_of_kubelets_cpu_manager_is_told() {
+    if !can_play_pods() {
+        return;
+    }
+    let nodes = nodes_in_cluster(1).await;
+    let told = |policy: &str| {
+        let series = format!("strobe_kubelet_cpu_manager{{node=\"0\",policy=\"{policy}\"}}");
+        Scrape::of(&nodes, 0).value(&series)
+    };
+    eventually("there is no file of kubelet's", || told("unknown") == Some(1.0)).await;
+    let state = r#"{"policyName":"static","defaultCpuSet":"0","checksum":1}"#;
+    fs::write(nodes.kubelet(0).folder().join("cpu_manager_state"), state).unwrap();
+    eventually("kubelet was started with another policy", || told("static") == Some(1.0) && told("unknown") == Some(0.0)).await;
+    nodes.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
