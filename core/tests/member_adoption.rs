@@ -147,6 +147,29 @@ fn ranks_that_an_earlier_life_saw_complete_have_completed() {
 }
 
 #[test]
+fn a_rank_that_fails_while_there_is_no_manager_ends_the_others_at_once() {
+    let failure = MemberInput::RankEnded { run: RUN, rank: RankIndex(0), outcome: RankOutcome::Exited(3) };
+    let cause = EndCause::RankFailed { node: NODE, rank: RankIndex(0), outcome: RankOutcome::Exited(3) };
+    let mut unknown = Restarted::new(AdoptedLife::Released);
+    unknown.step(failure.clone());
+    assert!(unknown.killed, "nobody has admitted it yet");
+    assert_eq!(unknown.signals, [], "and there is nobody to tell");
+    unknown.admit_to_an_empty_memory();
+    assert_eq!(unknown.signals, [GangSignal::Failed(cause)], "whoever admits it is told");
+
+    let mut left = Restarted::new(AdoptedLife::Released);
+    left.admit_to_an_empty_memory();
+    let told = left.signals.len();
+    let later = Term(FENCE.term.0 + 1);
+    let record = TermRecord { partition: PARTITION, term: later, manager: OWN, members: vec![OWN], established: None, since: Vec::new() };
+    left.step(MemberInput::Introduced(record));
+    assert!(!left.killed, "a later term ends no gang");
+    left.step(failure);
+    assert!(left.killed, "the earlier manager commands no more, and the later one not yet");
+    assert_eq!(left.signals.len(), told, "and neither is told");
+}
+
+#[test]
 fn ranks_that_an_earlier_life_saw_up_are_up() {
     let mut restarted = Restarted::new(AdoptedLife::Up);
     restarted.admit_to_an_empty_memory();
