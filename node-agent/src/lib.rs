@@ -9,6 +9,7 @@ pub mod freezer;
 mod health;
 pub mod node;
 pub mod pmi;
+mod process_tree;
 pub mod strobe_thread;
 pub mod supervisor;
 pub mod supervisor_protocol;

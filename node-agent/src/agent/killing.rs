@@ -15,6 +15,7 @@ use strobe_core::model::GangRun;
 use super::limits::KILL_TIME_MAX;
 use crate::back_off::BackOff;
 use crate::cgroup::{CgroupError, RankCgroup, is_gone, process_of};
+use crate::process_tree;
 
 /// A rank that is stopped and killed by signals: it leads a process group.
 #[derive(Debug)]
@@ -86,9 +87,8 @@ pub(super) fn kill_groups(run: GangRun, ranks: &[RankProcess], given_up: impl Fn
 
 /// The children of a supervisor: its ranks, and orphans of theirs that came to it. None on a kernel that does not list them.
 pub(super) fn children_of(supervisor: Pid) -> Vec<RankProcess> {
-    let list = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).unwrap_or_default();
-    let children = list.split_ascii_whitespace().filter_map(|text| Pid::from_raw(text.parse().ok()?));
-    children.filter_map(|pid| Some(RankProcess { pid, descriptor: pidfd_open(pid, PidfdFlags::empty()).ok()? })).collect()
+    let held = |pid: Pid| Some(RankProcess { pid, descriptor: pidfd_open(pid, PidfdFlags::empty()).ok()? });
+    process_tree::children_of(supervisor).into_iter().filter_map(held).collect()
 }
 
 /// What `look` sees of the ranks that were not reaped. It is asked again when one was meanwhile: its number may have been

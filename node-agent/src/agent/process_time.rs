@@ -4,6 +4,8 @@ use std::{fs, time::Duration};
 
 use rustix::{param::clock_ticks_per_second, process::Pid};
 
+use crate::process_tree::children_of;
+
 /// CPU time of a process, in clock ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ticks {
@@ -30,13 +32,6 @@ pub(super) fn tree_time(root: Pid) -> Duration {
         left.extend(children_of(process));
     }
     duration(ticks)
-}
-
-/// Children of all threads of a process.
-fn children_of(process: Pid) -> Vec<Pid> {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect::<Vec<_>>()).collect()
 }
 
 fn duration(ticks: u64) -> Duration {

@@ -1,5 +1,8 @@
 //! The poll loop: turns readiness into inputs of [`Life`], and its effects into system calls.
 
+mod open_mpi;
+mod owner;
+
 use std::{
     collections::VecDeque,
     ffi::OsString,
@@ -11,10 +14,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{
-        DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, set_child_subreaper, set_dumpable_behavior,
-        wait,
-    },
+    process::{DumpableBehavior, Signal, WaitOptions, kill_process_group, set_child_subreaper, set_dumpable_behavior, wait},
 };
 
 use super::{
@@ -34,6 +34,8 @@ use super::{
     signals::{Signals, kernel_signal},
     sink::Sink,
 };
+use open_mpi::OpenMpiWatch;
+
 use crate::{
     pmi::{BarrierError, GroupEntered, LocalRank, PmiEffect},
     supervisor_protocol::{
@@ -57,6 +59,7 @@ struct Supervisor {
     pmi: Option<PmiService>,
     thaw: Option<OwnedFd>,
     probes: Option<ProbeService>,
+    open_mpi: Option<OpenMpiWatch>,
     ending: Option<Ending>,
 }
 
@@ -95,6 +98,7 @@ pub fn run(arguments: RunArguments) -> Result<u8, SupervisorError> {
     let mut supervisor = Supervisor::new(arguments)?;
     loop {
         supervisor.try_connect();
+        supervisor.look_for_open_mpi();
         supervisor.work_off()?;
         if let Some(code) = supervisor.ended() {
             return Ok(code);
@@ -112,7 +116,7 @@ impl Supervisor {
         let mut inputs = VecDeque::new();
         let owner = match arguments.owner_pid {
             None => None,
-            Some(pid) => owner(pid, &mut inputs)?,
+            Some(pid) => owner::open(pid, &mut inputs)?,
         };
         Ok(Self {
             started: Instant::now(),
@@ -130,6 +134,7 @@ impl Supervisor {
             pmi: None,
             thaw: None,
             probes: arguments.probe_socket.as_deref().map(ProbeService::open).transpose()?,
+            open_mpi: None,
             ending: None,
         })
     }
@@ -272,6 +277,7 @@ impl Supervisor {
                 EnvironmentInput { configure, peers, network: &network, rank: process.rank, pmi_descriptor: process.pmi_descriptor };
             process.release(&rank_environment(input, |name| std::env::var_os(name).is_some()))?;
         }
+        self.watch_for_open_mpi();
         Ok(())
     }
 
@@ -354,7 +360,8 @@ impl Supervisor {
     fn time_out(&self) -> Option<Timespec> {
         let retry = self.link.retry_at().filter(|_| self.ending.is_none());
         let give_up = self.ending.map(|ending| ending.give_up_at);
-        let deadline = [self.life.next_deadline().filter(|_| self.ending.is_none()), retry, give_up].into_iter().flatten().min()?;
+        let look = self.open_mpi.as_ref().and_then(OpenMpiWatch::next_look);
+        let deadline = [self.life.next_deadline().filter(|_| self.ending.is_none()), retry, give_up, look].into_iter().flatten().min()?;
         let duration = deadline.saturating_sub(self.now());
         Timespec::try_from(duration).ok()
     }
@@ -415,6 +422,8 @@ impl Supervisor {
     }
 
     fn pmi_ready(&mut self, rank: LocalRank) {
+        // A rank that speaks PMI-1 has no use for PMIx.
+        self.open_mpi = None;
         let effects = self.pmi.as_mut().map(|pmi| pmi.ready(rank)).unwrap_or_default();
         self.pmi_said(effects);
     }
@@ -477,19 +486,6 @@ impl Supervisor {
             return Some(ending.code);
         }
         None
-    }
-}
-
-fn owner(pid: i32, inputs: &mut VecDeque<Input>) -> Result<Option<OwnedFd>, SupervisorError> {
-    let wrong = |problem: &str| SupervisorError::Argument { name: "--owner-pid", problem: problem.to_owned() };
-    let pid = Pid::from_raw(pid).filter(|pid| pid.as_raw_pid() > 0).ok_or_else(|| wrong("is no process id"))?;
-    match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(descriptor) => Ok(Some(descriptor)),
-        Err(Errno::SRCH) => {
-            inputs.push_back(Input::OwnerGone);
-            Ok(None)
-        }
-        Err(source) => Err(SupervisorError::Kernel { operation: "pidfd_open", source }),
     }
 }
 

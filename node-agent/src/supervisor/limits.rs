@@ -42,6 +42,16 @@ pub const PROBE_LOOKS: Duration = Duration::from_millis(10);
 /// Bytes of a page's answer that a probe reads. A longer status line is no status.
 pub const STATUS_LINE_BYTES: u64 = 1024;
 
+/// From the release of the ranks to the first look whether they use Open MPI; a quarter longer before each further one, so that a
+/// program which fails within a tenth of a second is seen too.
+pub const OPEN_MPI_LOOK_MIN: Duration = Duration::from_millis(5);
+
+/// Longest time between two such looks: reading the mappings of a rank takes some ten microseconds of its CPU.
+pub const OPEN_MPI_LOOK_MAX: Duration = Duration::from_secs(5);
+
+/// How long it is looked for. A program that loads Open MPI later, or ends between two looks, is told nothing.
+pub const OPEN_MPI_LOOKED: Duration = Duration::from_secs(60);
+
 const _: () = assert!(PIECE_BYTES <= WAITING_OUTPUT_BYTES);
 // A prefix of the longest name leaves most of a piece to the line.
 const _: () = assert!(crate::supervisor_protocol::limits::NAME_BYTES * 4 < PIECE_BYTES);

@@ -70,6 +70,12 @@ impl LineCutter {
         }
     }
 
+    /// A line of somebody else's among those of the rank.
+    #[must_use]
+    pub fn whole_line(&self, text: &str) -> Vec<u8> {
+        [self.prefix.as_slice(), text.as_bytes(), b"\n"].concat()
+    }
+
     /// The stream has ended: the last line, if it had no end of its own.
     pub fn finish(&mut self) -> Option<Vec<u8>> {
         (!self.partial.is_empty()).then(|| self.piece(false))

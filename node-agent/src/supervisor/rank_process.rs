@@ -147,6 +147,15 @@ impl RankProcess {
         }
     }
 
+    /// Says something of the rank among its own lines.
+    pub(super) fn remark(&mut self, text: &str, sink: &mut Sink) {
+        let text = format!("strobe-init: {text}");
+        if let Some(stream) = self.streams.last_mut() {
+            stream.log(format!("{text}\n").as_bytes());
+            sink.push(stream.cutter.whole_line(&text));
+        }
+    }
+
     /// Whether all of its output has been read.
     pub(super) fn is_drained(&self) -> bool {
         self.streams.iter().all(|stream| stream.pipe.is_none())

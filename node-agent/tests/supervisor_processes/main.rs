@@ -6,6 +6,7 @@ mod agents;
 mod ends;
 mod fake_agent;
 mod launch;
+mod open_mpi;
 mod output;
 mod probes;
 mod wire_up;
