@@ -180,7 +180,7 @@ async fn a_node_of_another_partition_is_refused_even_under_a_common_root() {
     // Its own check refuses the victim...
     let name = PeerIdentity::node(PARTITION, NodeIndex(1)).tls_name();
     let error = connector.connect(name, victim.tcp().await).await.unwrap_err();
-    assert_eq!(socket::tls_refusal(&error), Some(Refusal::WrongPartition));
+    assert_eq!(tls_refusal(&error), Some(Refusal::WrongPartition));
     victim.counted(Refusal::Stranger, 1).await;
     // ... and if it does not check, the victim refuses it.
     let parts = TlsIdentity::new(&bundle).unwrap();
