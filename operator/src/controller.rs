@@ -142,7 +142,7 @@ impl JobController {
         let networks = Networks::new(client.clone(), self.jobs.store());
         let mut end = Box::pin(end);
         tokio::select! {
-            () = watched.listed() => {}
+            ((), ()) = async { tokio::join!(watched.listed(), partitions.listed()) } => {}
             () = &mut end => return,
         }
         let context = Arc::new(Context { client, recorder, partitions, watched, trials, networks });
@@ -177,6 +177,7 @@ async fn follow_objects(client: Client, partitions: Arc<Partitions>, jobs: Jobs)
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
             Ok(watcher::Event::InitDone) => {
                 tell_partitions(&cache, &partitions);
+                partitions.are_listed();
                 jobs.touch(|_| true).await;
             }
             Ok(watcher::Event::Apply(partition) | watcher::Event::Delete(partition)) => {
@@ -233,8 +234,10 @@ async fn reconcile(job: Arc<WatchedJob>, context: Arc<Context>) -> Result<Action
         (Err(refusal), _) if refusal.reason == Reason::TrialNotAnswered => true,
         (_, _) => context.partitions.refuse(job),
     };
+    // Asked before what it says: an authority may begin in between.
+    let begun = context.partitions.has_begun(&job.spec.partition);
     let value = verdict.as_ref().ok().map(|priority| priority.value);
-    if let Some(status) = status(&context, job, verdict.err()) {
+    if let Some(status) = status(&context, job, verdict.err(), begun) {
         let status = ParallelJobStatus { priority: value, ..status };
         if job.status.as_ref() != Some(&status) {
             update_status(&context, job, &status).await?;
@@ -242,7 +245,7 @@ async fn reconcile(job: Arc<WatchedJob>, context: Arc<Context>) -> Result<Action
     }
     // That a Partition is gone may be heard here before it is known there: then nothing would tell its jobs.
     let goes = context.partitions.partition(&job.spec.partition).is_some_and(|partition| partition.metadata.deletion_timestamp.is_some());
-    Ok(if taken && !goes { again.map_or_else(Action::await_change, Action::requeue) } else { Action::requeue(AGAIN) })
+    Ok(if taken && begun && !goes { again.map_or_else(Action::await_change, Action::requeue) } else { Action::requeue(AGAIN) })
 }
 
 /// Keeps a finished job for as long as it asks.
@@ -294,15 +297,16 @@ fn stating(job: &ParallelJob, priority: &Priority) -> ParallelJob {
 }
 
 /// What its partition's authority says of a job, or else what can be said without one. Whoever has slots keeps them, whatever speaks
-/// against the job by now. Nothing while an authority that has a manager was not heard about the job: it tells when it has looked.
-fn status(context: &Context, job: &ParallelJob, refusal: Option<Refusal>) -> Option<ParallelJobStatus> {
+/// against the job by now. Nothing while an authority that has not begun may know the job from an earlier one, or one that has a manager was
+/// not heard about it: it tells when it has looked.
+fn status(context: &Context, job: &ParallelJob, refusal: Option<Refusal>, begun: bool) -> Option<ParallelJobStatus> {
     let now = Time(Timestamp::now());
     let standing = context.partitions.standing(job.metadata.uid.as_deref().unwrap_or_default());
     if let Some(standing) = standing.filter(|standing| refusal.is_none() || standing.state != CoreState::Queued) {
         return Some(status::standing(job, &standing, &now));
     }
     let is_looked_at = refusal.is_none() && !job.spec.suspend && context.partitions.has_manager(&job.spec.partition);
-    (!is_looked_at).then(|| status::waiting(job, refusal, &now))
+    (begun && !is_looked_at).then(|| status::waiting(job, refusal, &now))
 }
 
 /// Looks up what the job refers to. What does not exist is not there; that is for others to judge.

@@ -21,7 +21,7 @@ pub(crate) fn happenings(before: Option<&ParallelJobStatus>, after: &ParallelJob
     let nothing = ParallelJobStatus::default();
     let before = before.unwrap_or(&nothing);
     let losses = [lost(before, after), preempted(before, after), restarted(before, after)];
-    let steps = [placed(before, after), started(before, after), ended(before, after)];
+    let steps = [placed(before, after), started(before, after), moved(before, after), ended(before, after)];
     losses.into_iter().chain([other_reason(before, after)]).chain(steps).flatten().collect()
 }
 
@@ -50,6 +50,15 @@ fn started(before: &ParallelJobStatus, after: &ParallelJobStatus) -> Option<Happ
     let life_started = life(after, ConditionType::Ready)?;
     let is_new = life(before, ConditionType::Ready) != Some(life_started);
     is_new.then(|| normal("GangStarted", format!("all ranks were released; this is life {life_started} of the gang")))?
+}
+
+/// Other rows of the matrix: gangs beside it came or went, and it was given theirs or has made room.
+fn moved(before: &ParallelJobStatus, after: &ParallelJobStatus) -> Option<Happening> {
+    let same_life = before.incarnation == after.incarnation;
+    let held = !before.rows.is_empty() && !after.rows.is_empty();
+    let words = |rows: &[u8]| rows.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    let note = || format!("it runs in rows [{}] of the matrix; before it was [{}]", words(&after.rows), words(&before.rows));
+    (same_life && held && before.rows != after.rows).then(|| normal("RowChanged", note()))?
 }
 
 fn lost(before: &ParallelJobStatus, after: &ParallelJobStatus) -> Option<Happening> {
@@ -183,6 +192,17 @@ mod tests {
         assert_eq!(told(Some(&running(1)), &running(1)), [""; 0]);
         assert_eq!(told(Some(&running(1)), &completed), ["Completed"]);
         assert_eq!(told(Some(&completed), &completed), [""; 0]);
+    }
+
+    #[test]
+    fn other_rows_are_told_of_one_life() {
+        let in_rows = |rows: &[u8], incarnation| ParallelJobStatus { rows: rows.to_vec(), ..running(incarnation) };
+        let changed = happenings(Some(&in_rows(&[1], 1)), &in_rows(&[0, 2], 1));
+        assert_eq!(changed.iter().map(|happening| happening.reason.as_str()).collect::<Vec<_>>(), ["RowChanged"]);
+        assert_eq!(changed[0].note.as_deref(), Some("it runs in rows [0, 2] of the matrix; before it was [1]"));
+        assert_eq!(told(Some(&in_rows(&[1], 1)), &in_rows(&[1], 1)), [""; 0]);
+        assert_eq!(told(Some(&in_rows(&[], 1)), &in_rows(&[0], 1)), [""; 0], "it was given its first");
+        assert_eq!(told(Some(&in_rows(&[1], 1)), &in_rows(&[0], 2)), ["Placed", "GangStarted"], "another life");
     }
 
     #[test]

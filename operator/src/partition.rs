@@ -11,6 +11,7 @@ mod jobs;
 mod keeper;
 mod kept;
 mod lives;
+mod making;
 mod node_statuses;
 pub(crate) mod pod;
 mod pods;
@@ -23,7 +24,7 @@ mod used;
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
 
@@ -50,7 +51,7 @@ pub(crate) use event::{Enrolling, Event};
 use crate::limits::{PARTITION_EVENTS, STORE_AGAIN, TICK};
 use crate::names::LABEL_PARTITION_UID;
 use crate::nodes::Nodes;
-use crate::partitions::{Context, Shared};
+use crate::partitions::{Context, Known, Shared};
 use crate::standing::Standing;
 use gangs::Gang;
 use jobs::Job;
@@ -105,7 +106,7 @@ struct Partition {
     told: Option<(PartitionStatus, Instant)>,
     node_statuses: NodeStatuses,
     board: Board,
-    managed: Arc<AtomicBool>,
+    known: Arc<Known>,
     /// The nodes of the cluster, and what was found and done about them.
     nodes: watch::Receiver<Option<Arc<Nodes>>>,
     looks: Looks,
@@ -148,7 +149,7 @@ impl Partition {
         let uid = object.uid().as_deref().and_then(partition_uid).ok_or(PartitionError::Uid)?;
         let owner = object.owner_ref(&()).ok_or(PartitionError::Uid)?;
         let store = Store::new(context.client.clone(), &context.namespace, owner);
-        let Shared { board, mut nodes, managed } = shared;
+        let Shared { board, mut nodes, known } = shared;
         // Whoever sends them lives as long as this task.
         drop(nodes.wait_for(Option::is_some).await);
         let found = answered("read what must not be forgotten", || store.load()).await;
@@ -173,7 +174,7 @@ impl Partition {
             object,
             valid,
             board,
-            managed,
+            known,
             nodes,
             looks: Looks::default(),
             events,
@@ -245,6 +246,7 @@ impl Partition {
         self.withdraw_absent();
         self.forget_ended();
         self.publish();
+        self.known.begun.fetch_or(self.has_said_all(), Ordering::Release);
         self.report();
         self.publish_nodes();
     }

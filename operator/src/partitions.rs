@@ -49,6 +49,8 @@ pub struct Partitions {
     /// The nodes as they were seen, and what counts of them; none before all have been listed.
     seen: Mutex<Option<Vec<Arc<Node>>>>,
     nodes: watch::Sender<Option<Arc<Nodes>>>,
+    /// True once all Partitions have been listed.
+    listed: watch::Sender<bool>,
 }
 
 /// What the tasks of partitions have in common with each other.
@@ -56,8 +58,16 @@ pub struct Partitions {
 pub(crate) struct Shared {
     pub(crate) board: Board,
     pub(crate) nodes: watch::Receiver<Option<Arc<Nodes>>>,
-    /// Whether this partition has a machine manager.
-    pub(crate) managed: Arc<AtomicBool>,
+    pub(crate) known: Arc<Known>,
+}
+
+/// What is known of a partition beside its object.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// True once its authority has said all that it knows of jobs from an earlier one.
+    pub(crate) begun: AtomicBool,
+    /// Whether it has a machine manager; set before its status says so.
+    pub(crate) managed: AtomicBool,
 }
 
 /// A job that nothing speaks against.
@@ -75,8 +85,7 @@ pub struct Submission {
 struct Task {
     partition: Arc<Partition>,
     events: mpsc::Sender<Event>,
-    /// Set by the task before it says so in the status.
-    managed: Arc<AtomicBool>,
+    known: Arc<Known>,
     handle: AbortHandle,
 }
 
@@ -127,7 +136,25 @@ impl Partitions {
     /// None yet.
     #[must_use]
     pub fn new(context: Context) -> Self {
-        Self { context, tasks: Mutex::default(), board: Arc::default(), seen: Mutex::default(), nodes: watch::Sender::new(None) }
+        Self {
+            context,
+            tasks: Mutex::default(),
+            board: Arc::default(),
+            seen: Mutex::default(),
+            nodes: watch::Sender::new(None),
+            listed: watch::Sender::new(false),
+        }
+    }
+
+    /// All Partitions that there are have been told.
+    pub(crate) fn are_listed(&self) {
+        self.listed.send_replace(true);
+    }
+
+    /// Until all Partitions have been listed once: of one that is not known before, nothing is to be said.
+    pub async fn listed(&self) {
+        // The sender is this value's.
+        drop(self.listed.subscribe().wait_for(|listed| *listed).await);
     }
 
     /// A partition is there, or has changed.
@@ -142,11 +169,11 @@ impl Partitions {
             }
             None => {
                 let (events, queue) = mpsc::channel(PARTITION_EVENTS);
-                let managed = Arc::new(AtomicBool::new(false));
-                let shared = Shared { board: Arc::clone(&self.board), nodes: self.nodes.subscribe(), managed: Arc::clone(&managed) };
+                let known = Arc::new(Known::default());
+                let shared = Shared { board: Arc::clone(&self.board), nodes: self.nodes.subscribe(), known: Arc::clone(&known) };
                 let running = partition::run(self.context.clone(), Arc::clone(&partition), shared, queue);
                 let handle = tokio::spawn(running).abort_handle();
-                tasks.insert(uid, Task { partition, events, managed, handle });
+                tasks.insert(uid, Task { partition, events, known, handle });
             }
         }
         drop(tasks);
@@ -203,7 +230,7 @@ impl Partitions {
     /// The partition of that name.
     #[must_use]
     pub fn partition(&self, name: &str) -> Option<Arc<Partition>> {
-        self.tasks().values().find(|task| task.partition.name_any() == name).map(|task| Arc::clone(&task.partition))
+        self.task(name, |task| Arc::clone(&task.partition))
     }
 
     /// Whether the partition of that name has a machine manager, by its authority or by what an earlier one has said. The object alone will
@@ -211,15 +238,22 @@ impl Partitions {
     #[must_use]
     pub fn has_manager(&self, name: &str) -> bool {
         let said = |task: &Task| task.partition.status.as_ref().is_some_and(|status| status.manager.is_some());
-        let tasks = self.tasks();
-        let task = tasks.values().find(|task| task.partition.name_any() == name);
-        task.is_some_and(|task| task.managed.load(Ordering::Acquire) || said(task))
+        self.task(name, |task| task.known.managed.load(Ordering::Acquire) || said(task)).unwrap_or(false)
+    }
+
+    /// False while the authority of the partition of that name has not said yet what it knows of its jobs. Nothing is to be expected where
+    /// there is no such partition.
+    #[must_use]
+    pub fn has_begun(&self, name: &str) -> bool {
+        self.task(name, |task| task.known.begun.load(Ordering::Acquire)).unwrap_or(true)
+    }
+
+    fn task<T>(&self, name: &str, look: impl Fn(&Task) -> T) -> Option<T> {
+        self.tasks().values().find(|task| task.partition.name_any() == name).map(look)
     }
 
     fn say(&self, name: &str, event: Event) -> bool {
-        let tasks = self.tasks();
-        let task = tasks.values().find(|task| task.partition.name_any() == name);
-        task.is_some_and(|task| task.events.try_send(event).is_ok())
+        self.task(name, |task| task.events.clone()).is_some_and(|events| events.try_send(event).is_ok())
     }
 
     /// What the authority says of a job; none when it does not know it.

@@ -18,8 +18,14 @@ pub fn waiting(job: &ParallelJob, refusal: Option<Refusal>, now: &Time) -> Paral
     status.observed_generation = job.metadata.generation;
     status.state = Some(if suspended { GangState::Suspended } else { GangState::Queued });
     status.ready = Some(format!("0/{}", job.spec.nodes));
+    (status.row, status.share, status.position, status.cpu_efficiency, status.start_time) = (None, None, None, None, None);
+    status.rows.clear();
+    status.pods = 0;
     let mut conditions = Conditions { list: &mut status.conditions, generation: job.metadata.generation, now };
     conditions.set(ConditionType::Admitted, false, reason, &message);
+    for kind in [ConditionType::Placed, ConditionType::Ready, ConditionType::Synchronised] {
+        conditions.end(kind, reason, "it has no slots");
+    }
     if suspended {
         conditions.set(ConditionType::Suspended, true, Reason::SuspendRequested, "spec.suspend is true");
     } else if conditions.has(ConditionType::Suspended) {
@@ -97,13 +103,23 @@ fn set_conditions(conditions: &mut Conditions<'_>, job: &ParallelJob, standing: 
             Some(reason) => conditions.set(ConditionType::Placed, false, reason, message),
             None => conditions.set(ConditionType::Placed, all, placed, &bound),
         }
-        let why = if released { Reason::Released } else { Reason::Launching };
-        conditions.set(ConditionType::Ready, released, why, &format!("the supervisors of {} of {nodes} nodes are up", standing.up));
-        let (synchronised, why) =
-            (released && standing.synchronised, if standing.synchronised { Reason::Strobed } else { Reason::FreeRunning });
-        if released {
-            conditions.set(ConditionType::Synchronised, synchronised, why, "");
-        }
+    }
+    let up = format!("the supervisors of {} of {nodes} nodes are up", standing.up);
+    if released {
+        let why = if standing.synchronised { Reason::Strobed } else { Reason::FreeRunning };
+        conditions.set(ConditionType::Ready, true, Reason::Released, &up);
+        conditions.set(ConditionType::Synchronised, standing.synchronised, why, "");
+    } else if over {
+        let why = reason.unwrap_or(Reason::RanksSucceeded);
+        conditions.end(ConditionType::Ready, why, "it has ended");
+        conditions.end(ConditionType::Synchronised, why, "it has ended");
+    } else {
+        let why = match standing.state {
+            Core::Placed | Core::Launching => Reason::Launching,
+            _ => reason.unwrap_or(Reason::WaitingForSlots),
+        };
+        conditions.set(ConditionType::Ready, false, why, &up);
+        conditions.end(ConditionType::Synchronised, why, "its ranks do not run");
     }
     if job.spec.suspend {
         conditions.set(ConditionType::Suspended, true, Reason::SuspendRequested, "spec.suspend is true");
@@ -175,6 +191,13 @@ impl Conditions<'_> {
 
     fn set(&mut self, kind: ConditionType, holds: bool, reason: Reason, message: &str) {
         self.put(kind.to_string(), holds, reason.to_string(), message);
+    }
+
+    /// Sets a condition to false that was set before: what never held needs no word.
+    fn end(&mut self, kind: ConditionType, reason: Reason, message: &str) {
+        if self.has(kind) {
+            self.set(kind, false, reason, message);
+        }
     }
 
     /// Sets a condition. The time of its last transition is that at which its status became what it is, as Kubernetes has it.
@@ -313,6 +336,30 @@ mod tests {
         assert_eq!(condition(&rejected, "Placed"), words(["False", "PodRejected", "01"]));
         let later = standing(&job(false, None), &queued(Reason::WaitingForSlots, "place 1 in the queue"), &at(1));
         assert_eq!(condition(&later, "Placed"), words(["False", "WaitingForPods", "01"]));
+    }
+
+    #[test]
+    fn whoever_runs_no_more_says_nothing_of_rows_and_is_neither_ready_nor_synchronised() {
+        let rows = Standing { rows: vec![0], occupied_rows: 2, up: 2, pods: 2, bound: 2, ..queued(Reason::Launching, "") };
+        let running = Standing { state: Core::Running, reason: None, started: Some(at(3)), position: None, ..rows };
+        let told = standing(&job(false, None), &running, &at(3));
+        assert_eq!((told.row.as_deref(), told.share.as_deref(), told.pods), (Some("0/2"), Some("50%"), 2));
+        assert_eq!(condition(&told, "Synchronised"), words(["True", "Strobed", "03"]));
+        let alone = waiting(&job(false, Some(&told)), None, &at(5));
+        assert_eq!((alone.row.clone(), alone.share.clone(), alone.pods, alone.start_time.clone()), (None, None, 0, None));
+        assert_eq!((alone.rows.as_slice(), alone.position), ([].as_slice(), None));
+        for kind in ["Placed", "Ready", "Synchronised"] {
+            assert_eq!(condition(&alone, kind), words(["False", "PartitionNotReady", "05"]), "{kind}");
+        }
+        let ends = [(Core::Complete, None, "RanksSucceeded"), (Core::Restarting, Some(Reason::Restarting), "Restarting")];
+        for (state, reason, word) in ends {
+            let over = standing(&job(false, Some(&told)), &Standing { state, reason, ..queued(Reason::Launching, "") }, &at(6));
+            for kind in ["Ready", "Synchronised"] {
+                assert_eq!(condition(&over, kind), words(["False", word, "06"]), "{kind} of {state:?}");
+            }
+        }
+        let never = waiting(&job(false, None), None, &at(1));
+        assert_eq!(condition(&never, "Ready"), None, "what never held needs no word");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What happens to a partition.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use strobe_crds::partition::Partition;
 use tokio::sync::oneshot;
 
 use super::kept::{StoreError, Version};
-use super::pods::MakeError;
+use super::making::{Made, MakeError};
 use crate::nodes::NodeFacts;
 use crate::partitions::{EnrolmentRefused, Place, Submission};
 
@@ -32,7 +31,7 @@ pub(crate) enum Event {
     /// What must not be forgotten was written, with this record, or not.
     Written(Result<(Version, Option<TermRecord>), StoreError>),
     /// The pods of a gang were made, with these UIDs, or not.
-    Made(GangRun, Result<BTreeMap<NodeIndex, String>, MakeError>),
+    Made(GangRun, Result<Made, MakeError>),
     /// The pods of a gang that did not all come to their nodes are deleted.
     GivenUp(GangRun, GivenUp),
     /// What the API server has of a silent node; none where it has no such node.

@@ -11,7 +11,8 @@ use strobe_core::model::{GangRun, GangState, Instant, NodeIncarnation, NodeIndex
 use strobe_proto::agent::{Figures, Launch, LaunchFailed, PodSupervisor, authority_message::Message, launch::Supervisor};
 
 use super::event::GivenUp;
-use super::pods::{self, MakeError, Seen};
+use super::making::{self, Made, MakeError};
+use super::pods::{self, Seen};
 use super::{Event, Partition, pod, shares};
 use crate::limits::LET_GO_AGAIN;
 use crate::names::GATE;
@@ -66,6 +67,7 @@ impl Partition {
         let partition_uid = self.object.uid().unwrap_or_default();
         self.gangs.insert(run, Gang::new(nodes));
         let (client, namespace, events) = (self.context.client.clone(), job.namespace(), self.events.clone());
+        let patience = self.valid.placement_timeout;
         tokio::spawn(async move {
             let made = match shares::cpu(&client, &parts).await {
                 Ok(cpu) => {
@@ -78,7 +80,7 @@ impl Partition {
                         rows,
                     };
                     let pods = indices.iter().enumerate().map(|(index, node)| (*node, pod::pod(&object, &place(index))));
-                    pods::make(&client, &namespace, pods.collect()).await
+                    making::make(&client, namespace, pods.collect(), patience).await
                 }
                 Err(error) => Err(MakeError::Unavailable(Box::new(error))),
             };
@@ -88,12 +90,19 @@ impl Partition {
     }
 
     /// Its pods are there: the agents are told whose they are, and the scheduler may bind them.
-    pub(super) fn made(&mut self, run: GangRun, result: Result<BTreeMap<NodeIndex, String>, MakeError>) {
+    pub(super) fn made(&mut self, run: GangRun, result: Result<Made, MakeError>) {
         let bound_by = self.now() + self.valid.placement_timeout;
-        let Some(gang) = self.gangs.get_mut(&run) else { return };
+        let Some(gang) = self.gangs.get_mut(&run) else {
+            // It has ended meanwhile, and nothing else would delete them before their job is deleted.
+            if let Ok(Made { namespace, pods }) = result {
+                tokio::spawn(pods::remove(self.context.client.clone(), namespace, pods.into_values().collect()));
+            }
+            return;
+        };
         match result {
-            Ok(uids) => {
-                (gang.uids, gang.bound_by) = (uids, Some(bound_by));
+            Ok(Made { pods, .. }) => {
+                gang.uids = pods.into_iter().map(|(node, (_, uid))| (node, uid)).collect();
+                gang.bound_by = Some(bound_by);
                 let nodes = gang.nodes.clone();
                 for agent in nodes.into_iter().filter_map(|node| self.contacts.agent(node)).collect::<Vec<_>>() {
                     self.launch_on(agent, run);
@@ -152,8 +161,8 @@ impl Partition {
         let keeps = self.authority.job(run.gang).is_some_and(|status| status.state.is_terminal());
         let Some(job) = self.jobs.get(&run.gang) else { return };
         let gone = self.pods_of(run).into_iter().filter(|(_, pod)| !keeps || !pods::has_run(pod));
-        let names: Vec<String> = gone.map(|(_, pod)| pod.name_any()).collect();
-        tokio::spawn(pods::remove(self.context.client.clone(), job.namespace(), names));
+        let gone = gone.filter_map(|(_, pod)| Some((pod.name_any(), pod.uid()?))).collect();
+        tokio::spawn(pods::remove(self.context.client.clone(), job.namespace(), gone));
     }
 
     pub(super) fn launch_failed(&mut self, failed: LaunchFailed) {

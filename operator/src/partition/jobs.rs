@@ -246,6 +246,11 @@ impl Partition {
         }
     }
 
+    /// True when something was said of each job: where nobody took it, it is not.
+    pub(super) fn has_said_all(&self) -> bool {
+        self.jobs.values().all(|job| job.said.is_some())
+    }
+
     fn occupied_rows(&self) -> u32 {
         let rows = self.authority.plan().gangs.iter().fold(0, |rows, gang| rows | gang.rows.bits());
         rows.count_ones()

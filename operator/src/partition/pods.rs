@@ -1,37 +1,18 @@
-//! Making, freeing and deleting the pods of gangs, and what can be seen of them.
+//! Freeing and deleting the pods of gangs, and what can be seen of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use strobe_core::model::{GangRun, NodeIndex, NodeSet};
 use strobe_crds::parallel_job::ParallelJob;
 
 use crate::names::{GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB_UID};
-use crate::trial::is_forbidden;
 
 /// Reasons of a container that waits for an image in vain.
 const NO_IMAGE: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
-
-/// Why the pods of a gang could not be made. Those that were made are deleted again.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum MakeError {
-    /// The API server refuses them: Pod Security, a quota, an admission policy.
-    #[error("{0}")]
-    Forbidden(String),
-    /// It fails, or a webhook that it asks does not answer; its words.
-    #[error("{0}")]
-    Failing(String),
-    /// It did not answer.
-    #[error("the API server does not make the pods")]
-    Unavailable(#[source] Box<kube::Error>),
-    /// A pod of that name is somebody else's.
-    #[error("pod {0:?} exists and is not of this gang")]
-    Taken(String),
-}
 
 /// What can be seen of one life of a gang.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,45 +48,6 @@ impl Trouble {
         match self {
             Self::Unschedulable(words) | Self::Image(words) | Self::Rejected(words) => words,
         }
-    }
-}
-
-/// Makes the pods; gives their UIDs. A pod that is there from an earlier attempt is taken.
-///
-/// # Errors
-/// See [`MakeError`].
-pub(super) async fn make(client: &Client, namespace: &str, pods: Vec<(NodeIndex, Pod)>) -> Result<BTreeMap<NodeIndex, String>, MakeError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let mut made = BTreeMap::new();
-    let mut names = Vec::new();
-    for (node, pod) in pods {
-        names.push(pod.name_any());
-        match create(&api, &pod).await {
-            Ok(uid) => made.insert(node, uid),
-            Err(error) => {
-                for name in names {
-                    delete(&api, &name).await;
-                }
-                return Err(error);
-            }
-        };
-    }
-    Ok(made)
-}
-
-async fn create(api: &Api<Pod>, pod: &Pod) -> Result<String, MakeError> {
-    match api.create(&PostParams::default(), pod).await {
-        Ok(pod) => Ok(pod.uid().unwrap_or_default()),
-        Err(kube::Error::Api(answer)) if answer.code == 409 => {
-            let name = pod.name_any();
-            let found = api.get(&name).await.map_err(|error| MakeError::Unavailable(Box::new(error)))?;
-            let same = |label: &str| found.labels().get(label) == pod.labels().get(label);
-            let ours = same(LABEL_JOB_UID) && same(LABEL_INCARNATION) && found.metadata.deletion_timestamp.is_none();
-            if ours { Ok(found.uid().unwrap_or_default()) } else { Err(MakeError::Taken(name)) }
-        }
-        Err(kube::Error::Api(answer)) if is_forbidden(&answer) => Err(MakeError::Forbidden(answer.message)),
-        Err(kube::Error::Api(answer)) if answer.code >= 500 => Err(MakeError::Failing(answer.message)),
-        Err(error) => Err(MakeError::Unavailable(Box::new(error))),
     }
 }
 
@@ -154,19 +96,18 @@ fn is_rejected(pod: &Pod) -> bool {
     status.phase.as_deref() == Some("Failed") && status.reason.is_some() && !has_run(pod)
 }
 
-/// Deletes the pods of a gang that is not to run there.
-pub(super) async fn remove(client: Client, namespace: String, names: Vec<String>) {
+/// Deletes the pods of a gang that is not to run there, by their names and UIDs.
+pub(super) async fn remove(client: Client, namespace: String, pods: Vec<(String, String)>) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
-    for name in names {
-        delete(&api, &name).await;
+    for (name, uid) in pods {
+        delete(&api, &name, uid).await;
     }
 }
 
 /// Deletes a pod that nobody is left to end: its node is proven dead. The UID keeps it from a later pod of its name.
 pub(super) async fn remove_by_force(client: Client, namespace: String, name: String, uid: String) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
-    let unchanged = Preconditions { uid: Some(uid), resource_version: None };
-    let at_once = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(unchanged), ..DeleteParams::default() };
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..only(uid) };
     match api.delete(&name, &at_once).await {
         Ok(_) => tracing::info!(pod = name, "a pod of a dead node is deleted by force"),
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
@@ -175,10 +116,15 @@ pub(super) async fn remove_by_force(client: Client, namespace: String, name: Str
     }
 }
 
-async fn delete(api: &Api<Pod>, name: &str) {
-    match api.delete(name, &DeleteParams::default()).await {
+/// On the condition that it is the object with this UID, and no later one of its name.
+fn only(uid: String) -> DeleteParams {
+    DeleteParams { preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }), ..DeleteParams::default() }
+}
+
+pub(super) async fn delete(api: &Api<Pod>, name: &str, uid: String) {
+    match api.delete(name, &only(uid)).await {
         Ok(_) => {}
-        Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
         Err(error) => tracing::warn!(pod = name, error = &error as &dyn std::error::Error, "a pod is not deleted; its job's end does that"),
     }
 }

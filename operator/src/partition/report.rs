@@ -19,7 +19,7 @@ impl Partition {
     /// Writes the status where it has changed, at most once a second.
     pub(super) fn report(&mut self) {
         let (status, now) = (self.status(), self.now());
-        self.managed.store(status.manager.is_some(), Ordering::Release);
+        self.known.managed.store(status.manager.is_some(), Ordering::Release);
         if self.told.as_ref().is_some_and(|(told, at)| *told == status || now < *at + SAID_AGAIN) {
             return;
         }

@@ -174,6 +174,21 @@ async fn a_gang_of_a_node_that_does_not_answer_waits_for_proof_and_a_deleted_nod
 }
 
 #[tokio::test]
+async fn a_running_job_is_never_told_to_wait_by_an_operator_that_begins_to_lead() {
+    let Some((cluster, fast, sor)) = with_a_gang("a_running_job_is_never_told_to_wait").await else { return };
+    cluster.create(&pod(&sor, &fast, "worker"));
+    let told = json!({ "status": { "state": "Running", "incarnation": 1, "startTime": "2026-01-01T00:00:00Z" } }).to_string();
+    cluster.run(&["patch", "pj", "sor", "--subresource=status", "--type=merge", "--patch", &told]);
+    let _operator = cluster.operator();
+    cluster.wait("pj/sor", ".status.reason", "NodeUnreachable");
+    assert_eq!(cluster.run(&["get", "pj", "sor", "--output=jsonpath={.status.state} {.status.startTime}"]), "Running 2026-01-01T00:00:00Z");
+    // What was told in between would stand in its events.
+    cluster.wait("partition/fast", ".status.conditions[?(@.type==\"NodesAnswer\")].reason", "NodesSilent");
+    let events = cluster.run(&["get", "events", "--namespace=default", "--output=jsonpath={.items[*].reason}"]);
+    assert!(events.contains("NodeUnreachable") && !events.contains("PartitionNot"), "{events}");
+}
+
+#[tokio::test]
 async fn a_gang_whose_pod_was_taken_while_no_operator_was_there_waits_again_and_was_not_restarted() {
     let Some((cluster, _, _)) = with_a_gang("a_gang_whose_pod_was_taken").await else { return };
     let _operator = cluster.operator();
