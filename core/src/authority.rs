@@ -186,6 +186,7 @@ impl Authority {
             AuthorityInput::Forget { gang } => self.jobs.retain(|known, job| *known != gang || !job.state.is_terminal()),
             AuthorityInput::AgentReachable { agent, sealed } => self.reach(now, agent, sealed),
             AuthorityInput::AgentUnreachable { agent } => self.miss(now, agent),
+            AuthorityInput::AgentLeaving { agent } => self.nodes.note_leaving(agent),
             AuthorityInput::NodeProvenDead { node } => self.prove_dead(now, node),
             AuthorityInput::NodeReturned { node } => self.take_back(node),
             AuthorityInput::Cordon { nodes } => (self.cordoned, self.admission_due) = (nodes, true),

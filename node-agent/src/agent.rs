@@ -19,6 +19,7 @@ mod gang;
 mod idle;
 mod killing;
 mod launch;
+mod leaving;
 mod limits;
 mod mailbox;
 mod metrics;
@@ -41,9 +42,9 @@ use std::{
 
 pub use bootstrap::{BootstrapError, bootstrap_from_standard_input};
 pub use error::AgentError;
-pub(crate) use event::LeavingReason;
 pub use files::FilesError;
 pub(crate) use files::write_whole;
+pub(crate) use leaving::LeavingReason;
 pub(crate) use mailbox::{Mailbox, mailbox};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 pub use session::ServeError;
@@ -80,6 +81,7 @@ use event::Event;
 use figures::FigureCollector;
 use files::Files;
 use gang::Gang;
+use leaving::Leaving;
 use limits::DATAGRAM_KEYS_MAX;
 use pods::Cluster;
 
@@ -120,7 +122,7 @@ struct Agent {
     datagrams: Arc<DatagramCounters>,
     events: mpsc::Sender<Event>,
     ending: bool,
-    leaving: Option<LeavingReason>,
+    leaving: Option<Leaving>,
 }
 
 /// An input for a machine of this agent.
@@ -163,7 +165,7 @@ pub(crate) async fn run_in(bootstrap: Bootstrap, surroundings: Surroundings) -> 
     while !agent.is_over() {
         agent.turn(&mut sources).await?;
     }
-    let reason = agent.leaving;
+    let reason = agent.leaving.map(|leaving| leaving.reason);
     agent.leave();
     Ok(reason)
 }
@@ -291,9 +293,9 @@ impl Agent {
     }
 
     fn sleep_to_deadline(&self) -> impl Future<Output = ()> + use<> {
-        let deadlines =
-            [self.member.next_deadline(), self.manager.next_deadline(), self.barriers.next_deadline(), Some(self.figures.due())];
-        let next = deadlines.into_iter().flatten().min().unwrap_or(Instant::ORIGIN);
+        let machines = [self.member.next_deadline(), self.manager.next_deadline(), self.barriers.next_deadline()];
+        let deadlines = machines.into_iter().chain([Some(self.figures.due()), self.leaving.and_then(|leaving| leaving.deadline())]);
+        let next = deadlines.flatten().min().unwrap_or(Instant::ORIGIN);
         tokio::time::sleep(next.since(monotonic_now()))
     }
 
@@ -397,7 +399,7 @@ impl Agent {
             Event::GangGone { run, cpu_seconds } => self.gang_gone(run, cpu_seconds),
             Event::Shutdown | Event::OwnerEnded => self.end_everything(),
             Event::PodAwaited { pod, answer } => self.pod_awaited(pod, answer),
-            Event::Leave(reason) => self.leaving = self.leaving.or(Some(reason)),
+            Event::Leave(reason) => self.begin_to_leave(reason),
         }
     }
 
@@ -414,24 +416,7 @@ impl Agent {
     }
 
     fn is_over(&self) -> bool {
-        self.leaving.is_some() || self.ending && self.gangs.values().all(Gang::is_over)
-    }
-
-    /// Leaves nothing behind: files, sockets and cgroups of this node. Gangs that are not over run on; held ones stay as they are.
-    fn leave(self) {
-        // First: it would freeze again what is thawed.
-        self.strobe.stop();
-        for (run, gang) in self.gangs.iter().filter(|(_, gang)| !gang.held) {
-            // Its supervisor does the same when the connection ends, where it has one.
-            if let Some(Err(error)) = gang.cgroup.as_ref().map(crate::cgroup::RankCgroup::thaw) {
-                tracing::warn!(%run, error = &error as &dyn std::error::Error, "a gang is left to its supervisor to thaw");
-            }
-        }
-        if let Some((tree, parent)) = &self.cgroups
-            && let Err(error) = tree.remove_unused(parent, &CgroupPath::root())
-        {
-            tracing::warn!(%error, "the agent's cgroup is left behind");
-        }
+        self.has_handed_over() || self.ending && self.gangs.values().all(Gang::is_over)
     }
 }
 

@@ -314,6 +314,7 @@ impl Partition {
                 self.measured(agent, &figures);
             }
             agent_message::Message::RankAborted(aborted) => self.aborted(aborted),
+            agent_message::Message::Leaving(_) => self.step(AuthorityInput::AgentLeaving { agent }),
         }
     }
 

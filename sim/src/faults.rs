@@ -6,7 +6,7 @@ use strobe_core::{
     authority::{AuthorityInput, JobSpecification, RestartPolicy},
     machine::Outbox,
     manager::AnnouncerInput,
-    model::{AgentIncarnation, GangId, GangRun, NodeIndex, NodeSet},
+    model::{AgentIncarnation, GangId, GangRun, NodeIncarnation, NodeIndex, NodeSet},
     node::{AdoptedLife, MemberInput, SwitcherInput},
     primitives::{Cell, Compare, Comparison, Payload, RegionName, Request, Write, Xfer},
 };
@@ -25,6 +25,8 @@ const RESET: (Duration, Duration) = (Duration::from_micros(200), Duration::from_
 const SILENCE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(300));
 /// How long supervisors take to see that their agent's socket closed.
 const SOCKET_CLOSED: Duration = Duration::from_micros(300);
+/// How long an agent that leaves waits for what it manages to be handed over.
+const HAND_OVER: Duration = Duration::from_millis(100);
 /// How long the ranks of an evicted pod live.
 const EVICTION: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(40));
 /// Ordered cells that callers write.
@@ -35,6 +37,11 @@ impl World {
         match *event {
             Event::Enrols { node } => self.enrols(node),
             Event::AgentStarts { node } => self.agent_starts(node),
+            Event::AgentLeaves { node, life, gone_for } => {
+                if self.lives(node, life) {
+                    self.crash_agent(node, gone_for);
+                }
+            }
             Event::Submit { job } => self.submit(job),
             Event::Happens(index) => self.happens(index),
             Event::Continue { node, life, stops, asleep } => self.agent_continues(node, life, stops, asleep),
@@ -81,6 +88,7 @@ impl World {
                     Happening::CutLinks { node, other } => self.cut_links(|key| key.has(NodeIndex(node)) && key.has(NodeIndex(other))),
                     Happening::CutSession { node } => self.lose_session(usize::from(node), RESET),
                     Happening::CrashAgent { node, milliseconds: count } => self.crash_agent(usize::from(node), milliseconds(count)),
+                    Happening::LeaveAgent { node, milliseconds: count } => self.leave_agent(usize::from(node), milliseconds(count)),
                     Happening::KillNode { node, proof_milliseconds, milliseconds: count } => {
                         self.kill_node(usize::from(node), milliseconds(proof_milliseconds), milliseconds(count));
                     }
@@ -214,6 +222,17 @@ impl World {
         if self.agent_dies(node, RESET) {
             self.after(gone_for, Event::AgentStarts { node });
         }
+    }
+
+    /// It tells the operator, where that hears it, and goes a while after.
+    fn leave_agent(&mut self, node: usize, gone_for: Duration) {
+        let Some(life) = self.life_of(node) else { return };
+        let home = &self.nodes[node];
+        if home.session.is_some() {
+            let agent = NodeIncarnation { node: home.index, incarnation: life };
+            self.send_to_operator(node, AuthorityInput::AgentLeaving { agent });
+        }
+        self.after(HAND_OVER, Event::AgentLeaves { node, life, gone_for });
     }
 
     /// The agent is no more; false when there was none.

@@ -198,6 +198,13 @@ pub enum Happening {
         /// How long it is gone.
         milliseconds: u32,
     },
+    /// An agent says that it leaves, has time to hand over what it manages, and is started again.
+    LeaveAgent {
+        /// Its node.
+        node: u16,
+        /// How long it is gone.
+        milliseconds: u32,
+    },
     /// A whole node dies: agent, supervisors and ranks. It boots again, without its seal file.
     KillNode {
         /// The node.
@@ -344,6 +351,7 @@ impl Happening {
             Self::Operate { node, .. }
             | Self::CutSession { node }
             | Self::CrashAgent { node, .. }
+            | Self::LeaveAgent { node, .. }
             | Self::KillNode { node, .. }
             | Self::PauseAgent { node, .. }
             | Self::KillSupervisor { node }

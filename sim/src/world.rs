@@ -246,6 +246,7 @@ impl World {
             Event::Stored { record, life } => self.stored(*record, life),
             other @ (Event::Enrols { .. }
             | Event::AgentStarts { .. }
+            | Event::AgentLeaves { .. }
             | Event::Uncordon { .. }
             | Event::Submit { .. }
             | Event::Happens(_)

@@ -182,6 +182,11 @@ pub enum AuthorityInput {
         /// The agent, in the life that was reached; another life's is ignored.
         agent: NodeIncarnation,
     },
+    /// An agent is about to leave: it manages no next term, and takes part in none. What it manages is handed over, if that can be.
+    AgentLeaving {
+        /// The agent, in this life.
+        agent: NodeIncarnation,
+    },
     /// There is proof that no rank and no agent lives on a node (section 2 of the design).
     NodeProvenDead {
         /// The node.

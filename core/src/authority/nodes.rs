@@ -25,6 +25,8 @@ pub(super) struct Node {
     pub(super) introduced: Option<Term>,
     /// The newest life of its agent that a record had as member.
     pub(super) tried: Option<AgentIncarnation>,
+    /// The newest life of its agent that said that it leaves.
+    leaving: Option<AgentIncarnation>,
 }
 
 impl Nodes {
@@ -92,6 +94,18 @@ impl Nodes {
         self.get(agent.node).is_some_and(|known| known.state == NodeState::Reachable && known.agent == Some(agent.incarnation))
     }
 
+    /// That life of the agent has said that it leaves; another is not meant.
+    pub(super) fn note_leaving(&mut self, agent: NodeIncarnation) {
+        if let Some(known) = self.get_mut(agent.node).filter(|known| known.agent == Some(agent.incarnation)) {
+            known.leaving = known.agent;
+        }
+    }
+
+    /// The nodes whose agents have said that they leave.
+    pub(super) fn leaving(&self) -> NodeSet {
+        self.iter().filter(|(_, known)| known.agent.is_some() && known.leaving == known.agent).map(|(node, _)| node).collect()
+    }
+
     /// The highest term that a reached agent has sealed.
     pub(super) fn highest_seal(&self) -> Term {
         let reached = self.iter().filter(|(_, known)| known.state == NodeState::Reachable);
@@ -109,6 +123,7 @@ impl Node {
             silent_since: Instant::ORIGIN,
             introduced: None,
             tried: None,
+            leaving: None,
         }
     }
 

@@ -159,7 +159,7 @@ impl Terms {
             return;
         }
         self.doubt(circumstances);
-        let without_doubted = self.next_record(circumstances.partition, nodes, self.doubted);
+        let without_doubted = self.next_record(circumstances.partition, nodes, self.doubted.union(nodes.leaving()));
         let Some(record) = without_doubted.or_else(|| self.next_record(circumstances.partition, nodes, NodeSet::EMPTY)) else { return };
         self.happens(circumstances.now, TermEvent::Begin);
         self.write(record, out);
@@ -179,6 +179,7 @@ impl Terms {
                 (!nodes.reaches(record.manager) && self.meeting_until(circumstances).is_none_or(|until| now >= until))
                     || self.lacks_majority(circumstances, nodes, record)
                     || self.is_leaderless(circumstances)
+                    || self.may_hand_over(circumstances, nodes, record)
                     || self.may_widen(circumstances, nodes, record)
             }
             (TermPhase::Writing | TermPhase::Confirming, _) | (TermPhase::Appointed | TermPhase::Established, None) => false,
@@ -219,6 +220,13 @@ impl Terms {
         self.leaderless_until(circumstances).is_some_and(|until| circumstances.now >= until)
     }
 
+    /// True when the manager is about to leave and the others can go on without it.
+    fn may_hand_over(&self, circumstances: &Circumstances<'_>, nodes: &Nodes, record: &TermRecord) -> bool {
+        let leaving = nodes.leaving();
+        let next = || self.next_record(circumstances.partition, nodes, self.doubted.union(leaving));
+        leaving.contains(record.manager.node) && next().is_some()
+    }
+
     fn may_widen(&self, circumstances: &Circumstances<'_>, nodes: &Nodes, record: &TermRecord) -> bool {
         circumstances.now >= self.entered + circumstances.settings.suspicion && self.has_outsider(nodes, record)
     }
@@ -226,9 +234,9 @@ impl Terms {
     /// True when a node is reached that counts for no quorum of this term, or may not join it, and that a next term could
     /// take in: one that no term has tried to take in in this life, or that the manager has admitted meanwhile.
     fn has_outsider(&self, nodes: &Nodes, record: &TermRecord) -> bool {
-        let members = record.member_nodes();
+        let (members, leaving) = (record.member_nodes(), nodes.leaving());
         let admitted = |agent: &NodeIncarnation| self.heard.as_ref().is_some_and(|(_, view)| view.contains(agent));
-        nodes.reachable_agents().any(|agent| {
+        nodes.reachable_agents().filter(|agent| !leaving.contains(agent.node)).any(|agent| {
             let known = nodes.get(agent.node).expect("the agent was taken from these nodes");
             let outside = !members.contains(agent.node) || !known.may_join(record.term);
             outside && (known.tried < known.agent || known.sealed > Some(record.term) || admitted(&agent))

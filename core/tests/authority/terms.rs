@@ -444,3 +444,35 @@ fn a_node_that_comes_while_gangs_hold_slots_is_taken_in_with_them_there() {
     let members: Vec<u16> = bench.write().members.iter().map(|member| member.node.0).collect();
     assert_eq!(members, [0, 1, 2], "the next term has it");
 }
+
+#[test]
+fn a_manager_that_is_about_to_leave_hands_its_role_over_and_counts_in_no_next_term() {
+    let mut bench = Bench::established(3, 1);
+    bench.step(AuthorityInput::AgentLeaving { agent: agent(1, 1) });
+    assert_eq!(bench.written(), None, "one that manages nothing has nothing to hand over");
+    bench.step(AuthorityInput::AgentLeaving { agent: agent(0, 2) });
+    assert_eq!(bench.written(), None, "another life");
+    bench.step(AuthorityInput::AgentLeaving { agent: agent(0, 1) });
+    assert_eq!(bench.written(), None, "of three the one that stays is less than half");
+    bench.reach(agent(1, 2), Some(1));
+    let record = bench.written().expect("two of three stay, one of them in a new life");
+    assert_eq!((record.term, record.manager, record.members.clone()), (Term(2), agent(2, 1), vec![agent(1, 2), agent(2, 1)]));
+    bench.write();
+    bench.establish();
+    bench.write();
+    bench.effects.clear();
+    bench.pass(60_000);
+    assert_eq!(bench.written(), None, "whoever leaves is not taken in again");
+    bench.miss(agent(0, 1));
+    bench.reach(agent(0, 3), Some(2));
+    bench.pass(60_000);
+    assert!(bench.written().is_some_and(|record| record.members.contains(&agent(0, 3))), "its next life is");
+}
+
+#[test]
+fn a_manager_alone_has_nobody_to_hand_over_to() {
+    let mut bench = Bench::established(1, 1);
+    bench.step(AuthorityInput::AgentLeaving { agent: agent(0, 1) });
+    bench.pass(60_000);
+    assert_eq!(bench.written(), None);
+}

@@ -6,7 +6,7 @@ use strobe_core::model::{Appointment, GangRun, NodeSet, Plan, TermRecord};
 use strobe_proto::agent::{AgentMessage, Launch};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{addresses::AddressBook, supervisors::SupervisorEvent};
+use super::{LeavingReason, addresses::AddressBook, supervisors::SupervisorEvent};
 use crate::cgroup::PodUid;
 
 /// See the module.
@@ -56,15 +56,4 @@ pub(super) enum Event {
     },
     /// Leave, and let the gangs run on under their supervisors.
     Leave(LeavingReason),
-}
-
-/// Why an agent leaves though its partition goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeavingReason {
-    /// Its process was asked to end.
-    Terminated,
-    /// The partition is another than when this life began: the next one learns what it is now.
-    PartitionChanged,
-    /// Its certificate has to be renewed, which the next life does.
-    CertificateAged,
 }

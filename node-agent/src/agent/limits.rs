@@ -44,6 +44,10 @@ pub(super) const SESSION_MESSAGES_MAX: usize = 64;
 /// connection, and learns nothing worse.
 pub(super) const REFUSAL_TIME: Duration = Duration::from_millis(200);
 
+/// How long a machine manager that leaves waits for another to be appointed. Past it it goes, and the others run free until then. Far less
+/// than its pod is given to end.
+pub(super) const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Messages to one supervisor that wait for its task. A further one closes the connection: a supervisor that does not
 /// read is taken over again by its next connection.
 pub(super) const SUPERVISOR_MESSAGES_MAX: usize = 256;

@@ -6,7 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::{
-    event::{Event, LeavingReason},
+    LeavingReason,
+    event::Event,
     limits::EVENTS_MAX,
     refusals::Refusals,
     supervisors::{self, Guard},

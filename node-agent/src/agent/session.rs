@@ -20,8 +20,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
 
 use super::{
+    LeavingReason,
     addresses::address_book,
-    event::{Event, LeavingReason},
+    event::Event,
     limits::{REFUSAL_TIME, SESSION_MESSAGES_MAX},
     mailbox::Mailbox,
     refusals::{Refusals, SessionRefusal},

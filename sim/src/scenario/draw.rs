@@ -181,7 +181,8 @@ fn fault(random: &mut Random, nodes: u16, times: Times) -> Happening {
         },
         3 if nodes > 1 => Happening::CutLinks { node, other: other_than(random, node, nodes) },
         3 | 4 => Happening::CutSession { node },
-        5..=7 => Happening::CrashAgent { node, milliseconds: some },
+        5 | 6 => Happening::CrashAgent { node, milliseconds: some },
+        7 => Happening::LeaveAgent { node, milliseconds: some },
         8 | 9 => {
             let proof_milliseconds = u32::try_from(random.between(20, 600)).expect("less than a second");
             Happening::KillNode { node, proof_milliseconds, milliseconds: long }
@@ -212,6 +213,7 @@ fn end(planned: &Planned) -> u64 {
         Happening::Partition { milliseconds, .. }
         | Happening::Separate { milliseconds, .. }
         | Happening::CrashAgent { milliseconds, .. }
+        | Happening::LeaveAgent { milliseconds, .. }
         | Happening::KillNode { milliseconds, .. }
         | Happening::PauseAgent { milliseconds, .. }
         | Happening::CrashOperator { milliseconds }

@@ -153,6 +153,12 @@ pub(crate) enum Event {
     AgentStarts {
         node: usize,
     },
+    /// An agent that has said so leaves.
+    AgentLeaves {
+        node: usize,
+        life: AgentIncarnation,
+        gone_for: Duration,
+    },
     Submit {
         job: u64,
     },
@@ -242,6 +248,7 @@ impl Event {
             | Self::Stored { .. }
             | Self::Enrols { .. }
             | Self::AgentStarts { .. }
+            | Self::AgentLeaves { .. }
             | Self::Submit { .. }
             | Self::Happens(_)
             | Self::Continue { .. }

@@ -199,7 +199,7 @@ impl World {
     // === sessions ===
 
     /// A message to the operator over a node's session: it comes after the node's earlier ones.
-    fn send_to_operator(&mut self, node: usize, input: AuthorityInput) {
+    pub(crate) fn send_to_operator(&mut self, node: usize, input: AuthorityInput) {
         let delay = self.random.time(MESSAGE.0, MESSAGE.1);
         let arrival = &mut self.operator.arrivals.entry(self.nodes[node].index).or_default()[0];
         *arrival = (self.now + delay).max(*arrival + Duration::from_nanos(1));

@@ -58,6 +58,7 @@ impl Run<'_> {
             },
             Some(agent_message::Message::LaunchFailed(failed)) => self.launch_failed(agent.node, failed),
             Some(agent_message::Message::Figures(figures)) => self.measured(agent, &figures),
+            Some(agent_message::Message::Leaving(_)) => self.step(AuthorityInput::AgentLeaving { agent }),
             Some(agent_message::Message::RankAborted(aborted)) => {
                 if let Some(run) = aborted.run {
                     self.jobs.aborted(run.into(), aborted.message);

@@ -50,7 +50,7 @@ impl Heard {
                 let count = self.figures.get(&node.0).map_or(0, |(count, _)| *count);
                 self.figures.insert(node.0, (count + 1, figures));
             }
-            FromAgent::Hello(_) => {}
+            FromAgent::Hello(_) | FromAgent::Leaving(_) => {}
             FromAgent::RankAborted(aborted) => self.last_words.push(aborted.message),
             FromAgent::LaunchFailed(failure) => panic!("launch failed: {failure:?}"),
         }
