@@ -19,9 +19,11 @@ use crate::identity::{CertificateBundle, PeerIdentity, partition_text};
 /// How far back a certificate that expires begins, for clocks that are not set alike.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// A root, and the key that signs with it.
+/// A root, the key that signs with it, and the roots that are trusted.
 pub struct CertificateAuthority {
     root_pem: String,
+    /// Its own root first; while it takes another's place, or another its, that one's too.
+    roots_pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -69,7 +71,7 @@ impl CertificateAuthority {
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().map_err(AuthorityError::Key)?;
         let root = parameters.self_signed(&key).map_err(|source| AuthorityError::Sign { subject: name.to_owned(), source })?;
-        Ok(Self { root_pem: root.pem(), issuer: Issuer::new(parameters, key) })
+        Ok(Self { root_pem: root.pem(), roots_pem: root.pem(), issuer: Issuer::new(parameters, key) })
     }
 
     /// The authority of which [`Self::root_pem`] and [`Self::key_pem`] were kept.
@@ -79,10 +81,23 @@ impl CertificateAuthority {
     pub fn load(root_pem: &str, key_pem: &str) -> Result<Self, AuthorityError> {
         let key = KeyPair::from_pem(key_pem).map_err(AuthorityError::Load)?;
         let issuer = Issuer::from_ca_cert_pem(root_pem, key).map_err(AuthorityError::Load)?;
-        Ok(Self { root_pem: root_pem.to_owned(), issuer })
+        Ok(Self { root_pem: root_pem.to_owned(), roots_pem: root_pem.to_owned(), issuer })
     }
 
-    /// The root that every certificate is checked against, as PEM.
+    /// Trusts what another root has signed, too.
+    #[must_use]
+    pub fn trusting(mut self, other_root_pem: &str) -> Self {
+        self.roots_pem.push_str(other_root_pem);
+        self
+    }
+
+    /// The roots that every certificate is checked against, as PEM.
+    #[must_use]
+    pub fn roots_pem(&self) -> &str {
+        &self.roots_pem
+    }
+
+    /// The root that stands for its own key, as PEM.
     #[must_use]
     pub fn root_pem(&self) -> &str {
         &self.root_pem
@@ -134,7 +149,7 @@ impl CertificateAuthority {
         let key = KeyPair::generate().map_err(AuthorityError::Key)?;
         let sign = |source| AuthorityError::Sign { subject: subject.to_owned(), source };
         let certificate = parameters.signed_by(&key, &self.issuer).map_err(sign)?;
-        Ok(CertificateBundle { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), roots_pem: self.root_pem.clone() })
+        Ok(CertificateBundle { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), roots_pem: self.roots_pem.clone() })
     }
 }
 
@@ -251,5 +266,14 @@ mod tests {
         let bundle = second.issue(NODE).unwrap();
         assert_eq!(TlsIdentity::new(&bundle).unwrap().identity, NODE);
         assert!(matches!(CertificateAuthority::load(first.root_pem(), "no key"), Err(AuthorityError::Load(_))));
+    }
+
+    #[test]
+    fn whoever_trusts_another_root_hands_both_out() {
+        let (old, new) = (CertificateAuthority::new("old").unwrap(), CertificateAuthority::new("new").unwrap());
+        let root = old.root_pem().to_owned();
+        let new = new.trusting(&root);
+        assert_eq!(new.roots_pem(), format!("{}{root}", new.root_pem()));
+        assert_eq!(new.issue(NODE).unwrap().roots_pem, new.roots_pem());
     }
 }

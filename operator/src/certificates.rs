@@ -1,4 +1,8 @@
 //! The operator's certificate authority: one root for all partitions, kept in a Secret, its certificate told to the agents by a ConfigMap.
+//!
+//! While another takes its place there are two roots, that all trust ([`rotation`]).
+
+pub mod rotation;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +21,11 @@ use crate::names::{AUTHORITY_SECRET, ROOTS};
 /// Entries of the Secret.
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
+/// An authority that is trusted before it signs.
+const NEXT_CERTIFICATE: &str = "next.crt";
+const NEXT_KEY: &str = "next.key";
+/// The root of one that signs no more and is still trusted.
+const PREVIOUS_CERTIFICATE: &str = "previous.crt";
 
 /// The entry of the ConfigMap.
 const ROOTS_ENTRY: &str = "roots.pem";
@@ -58,7 +67,7 @@ async fn found_or_made(client: &Client, namespace: &str) -> Result<CertificateAu
         Some(secret) => load(&secret)?,
         None => make(&secrets).await?,
     };
-    publish(client, namespace, authority.root_pem()).await?;
+    publish(client, namespace, authority.roots_pem()).await?;
     Ok(authority)
 }
 
@@ -67,11 +76,16 @@ async fn read(secrets: &Api<Secret>) -> Result<Option<Secret>, AccessError> {
 }
 
 fn load(secret: &Secret) -> Result<CertificateAuthority, CertificatesError> {
-    let entry = |name: &str| {
-        let bytes = secret.data.as_ref().and_then(|data| data.get(name));
-        bytes.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).ok_or(CertificatesError::Damaged(None))
-    };
-    CertificateAuthority::load(entry(CERTIFICATE)?, entry(KEY)?).map_err(|error| CertificatesError::Damaged(Some(error)))
+    let needed = |name| entry(secret, name).ok_or(CertificatesError::Damaged(None));
+    let authority = CertificateAuthority::load(needed(CERTIFICATE)?, needed(KEY)?);
+    let authority = authority.map_err(|error| CertificatesError::Damaged(Some(error)))?;
+    let others = [NEXT_CERTIFICATE, PREVIOUS_CERTIFICATE].into_iter().filter_map(|name| entry(secret, name));
+    Ok(others.fold(authority, CertificateAuthority::trusting))
+}
+
+/// An entry of the Secret, as text.
+fn entry<'a>(secret: &'a Secret, name: &str) -> Option<&'a str> {
+    secret.data.as_ref()?.get(name).and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
 }
 
 /// Makes one. Where another replica was faster, that one's counts.
@@ -94,9 +108,9 @@ async fn make(secrets: &Api<Secret>) -> Result<CertificateAuthority, Certificate
     }
 }
 
-async fn publish(client: &Client, namespace: &str, root_pem: &str) -> Result<(), AccessError> {
+async fn publish(client: &Client, namespace: &str, roots_pem: &str) -> Result<(), AccessError> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let data = BTreeMap::from([(ROOTS_ENTRY, root_pem)]);
+    let data = BTreeMap::from([(ROOTS_ENTRY, roots_pem)]);
     let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": ROOTS }, "data": data });
     let applied = maps.patch(ROOTS, &PatchParams::apply(MANAGER).force(), &Patch::Apply(map)).await;
     applied.map(|_| ()).map_err(access("tell the agents the root of the certificate authority"))

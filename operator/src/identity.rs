@@ -96,7 +96,7 @@ impl Identity for Service {
         tracing::info!(node = name, index = %place.node, partition = place.name, "an agent has enrolled");
         Ok(Response::new(Enrolment {
             certificate_pem,
-            roots_pem: self.authority.root_pem().to_owned(),
+            roots_pem: self.authority.roots_pem().to_owned(),
             partition: partition_bytes(place.partition),
             node: place.node.0.into(),
             settings: Some((&place.settings).into()),

@@ -42,6 +42,12 @@ struct Arguments {
 enum Errand {
     /// End the operator and then all gangs, before Strobe is uninstalled. The jobs stay.
     Withdraw,
+    /// Make the next step to another certificate authority: three in all, each when the agents have enrolled anew since the last one.
+    RotateCertificates {
+        /// All agents were restarted since the last step.
+        #[arg(long)]
+        now: bool,
+    },
     /// Wait until a job of the namespace is over; fail unless it is complete.
     AwaitJob {
         /// The job's name.
@@ -62,6 +68,10 @@ async fn main() -> anyhow::Result<()> {
     match &arguments.command {
         None => operate(arguments, client).await,
         Some(Errand::Withdraw) => Ok(errands::withdraw(&client, &arguments.namespace).await?),
+        Some(Errand::RotateCertificates { now }) => {
+            println!("{}", certificates::rotation::step(&client, &arguments.namespace, *now).await?.advice());
+            Ok(())
+        }
         Some(Errand::AwaitJob { name }) => Ok(errands::await_job(&client, &arguments.namespace, name).await?),
     }
 }

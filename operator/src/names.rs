@@ -29,6 +29,9 @@ pub const AGENTS_DAEMON_SET: &str = "strobe-agent";
 /// The Secret that keeps the certificate authority.
 pub const AUTHORITY_SECRET: &str = "strobe-certificate-authority";
 
+/// On that Secret: when the last step to another authority was made.
+pub const ANNOTATION_ROTATED: &str = "strobe.dev/rotated-at";
+
 /// The ConfigMap by which the agents know the operator, with the roots in `roots.pem`.
 pub const ROOTS: &str = "strobe-roots";
 

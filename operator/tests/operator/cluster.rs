@@ -96,7 +96,7 @@ impl Cluster {
         Operator(keeper.env("KUBECONFIG", self.kubeconfig_of_operator()).stdin(Stdio::piped()).spawn().unwrap())
     }
 
-    fn kubeconfig_of_operator(&self) -> PathBuf {
+    pub(crate) fn kubeconfig_of_operator(&self) -> PathBuf {
         let own = self.server().kubeconfig();
         let mut config: Value = serde_json::from_slice(&std::fs::read(&own).unwrap()).unwrap();
         config["users"][0]["user"]["as"] = json!(ACCOUNT);

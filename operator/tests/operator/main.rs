@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails ends the test")]
 
 mod admission;
+mod certificates;
 mod cluster;
 mod lives;
 mod partition_nodes;
