@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use strobe_core::model::GangState as Core;
 use strobe_crds::limits::MAX_MESSAGE_LENGTH;
-use strobe_crds::parallel_job::{ConditionType, GangState, ParallelJob, ParallelJobStatus, Reason};
+use strobe_crds::parallel_job::{ConditionType, GangState, JobFailure, ParallelJob, ParallelJobStatus, Reason};
 
 use crate::refusal::Refusal;
 use crate::standing::Standing;
@@ -55,7 +55,7 @@ pub fn standing(job: &ParallelJob, standing: &Standing, now: &Time) -> ParallelJ
     status.cpu_efficiency = standing.efficiency.map(|part| format!("{:.0}%", part * 100.0));
     (status.incarnation, status.restarts, status.preemptions) = (standing.incarnation, standing.restarts, standing.preemptions);
     (status.start_time, status.completion_time) = (standing.started.clone(), standing.ended.clone());
-    status.failed_ranks = u32::try_from(standing.failures.iter().filter(|failure| failure.rank.is_some()).count()).unwrap_or(u32::MAX);
+    status.failed_ranks = failed_ranks(standing);
     status.failures.clone_from(&standing.failures);
     let mut conditions = Conditions { list: &mut status.conditions, generation: job.metadata.generation, now };
     set_conditions(&mut conditions, job, standing);
@@ -75,6 +75,12 @@ fn not_forgotten(told: &ParallelJobStatus, standing: Standing) -> Standing {
     };
     let started = told.start_time.clone().or(standing.started);
     Standing { state, started, ..standing }
+}
+
+/// Ranks whose failure is known, of this life alone.
+fn failed_ranks(standing: &Standing) -> u32 {
+    let ours = |failure: &&JobFailure| failure.rank.is_some() && failure.incarnation == standing.incarnation;
+    u32::try_from(standing.failures.iter().filter(ours).count()).unwrap_or(u32::MAX)
 }
 
 /// Share of the time in which the gang's rows are active, while it holds any.
@@ -375,6 +381,19 @@ mod tests {
         assert_eq!((again.state, again.start_time), (Some(GangState::Running), Some(at(3))));
         let paused = standing(&job(false, Some(&told)), &Standing { state: Core::Paused, ..heard }, &at(8));
         assert_eq!(standing(&job(false, Some(&paused)), &silent, &at(9)).state, Some(GangState::Paused));
+    }
+
+    #[test]
+    fn failed_ranks_are_those_of_this_life() {
+        let failure = |incarnation, rank| -> JobFailure {
+            serde_json::from_value(json!({ "reason": "RankExited", "incarnation": incarnation, "rank": rank, "exitStatus": 3 })).unwrap()
+        };
+        let failures = vec![failure(1, 0), failure(2, 1)];
+        let failed = Standing { state: Core::Failed, incarnation: 2, failures, ..queued(Reason::RankFailure, "rank 1 failed") };
+        let status = standing(&job(false, None), &failed, &at(1));
+        assert_eq!((status.failed_ranks, status.failures.len()), (1, 2));
+        let again = Standing { state: Core::Running, incarnation: 3, ..failed };
+        assert_eq!(standing(&job(false, None), &again, &at(2)).failed_ranks, 0);
     }
 
     #[test]

@@ -193,12 +193,17 @@ impl Partition {
         self.pods.state().into_iter().filter_map(|pod| Some((pods::place(&pod, &job.object, run)?, pod))).collect()
     }
 
+    /// What is seen of a life that is over: pods with logs are kept.
+    pub(super) fn seen_of(&self, run: GangRun) -> Seen {
+        let pods = self.pods_of(run);
+        pods::seen(pods.iter().map(|(index, pod)| (*index, &**pod)))
+    }
+
     pub(super) fn look_at_pods(&mut self) {
         let runs: Vec<GangRun> = self.gangs.keys().copied().collect();
         let patience = self.now() + self.valid.placement_timeout;
         for run in runs {
-            let pods = self.pods_of(run);
-            let seen = pods::seen(pods.iter().map(|(index, pod)| (*index, &**pod)));
+            let (pods, seen) = (self.pods_of(run), self.seen_of(run));
             let Some(gang) = self.gangs.get_mut(&run) else { continue };
             if gang.uids.is_empty() || seen.bound.len() == gang.nodes.len() && seen.without_image.is_empty() {
                 gang.bound_by = None;

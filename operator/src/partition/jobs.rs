@@ -259,7 +259,8 @@ impl Partition {
     fn standing(&self, gang: GangId, occupied_rows: u32) -> Option<Standing> {
         let (status, job) = (self.authority.job(gang)?, self.jobs.get(&gang)?);
         let run = GangRun { gang, incarnation: status.incarnation };
-        let seen = self.gangs.get(&run).map_or_else(Seen::default, |gang| gang.seen.clone());
+        let kept = || if status.state.is_terminal() { self.seen_of(run) } else { Seen::default() };
+        let seen = self.gangs.get(&run).map_or_else(kept, |gang| gang.seen.clone());
         let (reason, message) = self.reason(job, run, &status, &seen);
         let ran = !matches!(status.state, GangState::Queued | GangState::Suspended);
         Some(Standing {
