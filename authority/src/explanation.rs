@@ -120,6 +120,9 @@ fn explain_rank(node: &str, rank: RankIndex, outcome: RankOutcome) -> (FailureRe
         RankOutcome::NotStarted(number) => {
             (FailureReason::ProgramNotStarted, format!("rank {rank} on node {node}: {}", system_error(number)))
         }
+        RankOutcome::OutOfMemory => {
+            (FailureReason::OutOfMemory, format!("the kernel ended rank {rank} on node {node}: its container has no more memory"))
+        }
         RankOutcome::Aborted(code) => {
             (FailureReason::Aborted, format!("rank {rank} on node {node} called MPI_Abort with exit code {code}"))
         }

@@ -112,6 +112,7 @@ fn causes() -> Vec<EndCause> {
         EndCause::Terminated,
         failed(RankOutcome::Aborted(i32::MIN)),
         failed(RankOutcome::Aborted(i32::MAX)),
+        failed(RankOutcome::OutOfMemory),
         EndCause::BarrierFailed { node: LAST_NODE, reason: BarrierFailure::KeysTooLarge },
         EndCause::BarrierFailed { node: LAST_NODE, reason: BarrierFailure::MemoryFull },
         EndCause::BarrierFailed { node: LAST_NODE, reason: BarrierFailure::SpaceFull },

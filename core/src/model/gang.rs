@@ -30,6 +30,8 @@ pub enum RankOutcome {
     NotStarted(u16),
     /// It called `MPI_Abort` with this exit code, which may be 0.
     Aborted(i32),
+    /// The kernel ended it for lack of memory.
+    OutOfMemory,
 }
 
 /// Why the barrier in which ranks exchange their addresses can never be complete.

@@ -26,7 +26,7 @@ use super::{
     supervisors::Connection,
 };
 use crate::{
-    cgroup::{CgroupError, CgroupPath, CpuSet, PodUid, RankCgroup, process_of},
+    cgroup::{CgroupError, CgroupPath, CpuSet, MemoryKills, PodUid, RankCgroup, process_of},
     strobe_thread::StrobeThread,
     supervisor_protocol::{Configure, Freezer, Hello, KeySpace, LaunchProtocol, PeerTable, Rank},
 };
@@ -46,6 +46,8 @@ pub(super) struct Gang {
     pub(super) container: Option<CgroupPath>,
     /// The CPUs of its container, which are its own while they can be set.
     pub(super) cpu_set: Option<CpuSet>,
+    /// What the kernel has killed in its container for lack of memory; none where that cannot be known.
+    pub(super) memory_kills: Option<MemoryKills>,
     /// Where its ranks here are reached, as their supervisor says.
     pub(super) entry: Option<PeerEntry>,
     /// Processes of the ranks' stubs, in the order in which they came; for stopping and killing by signals.

@@ -6,7 +6,7 @@ use strobe_core::model::{CpuIndex, GangRun};
 
 use super::{Agent, Gang, gang::Removal};
 use crate::{
-    cgroup::{CpuSet, CpuSetError, RankCgroup},
+    cgroup::{CpuSet, CpuSetError, MemoryKills, RankCgroup},
     sys::affinity::{AffinityError, confine},
 };
 
@@ -23,11 +23,18 @@ impl Agent {
         }
     }
 
-    /// Gives a pod's container the CPUs of its gang, before any rank runs there.
-    pub(super) fn find_cpu_set(&mut self, run: GangRun) {
+    /// Gives a pod's container the CPUs of its gang, and notes what is counted of it, before any rank runs there.
+    pub(super) fn find_container(&mut self, run: GangRun) {
         let Some(gang) = self.gangs.get_mut(&run) else { return };
         let (Some(launched), Some(container), Some(supervisor)) = (&gang.launched, &gang.container, &gang.supervisor) else { return };
         let (Some(pod), Some(process)) = (launched.pod(), Pid::from_raw(supervisor.pid)) else { return };
+        match MemoryKills::of(process, pod, container) {
+            Ok(kills) => gang.memory_kills = Some(kills),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%run, error, "ranks that lack memory are told as killed");
+            }
+        }
         match CpuSet::of(process, pod, container) {
             Ok(set) => gang.cpu_set = Some(set),
             Err(error) => warn_of_all_cpus(run, &error),

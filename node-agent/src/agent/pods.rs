@@ -133,7 +133,7 @@ impl Agent {
             Ok(cgroup) => {
                 gang.cgroup = Some(cgroup);
                 self.insert_cgroup_freezer(run);
-                self.find_cpu_set(run);
+                self.find_container(run);
                 true
             }
             Err(error) => {

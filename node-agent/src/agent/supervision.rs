@@ -22,12 +22,15 @@ use super::{
     supervisors::{Connection, ConnectionId, SupervisorEvent},
 };
 use crate::{
-    cgroup::process_of,
+    cgroup::{MemoryKills, process_of},
     supervisor_protocol::{
         BarrierFault, Freezer, Hello, LaunchError, LaunchFailure, Rank, RankEnd, RankPhase, RankReport, ToAgent, ToSupervisor, VersionRange,
     },
     sys::clock::monotonic_now,
 };
+
+/// The signal by which the kernel ends a process for lack of memory.
+const SIGKILL: u8 = 9;
 
 impl Agent {
     pub(super) fn supervisor_event(&mut self, event: SupervisorEvent) {
@@ -96,10 +99,18 @@ impl Agent {
 
     fn rank_exited(&mut self, run: GangRun, rank: Rank, outcome: RankOutcome) {
         let index = RankIndex(rank.0);
+        let outcome = self.told_from_memory(run, outcome);
         self.told_of(run, index);
         self.note_end(run, index, outcome);
         self.tell(run, ToSupervisor::RankExitAcknowledged { rank });
         self.member_hears(MemberInput::RankEnded { run, rank: index, outcome });
+    }
+
+    /// The kernel's own SIGKILL for lack of memory is told from anybody else's by the count of its container.
+    fn told_from_memory(&mut self, run: GangRun, outcome: RankOutcome) -> RankOutcome {
+        let kills = self.gangs.get_mut(&run).and_then(|gang| gang.memory_kills.as_mut());
+        let lacked = outcome == RankOutcome::Signalled(SIGKILL) && kills.is_some_and(MemoryKills::has_grown);
+        if lacked { RankOutcome::OutOfMemory } else { outcome }
     }
 
     /// Notes that all ranks here have completed before the last of them is acknowledged: the supervisor ends then, and nobody

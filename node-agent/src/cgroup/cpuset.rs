@@ -8,7 +8,10 @@ use std::{
 use rustix::process::Pid;
 use strobe_core::model::CpuIndex;
 
-use super::{CgroupError, CgroupPath, CgroupTree, PodUid};
+use super::{
+    CgroupError, CgroupPath, CgroupTree, PodUid,
+    first_version::{FirstVersionError, folder_of},
+};
 
 /// The CPU set of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +58,10 @@ pub enum CpuSetError {
     /// Where the container is.
     #[error("the container's place cannot be found")]
     Place(#[from] CgroupError),
-    /// Neither the v1 hierarchy nor the controller of v2 has it.
+    /// Where it is in the v1 hierarchy.
+    #[error("no cpuset of the container's own is found")]
+    FirstVersion(#[from] FirstVersionError),
+    /// The controller of v2 does not have it.
     #[error("no cpuset of the container's own: the node has no such controller, or its runtime does not use it")]
     None,
     /// A file.
@@ -85,14 +91,8 @@ impl CpuSet {
     /// # Errors
     /// [`CpuSetError`]; a cgroup that is not the pod's is never touched.
     pub fn of(process: Pid, pod: &PodUid, container: &CgroupPath) -> Result<Self, CpuSetError> {
-        let access = |path: &str, source| CpuSetError::Access { operation: "read", path: path.into(), source };
-        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|source| access("/proc/self/mountinfo", source))?;
-        if let Some(mount) = mount_of_v1(&mounts) {
-            let groups = format!("/proc/{}/cgroup", process.as_raw_pid());
-            let groups = fs::read_to_string(&groups).map_err(|source| access(&groups, source))?;
-            let cgroup = CgroupPath::parse(path_in_v1(&groups).ok_or(CpuSetError::None)?)?;
-            pod.cgroup_above(&cgroup).filter(|pod| *pod != cgroup).ok_or(CpuSetError::None)?;
-            let file = mount.join(cgroup.as_str().trim_start_matches('/')).join("cpuset.cpus");
+        if let Some(folder) = folder_of("cpuset", process, pod)? {
+            let file = folder.join("cpuset.cpus");
             return Ok(Self::new(Setter::File(file.clone()), file));
         }
         let folder = CgroupTree::find()?.on_disk(container)?;
@@ -144,29 +144,6 @@ impl CpuSet {
     fn access(&self, operation: &'static str, path: &Path, source: io::Error) -> CpuSetError {
         CpuSetError::Access { operation, path: path.to_owned(), source }
     }
-}
-
-/// Where the v1 hierarchy with this controller is mounted whole (proc(5)).
-fn mount_of_v1(mounts: &str) -> Option<PathBuf> {
-    let mount = |line: &str| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut described = file_system.split(' ');
-        let is_v1 = described.next() == Some("cgroup") && described.nth(1)?.split(',').any(|option| option == "cpuset");
-        let mut fields = mount.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        (is_v1 && root == "/").then(|| PathBuf::from(point))
-    };
-    mounts.lines().find_map(mount)
-}
-
-/// The path in that hierarchy, of a `/proc/PID/cgroup`.
-fn path_in_v1(groups: &str) -> Option<&str> {
-    let path = |line: &'_ str| -> Option<usize> {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        controllers.split(',').any(|controller| controller == "cpuset").then_some(line.len() - path.len())
-    };
-    groups.lines().find_map(|line| path(line).map(|start| &line[start..]))
 }
 
 /// A list as the kernel writes it: numbers and ranges with commas between.
@@ -221,15 +198,5 @@ mod tests {
             assert_eq!(set.confine(&[CpuIndex(1)]).unwrap().was_lost, was_lost, "{shown:?}");
             assert_eq!(fs::read_to_string(&file).unwrap().trim(), "1");
         }
-    }
-
-    #[test]
-    fn the_hierarchy_and_the_place_in_it_are_found() {
-        let mounts =
-            "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup none rw,cpuset\n";
-        assert_eq!(mount_of_v1(mounts), Some(PathBuf::from("/sys/fs/cgroup/cpuset")));
-        assert_eq!(mount_of_v1("29 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), None);
-        assert_eq!(path_in_v1("4:cpu,cpuacct:/a\n3:cpuset:/kubepods/pod1/2\n0::/b\n"), Some("/kubepods/pod1/2"));
-        assert_eq!(path_in_v1("0::/b\n"), None);
     }
 }

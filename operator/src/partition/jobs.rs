@@ -25,6 +25,9 @@ use crate::partitions::Submission;
 use crate::resources;
 use crate::standing::Standing;
 
+/// The signal by which the kernel ends a process for lack of memory.
+const SIGKILL: u8 = 9;
+
 /// One job.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -375,6 +378,7 @@ fn failure(cause: EndCause, incarnation: u32, name: &dyn Fn(NodeIndex) -> String
             Some(match outcome {
                 RankOutcome::Exited(status) => JobFailure { exit_status: Some(status), ..failure },
                 RankOutcome::Signalled(signal) => JobFailure { signal: Some(signal), ..failure },
+                RankOutcome::OutOfMemory => JobFailure { signal: Some(SIGKILL), ..failure },
                 RankOutcome::NotStarted(_) | RankOutcome::Aborted(_) => failure,
             })
         }
@@ -411,6 +415,8 @@ mod tests {
         let failure = failure(cause, 2, &name).unwrap();
         assert_eq!((failure.reason, failure.incarnation, failure.rank), (FailureReason::RankKilled, 2, Some(3)));
         assert_eq!((failure.node.as_deref(), failure.exit_status, failure.signal), (Some("worker-1"), None, Some(9)));
+        let cause = EndCause::RankFailed { node: NodeIndex(1), rank: RankIndex(3), outcome: RankOutcome::OutOfMemory };
+        assert_eq!(super::failure(cause, 2, &name), Some(JobFailure { reason: FailureReason::OutOfMemory, ..failure }));
         assert_eq!(super::failure(EndCause::Completed, 1, &name), None);
         assert_eq!(super::failure(EndCause::Terminated, 1, &name), None);
     }
