@@ -3,10 +3,13 @@
 use serde_json::json;
 
 use crate::Scenario;
-use crate::jobs::{Jobs, script, sleeper, until};
+use crate::jobs::{Jobs, rank, script, sleeper, until};
 
-pub(crate) const SCENARIOS: [Scenario; 2] =
-    [Scenario::new("a-rank-that-fails", a_rank_that_fails), Scenario::new("a-deadline-that-is-exceeded", a_deadline_that_is_exceeded)];
+pub(crate) const SCENARIOS: [Scenario; 3] = [
+    Scenario::new("a-rank-that-fails", a_rank_that_fails),
+    Scenario::new("a-rank-that-lacks-memory", a_rank_that_lacks_memory),
+    Scenario::new("a-deadline-that-is-exceeded", a_deadline_that_is_exceeded),
+];
 
 fn a_rank_that_fails(jobs: &Jobs) {
     // The other rank would never end by itself.
@@ -33,6 +36,18 @@ fn a_rank_that_fails(jobs: &Jobs) {
     assert_eq!(jobs.namespace.run(&["logs", "exits-2-1"]).unwrap(), "gives up\n");
     jobs.namespace.wait("jsonpath={.status.phase}=Failed", "pod/exits-2-0").unwrap();
     assert_eq!(jobs.pods("exits"), "exits-2-0 exits-2-1 ", "those of the life before are gone");
+}
+
+fn a_rank_that_lacks_memory(jobs: &Jobs) {
+    // It keeps what it has read, since no line ends.
+    let mut eats = script("eats", "if [ $RANK = 1 ]; then exec tail /dev/zero; fi; exec sleep 3600");
+    rank(&mut eats)["resources"] = json!({ "requests": { "memory": "64Mi" }, "limits": { "memory": "64Mi" } });
+    jobs.apply(&eats);
+    jobs.wait("condition=Failed", "eats");
+    let failure = ["reason", "rank", "signal"].map(|field| jobs.field("eats", &format!(".status.failures[*].{field}")));
+    assert_eq!(failure, ["OOMKilled", "1", "9"]);
+    let (_, message) = jobs.condition("eats", "Failed");
+    assert!(message.ends_with("its container has no more memory"), "{message}");
 }
 
 fn a_deadline_that_is_exceeded(jobs: &Jobs) {

@@ -9,9 +9,10 @@ use crate::Scenario;
 use crate::jobs::{Jobs, job, seconds, until};
 use crate::trace::Trace;
 
-pub(crate) const SCENARIOS: [Scenario; 2] = [
+pub(crate) const SCENARIOS: [Scenario; 3] = [
     Scenario::new("two-jobs-take-turns", two_jobs_take_turns).alone(),
     Scenario::new("turns-outlive-kills", turns_outlive_kills).needs(&[Need::NodeShell]).alone(),
+    Scenario::new("a-manager-hands-its-role-over", a_manager_hands_its_role_over).needs(&[Need::Installation]).alone(),
 ];
 
 /// Some five seconds of work each on CPUs of its own.
@@ -117,6 +118,23 @@ fn turns_outlive_kills(jobs: &Jobs) {
     for node in nodes {
         assert_eq!(frozen(jobs, &node), "", "nothing stays frozen on {node}");
     }
+}
+
+fn a_manager_hands_its_role_over(jobs: &Jobs) {
+    start(jobs);
+    let manager = system::manager().unwrap();
+    let selector = ["--selector=app.kubernetes.io/name=strobe-agent", "--output=jsonpath={.items[0].metadata.name}"];
+    let chosen = format!("--field-selector=spec.nodeName={manager}");
+    let agent = system::kubectl(&["--namespace", system::NAMESPACE, "get", "pods", &chosen, selector[0], selector[1]]).unwrap();
+    let last_words = thread::scope(|scope| {
+        let log = scope.spawn(|| system::kubectl(&["--namespace", system::NAMESPACE, "logs", "--follow", &agent]).unwrap());
+        system::kubectl(&["--namespace", system::NAMESPACE, "delete", "pod", &agent]).unwrap();
+        log.join().unwrap()
+    });
+    assert!(last_words.contains("another agent is the machine manager now"), "it has left before: {last_words}");
+    jobs.complete(&["sor", "tsp"]);
+    assert_eq!(["sor", "tsp"].map(|name| jobs.field(name, ".status.restarts")), ["0", "0"], "no rank was lost");
+    system::settle().unwrap();
 }
 
 /// Cgroups of a node that are commanded frozen.
