@@ -294,7 +294,7 @@ impl Agent {
 
     fn sleep_to_deadline(&self) -> impl Future<Output = ()> + use<> {
         let machines = [self.member.next_deadline(), self.manager.next_deadline(), self.barriers.next_deadline()];
-        let deadlines = machines.into_iter().chain([Some(self.figures.due()), self.leaving.and_then(|leaving| leaving.deadline())]);
+        let deadlines = machines.into_iter().chain([Some(self.figures.due()), self.leaving.and_then(Leaving::deadline)]);
         let next = deadlines.flatten().min().unwrap_or(Instant::ORIGIN);
         tokio::time::sleep(next.since(monotonic_now()))
     }
