@@ -39,6 +39,7 @@ fn a_job_lives_from_the_queue_to_its_end() {
     bench.submit(job(1, 2));
     assert_eq!((bench.launches(), desire(&bench, 1)), (vec![(run(1, 1), vec![0, 1])], Some(Desire::Run)));
     bench.hear_gangs(vec![GangReport { nodes_up: 0, ..gang(run(1, 1), GangPhase::Launching) }]);
+    assert_eq!((bench.state(1), bench.status(1).reason), (GangState::Placed, StateReason::None), "no supervisor is up");
     bench.hear_gang(run(1, 1), GangPhase::Launching);
     bench.hear_gang(run(1, 1), GangPhase::Released);
     bench.hear_gang(run(1, 1), COMPLETED);
@@ -111,6 +112,8 @@ fn a_namespace_has_as_many_ranks_as_it_may_have_and_keeps_nobody_else_waiting() 
     assert_eq!(bench.status(2).reason, StateReason::NamespaceRanks { position: 1, held: 1, wanted: 2, limit: 2 });
     bench.step(AuthorityInput::Configure(limited(3)));
     assert_eq!(bench.state(2), GangState::Placed, "the partition allows more by now");
+    bench.submit(JobSpecification { ranks_per_node: 2, ..job(5, 2) });
+    assert_eq!(bench.status(5).reason, StateReason::NamespaceRanks { position: 1, held: 3, wanted: 4, limit: 3 });
 }
 
 #[test]
@@ -308,6 +311,7 @@ fn a_job_that_is_paused_from_the_first_is_launched_and_does_not_run() {
     bench.submit(JobSpecification { paused: true, ..job(1, 1) });
     assert_eq!(desire(&bench, 1), Some(Desire::Pause));
     bench.hear_gangs(vec![GangReport { held: true, ..gang(run(1, 1), GangPhase::Launching) }]);
+    assert_eq!((bench.state(1), bench.status(1).reason), (GangState::Launching, StateReason::Paused));
     bench.hear_gangs(vec![GangReport { held: true, ..gang(run(1, 1), GangPhase::Released) }]);
     assert_eq!(bench.states(1), [GangState::Placed, GangState::Launching, GangState::Paused]);
 }
@@ -345,8 +349,14 @@ fn a_job_that_is_suspended_from_the_first_waits_for_nothing() {
     let mut bench = Bench::established(1, 1);
     bench.submit(JobSpecification { suspended: true, ..job(1, 1) });
     assert_eq!((bench.state(1), bench.status(1).reason), (GangState::Suspended, StateReason::Suspended));
+    bench.step(AuthorityInput::SetSuspended { gang: GangId(1), suspended: true });
+    assert_eq!(bench.state(1), GangState::Suspended, "it is already");
     bench.step(AuthorityInput::SetSuspended { gang: GangId(1), suspended: false });
     assert_eq!(bench.state(1), GangState::Placed);
+    bench.submit(job(2, 1));
+    bench.submit(job(3, 1));
+    bench.step(AuthorityInput::SetSuspended { gang: GangId(3), suspended: false });
+    assert_eq!(bench.state(3), GangState::Queued, "it never was");
 }
 
 #[test]
@@ -411,6 +421,15 @@ fn a_repeated_submission_changes_nothing_and_an_ended_job_is_kept_until_forgotte
     assert_eq!((bench.state(1), bench.launches().len()), (GangState::Complete, 1));
     bench.step(forget);
     assert_eq!(bench.authority.job(GangId(1)), None);
+}
+
+#[test]
+fn all_jobs_are_known_and_of_those_that_have_lived_something_must_not_be_forgotten() {
+    let mut bench = Bench::established(1, 1);
+    [3, 1, 2].into_iter().for_each(|gang| bench.submit(job(gang, 1)));
+    assert_eq!(bench.authority.jobs().map(|job| job.gang.0).collect::<Vec<_>>(), [1, 2, 3]);
+    let lived = bench.authority.recollections().map(|recollection| recollection.gang.0);
+    assert_eq!(lived.collect::<Vec<_>>(), [1, 3], "there are two rows of one CPU, and 2 came last");
 }
 
 #[test]

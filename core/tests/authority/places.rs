@@ -144,6 +144,15 @@ fn a_placement_that_came_to_nothing_is_over_when_nothing_of_it_can_live() {
 }
 
 #[test]
+fn a_rank_that_failed_before_its_placement_came_to_nothing_has_failed() {
+    let mut bench = Bench::established(2, 1);
+    bench.submit(job(1, 2));
+    bench.step(not_placed(1, &[1], &[1]));
+    bench.hear_gang(run(1, 1), GangPhase::Ended(rank_failed(0)));
+    assert_eq!((bench.state(1), bench.status(1).reason), (GangState::Failed, StateReason::Ended(rank_failed(0))));
+}
+
+#[test]
 fn a_gang_of_which_a_node_takes_no_pod_ends_elsewhere_and_goes_to_other_nodes_without_a_restart() {
     let mut bench = Bench::established(3, 1);
     bench.submit(job(1, 2));

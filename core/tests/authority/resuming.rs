@@ -64,6 +64,20 @@ fn a_run_goes_on_in_its_own_slots_under_a_newer_plan_and_is_not_launched_again()
 }
 
 #[test]
+fn a_run_is_resumed_once() {
+    let mut first = Bench::established(2, 1);
+    first.submit(job(1, 2));
+    first.hear_gang(run(1, 1), GangPhase::Released);
+    let legacy = legacy(&first);
+    let mut second = heir(2, 1, &legacy, &[job(1, 2)]);
+    let recollection = legacy.recollections[0].clone();
+    second.step(AuthorityInput::Resume { specification: job(1, 2), recollection, held: legacy.held });
+    take_over(&mut second, 2);
+    second.hear_gang(run(1, 1), GangPhase::Released);
+    assert_eq!(second.state(1), GangState::Running, "a second time it would find its own slots taken");
+}
+
+#[test]
 fn restarts_are_counted_on_and_the_next_life_has_the_next_number() {
     let mut first = Bench::established(2, 1);
     first.submit(restarting(1, 2, 1));
