@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::Client;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use strobe_fabric::authority::{AuthorityError, CertificateAuthority};
 
 use crate::access::{AccessError, access};
 use crate::controller::MANAGER;
 use crate::limits::CERTIFICATES_AGAIN;
-use crate::names::{AUTHORITY_SECRET, ROOTS};
+use crate::names::{ANNOTATION_PUBLISHED, AUTHORITY_SECRET, ROOTS};
 
 /// Entries of the Secret.
 const CERTIFICATE: &str = "tls.crt";
@@ -108,10 +109,25 @@ async fn make(secrets: &Api<Secret>) -> Result<CertificateAuthority, Certificate
     }
 }
 
+/// Tells the agents the roots, and since when, where others or none were told before.
 async fn publish(client: &Client, namespace: &str, roots_pem: &str) -> Result<(), AccessError> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let known = published(&maps).await?;
+    if known.is_some_and(|(roots, _)| roots == roots_pem) {
+        return Ok(());
+    }
     let data = BTreeMap::from([(ROOTS_ENTRY, roots_pem)]);
-    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": ROOTS }, "data": data });
+    let metadata = json!({ "name": ROOTS, "annotations": { ANNOTATION_PUBLISHED: Timestamp::now().to_string() } });
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
     let applied = maps.patch(ROOTS, &PatchParams::apply(MANAGER).force(), &Patch::Apply(map)).await;
     applied.map(|_| ()).map_err(access("tell the agents the root of the certificate authority"))
+}
+
+/// The roots that agents are told, and since when; none before the first.
+async fn published(maps: &Api<ConfigMap>) -> Result<Option<(String, Option<Timestamp>)>, AccessError> {
+    let map = maps.get_opt(ROOTS).await.map_err(access("read the roots that agents are told"))?;
+    Ok(map.and_then(|map| {
+        let since = map.annotations().get(ANNOTATION_PUBLISHED).and_then(|at| at.parse().ok());
+        Some((map.data?.remove(ROOTS_ENTRY)?, since))
+    }))
 }

@@ -29,11 +29,11 @@ pub const AGENTS_DAEMON_SET: &str = "strobe-agent";
 /// The Secret that keeps the certificate authority.
 pub const AUTHORITY_SECRET: &str = "strobe-certificate-authority";
 
-/// On that Secret: when the last step to another authority was made.
-pub const ANNOTATION_ROTATED: &str = "strobe.dev/rotated-at";
-
 /// The ConfigMap by which the agents know the operator, with the roots in `roots.pem`.
 pub const ROOTS: &str = "strobe-roots";
+
+/// On that ConfigMap: since when agents are told these roots.
+pub const ANNOTATION_PUBLISHED: &str = "strobe.dev/published-at";
 
 /// The operator's Deployment, in its own namespace, and the label by which its pods are known.
 pub const OPERATOR: &str = "strobe-operator";

@@ -125,7 +125,11 @@ pub(crate) async fn run(context: Context, mut object: Arc<Object>, shared: Share
                 object = partition.object;
                 ended
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                // It may never begin: what speaks against jobs is said without it.
+                shared.known.begun.store(true, Ordering::Release);
+                Err(error)
+            }
         };
         let Err(error) = ended else { return };
         tracing::error!(partition = object.name_any(), error = &error as &dyn std::error::Error, "a Partition's authority begins anew");

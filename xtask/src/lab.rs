@@ -379,9 +379,10 @@ fn with_cluster(workspace: &Workspace, options: &UpOptions, work: impl FnOnce() 
     }
     up(workspace, options)?;
     let code = work();
-    down(workspace)?;
-    before.map_or(Ok(()), |before| before.check())?;
-    code
+    let left = down(workspace).and_then(|()| before.map_or(Ok(()), |before| before.check()));
+    // What went wrong first is said first.
+    let code = code?;
+    left.map(|()| code)
 }
 
 /// Tries to reach the API server and a node from outside of the machine. The machine's own Docker is not ours to judge.

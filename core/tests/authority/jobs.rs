@@ -335,6 +335,13 @@ fn a_suspension_releases_the_slots_and_its_end_queues_again_as_a_new_life() {
 }
 
 #[test]
+fn a_running_job_that_shall_not_be_suspended_runs_on() {
+    let mut bench = running(1, job(1, 1));
+    bench.step(AuthorityInput::SetSuspended { gang: GangId(1), suspended: false });
+    assert_eq!((bench.state(1), desire(&bench, 1)), (GangState::Running, Some(Desire::Run)));
+}
+
+#[test]
 fn a_suspension_that_is_taken_back_still_ends_the_run_and_then_queues() {
     let mut bench = running(1, job(1, 1));
     bench.step(AuthorityInput::SetSuspended { gang: GangId(1), suspended: true });

@@ -1,5 +1,7 @@
 //! The product: two MPI jobs share the same nodes in turns, whatever is killed meanwhile.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -126,11 +128,16 @@ fn a_manager_hands_its_role_over(jobs: &Jobs) {
     let selector = ["--selector=app.kubernetes.io/name=strobe-agent", "--output=jsonpath={.items[0].metadata.name}"];
     let chosen = format!("--field-selector=spec.nodeName={manager}");
     let agent = system::kubectl(&["--namespace", system::NAMESPACE, "get", "pods", &chosen, selector[0], selector[1]]).unwrap();
-    let last_words = thread::scope(|scope| {
-        let log = scope.spawn(|| system::kubectl(&["--namespace", system::NAMESPACE, "logs", "--follow", &agent]).unwrap());
-        system::kubectl(&["--namespace", system::NAMESPACE, "delete", "pod", &agent]).unwrap();
-        log.join().unwrap()
-    });
+    let mut following = jobs.namespace.kubectl();
+    following.args(["--namespace", system::NAMESPACE, "logs", "--follow", &agent]).stdout(Stdio::piped());
+    let mut following = following.spawn().unwrap();
+    let mut log = BufReader::new(following.stdout.take().unwrap());
+    let mut last_words = String::new();
+    // The log is followed once it gives its first line.
+    log.read_line(&mut last_words).unwrap();
+    system::kubectl(&["--namespace", system::NAMESPACE, "delete", "pod", &agent]).unwrap();
+    log.read_to_string(&mut last_words).unwrap();
+    following.wait().unwrap();
     assert!(last_words.contains("another agent is the machine manager now"), "it has left before: {last_words}");
     jobs.complete(&["sor", "tsp"]);
     assert_eq!(["sor", "tsp"].map(|name| jobs.field(name, ".status.restarts")), ["0", "0"], "no rank was lost");

@@ -33,6 +33,10 @@ impl Agent {
     pub(super) fn told_of(&mut self, run: GangRun, rank: RankIndex) {
         let Some(gang) = self.gangs.get_mut(&run) else { return };
         if gang.untold.remove(&rank) && gang.untold.is_empty() {
+            // What they had used before is an earlier life's count.
+            if gang.cgroup.is_none() {
+                gang.begin_to_count(&self.strobe);
+            }
             self.insert_signal_freezer(run);
         }
     }

@@ -48,7 +48,7 @@ impl Agent {
             return;
         }
         let heard = self.session.as_ref().is_some_and(|session| !session.is_closed());
-        let managed = self.member.sealed().filter(|_| heard && self.manager.is_appointed());
+        let managed = self.report.as_ref().map(|report| report.fence.term).filter(|_| heard && self.manager.is_appointed());
         if heard {
             self.say(Message::Leaving(LeavingMessage {}));
         }

@@ -127,7 +127,14 @@ impl Agent {
     /// gang in no pod.
     pub(super) fn has_rank_cgroup(&mut self, run: GangRun) -> bool {
         let (Some(cluster), Some(gang)) = (&self.cluster, self.gangs.get_mut(&run)) else { return true };
-        let (None, Some(container)) = (&gang.cgroup, &gang.container) else { return true };
+        let Some(container) = &gang.container else { return true };
+        if gang.cgroup.is_some() {
+            // An earlier life of the agent made it, and took what it knew of the container with it.
+            if gang.cpu_set.is_none() {
+                self.find_container(run);
+            }
+            return true;
+        }
         let is_configured = gang.hello.as_ref().is_some_and(|hello| hello.configured);
         match cluster.rank_cgroup(run, container, is_configured) {
             Ok(cgroup) => {

@@ -6,14 +6,14 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
+use kube::Client;
 use kube::api::{Api, PostParams};
-use kube::{Client, ResourceExt as _};
 use strobe_fabric::authority::{AuthorityError, CertificateAuthority};
 
-use super::{CERTIFICATE, KEY, NEXT_CERTIFICATE, NEXT_KEY, PREVIOUS_CERTIFICATE, entry};
+use super::{CERTIFICATE, KEY, NEXT_CERTIFICATE, NEXT_KEY, PREVIOUS_CERTIFICATE, entry, load, published};
 use crate::access::{AccessError, access};
 use crate::limits::CERTIFICATE_VALIDITY;
-use crate::names::{ANNOTATION_ROTATED, AUTHORITY_SECRET};
+use crate::names::AUTHORITY_SECRET;
 
 /// What a step has done, and so what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +35,17 @@ pub enum RotationError {
     /// There is nothing to rotate.
     #[error("Secret {AUTHORITY_SECRET} holds no certificate authority: the operator makes one when it begins")]
     NoAuthority,
+    /// The operator that runs knows nothing of the last step.
+    #[error("the operator does not tell agents the roots of the last step yet: restart it first")]
+    NotPublished,
     /// Some agents may not know the roots of the last step yet.
     #[error(
-        "the last step was at {last}: every agent has enrolled anew by {at}; run it again then, or with --now once `kubectl rollout restart` has restarted them all"
+        "agents are told the roots of the last step since {since}: every one has enrolled anew by {at}; run it again then, or with --now once `kubectl rollout restart` has restarted them all"
     )]
     TooEarly {
-        /// When the last step was made.
-        last: Timestamp,
-        /// When the next one may be.
+        /// Since when they are told.
+        since: Timestamp,
+        /// When the next step may be.
         at: Timestamp,
     },
     /// No new authority could be made.
@@ -57,21 +60,28 @@ pub enum RotationError {
 pub async fn step(client: &Client, namespace: &str, now_anyway: bool) -> Result<Step, RotationError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let found = secrets.get_opt(AUTHORITY_SECRET).await.map_err(access("read the Secret of the certificate authority"))?;
-    let (secret, step) = after(found.ok_or(RotationError::NoAuthority)?, Timestamp::now(), now_anyway)?;
+    let told = published(&Api::namespaced(client.clone(), namespace)).await?;
+    let (secret, step) = after(found.ok_or(RotationError::NoAuthority)?, told, Timestamp::now(), now_anyway)?;
     // With the version that was read: of two that rotate at a time one is refused.
     let replaced = secrets.replace(AUTHORITY_SECRET, &PostParams::default(), &secret).await;
     replaced.map_err(access("keep the certificate authority in its Secret"))?;
     Ok(step)
 }
 
-/// The Secret after its next step.
-fn after(mut secret: Secret, now: Timestamp, now_anyway: bool) -> Result<(Secret, Step), RotationError> {
+/// The Secret after its next step. `told`: the roots that agents are told, and since when.
+fn after(
+    mut secret: Secret,
+    told: Option<(String, Option<Timestamp>)>,
+    now: Timestamp,
+    now_anyway: bool,
+) -> Result<(Secret, Step), RotationError> {
     let text = |name| entry(&secret, name).map(str::to_owned);
     let current = text(CERTIFICATE).filter(|_| entry(&secret, KEY).is_some()).ok_or(RotationError::NoAuthority)?;
     let (next, previous) = (text(NEXT_CERTIFICATE).zip(text(NEXT_KEY)), text(PREVIOUS_CERTIFICATE));
     if next.is_some() || previous.is_some() {
-        let last = secret.annotations().get(ANNOTATION_ROTATED).and_then(|at| at.parse::<Timestamp>().ok());
-        in_time(last.filter(|_| !now_anyway), now)?;
+        let roots = load(&secret).map_err(|_damaged| RotationError::NoAuthority)?.roots_pem().to_owned();
+        let since = told.filter(|(told, _)| *told == roots).ok_or(RotationError::NotPublished)?.1;
+        in_time(since.filter(|_| !now_anyway), now)?;
     }
     let data = secret.data.get_or_insert_default();
     let mut put = |name: &str, value: Option<String>| match value {
@@ -94,15 +104,14 @@ fn after(mut secret: Secret, now: Timestamp, now_anyway: bool) -> Result<(Secret
         put(NEXT_KEY, Some(authority.key_pem()));
         Step::Announced
     };
-    secret.annotations_mut().insert(ANNOTATION_ROTATED.to_owned(), now.to_string());
     Ok((secret, step))
 }
 
 /// Refuses a step before every agent has enrolled anew since the last one.
-fn in_time(last: Option<Timestamp>, now: Timestamp) -> Result<(), RotationError> {
-    let Some(last) = last else { return Ok(()) };
-    let at = last.checked_add(CERTIFICATE_VALIDITY).unwrap_or(Timestamp::MAX);
-    if now < at { Err(RotationError::TooEarly { last, at }) } else { Ok(()) }
+fn in_time(since: Option<Timestamp>, now: Timestamp) -> Result<(), RotationError> {
+    let Some(since) = since else { return Ok(()) };
+    let at = since.checked_add(CERTIFICATE_VALIDITY).unwrap_or(Timestamp::MAX);
+    if now < at { Err(RotationError::TooEarly { since, at }) } else { Ok(()) }
 }
 
 impl Step {
@@ -124,7 +133,6 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificates::load;
 
     fn secret() -> Secret {
         let authority = CertificateAuthority::new("strobe").unwrap();
@@ -132,16 +140,24 @@ mod tests {
         Secret { data: Some(entries.map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes()))).into()), ..Secret::default() }
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// What an operator that has begun with this Secret tells agents.
+    fn told(secret: &Secret, since: Timestamp) -> Option<(String, Option<Timestamp>)> {
+        Some((load(secret).unwrap().roots_pem().to_owned(), Some(since)))
+    }
+
     #[test]
     fn whoever_is_one_step_behind_is_trusted_and_trusts() {
-        let at = |second| Timestamp::from_second(second).unwrap();
         let week = i64::try_from(CERTIFICATE_VALIDITY.as_secs()).unwrap();
-        let stages = [secret()];
-        let stages = (0..3).fold(stages.to_vec(), |mut stages, step| {
-            let (next, _) = after(stages.last().unwrap().clone(), at(step * week), false).unwrap();
+        let mut stages = vec![secret()];
+        for step in 0..3 {
+            let last = stages.last().unwrap();
+            let (next, _) = after(last.clone(), told(last, at(step * week)), at((step + 1) * week), false).unwrap();
             stages.push(next);
-            stages
-        });
+        }
         for pair in stages.windows(2) {
             let [before, now] = [&pair[0], &pair[1]].map(|secret| load(secret).unwrap());
             assert!(before.roots_pem().contains(now.root_pem()), "whoever has enrolled before trusts what is signed now");
@@ -154,15 +170,17 @@ mod tests {
 
     #[test]
     fn no_step_comes_before_all_agents_have_enrolled_anew_unless_they_were_restarted() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let (announced, step) = after(secret(), at(0), false).unwrap();
+        let first = secret();
+        let (announced, step) = after(first.clone(), told(&first, at(0)), at(0), false).unwrap();
         assert_eq!(step, Step::Announced);
-        let early = after(announced.clone(), at(60), false).unwrap_err();
-        assert!(matches!(early, RotationError::TooEarly { last, .. } if last == at(0)), "{early}");
-        let (signs, step) = after(announced, at(60), true).unwrap();
+        let unheard = after(announced.clone(), told(&first, at(0)), at(i64::from(u32::MAX)), true).unwrap_err();
+        assert!(matches!(unheard, RotationError::NotPublished), "{unheard}");
+        let early = after(announced.clone(), told(&announced, at(30)), at(60), false).unwrap_err();
+        assert!(matches!(early, RotationError::TooEarly { since, .. } if since == at(30)), "{early}");
+        let (signs, step) = after(announced.clone(), told(&announced, at(30)), at(60), true).unwrap();
         assert_eq!(step, Step::Signs);
-        assert!(after(signs.clone(), at(120), false).is_err());
-        assert_eq!(after(signs, at(120), true).unwrap().1, Step::Over);
-        assert!(matches!(after(Secret::default(), at(0), false), Err(RotationError::NoAuthority)));
+        assert!(after(signs.clone(), told(&signs, at(90)), at(120), false).is_err());
+        assert_eq!(after(signs.clone(), told(&signs, at(90)), at(120), true).unwrap().1, Step::Over);
+        assert!(matches!(after(Secret::default(), None, at(0), false), Err(RotationError::NoAuthority)));
     }
 }

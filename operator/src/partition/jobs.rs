@@ -249,9 +249,9 @@ impl Partition {
         }
     }
 
-    /// True when something was said of each job: where nobody took it, it is not.
+    /// True when something was said of each job that the authority knows: where nobody took it, it is not.
     pub(super) fn has_said_all(&self) -> bool {
-        self.jobs.values().all(|job| job.said.is_some())
+        self.jobs.iter().all(|(gang, job)| job.said.is_some() || self.authority.job(*gang).is_none())
     }
 
     fn occupied_rows(&self) -> u32 {

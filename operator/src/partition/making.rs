@@ -8,6 +8,7 @@ use kube::api::{Api, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt as _};
 use strobe_core::model::NodeIndex;
+use tokio::time::Instant;
 
 use super::pods::delete;
 use crate::names::{LABEL_INCARNATION, LABEL_JOB_UID};
@@ -40,7 +41,7 @@ pub(crate) struct Made {
 }
 
 /// Makes the pods. A pod that is there from an earlier attempt is taken. One of that name that is being deleted, as those
-/// of an earlier job are, is waited for as long as `patience`.
+/// of an earlier job are, is waited for; all of them together for as long as `patience`.
 ///
 /// *Guarantees*: of a failed attempt the pods of this gang are deleted again, and nobody else's.
 ///
@@ -48,9 +49,10 @@ pub(crate) struct Made {
 /// See [`MakeError`].
 pub(super) async fn make(client: &Client, namespace: String, pods: Vec<(NodeIndex, Pod)>, patience: Duration) -> Result<Made, MakeError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let deadline = Instant::now() + patience;
     let mut made = BTreeMap::new();
     for (node, pod) in &pods {
-        match create_in_time(&api, pod, patience).await {
+        match create_in_time(&api, pod, deadline).await {
             Ok(uid) => made.insert(*node, (pod.name_any(), uid)),
             Err(error) => {
                 // The last one may have been made though the answer did not come.
@@ -64,22 +66,27 @@ pub(super) async fn make(client: &Client, namespace: String, pods: Vec<(NodeInde
     Ok(Made { namespace, pods: made })
 }
 
-async fn create_in_time(api: &Api<Pod>, pod: &Pod, patience: Duration) -> Result<String, MakeError> {
+async fn create_in_time(api: &Api<Pod>, pod: &Pod, deadline: Instant) -> Result<String, MakeError> {
     let name = pod.name_any();
+    let mut is_taken = false;
     let created = async {
         loop {
-            match create(api, pod).await {
-                Err(Attempt::Leaving(uid)) => {
-                    tracing::info!(pod = name, "a pod of this name is being deleted; waited for");
-                    let gone = await_condition(api.clone(), &name, conditions::is_deleted(&uid));
-                    gone.await.map_err(|_| MakeError::Taken(name.clone()))?;
-                }
-                Err(Attempt::Failed(error)) => return Err(error),
+            let uid = match create(api, pod).await {
                 Ok(uid) => return Ok(uid),
-            }
+                Err(Attempt::Failed(error)) => return Err(error),
+                Err(Attempt::Leaving(uid)) => uid,
+            };
+            is_taken = true;
+            tracing::info!(pod = name, "a pod of this name is being deleted; waited for");
+            let gone = await_condition(api.clone(), &name, conditions::is_deleted(&uid)).await;
+            gone.map_err(|error| MakeError::Failing(format!("cannot wait for the end of pod {name:?}: {error}")))?;
         }
     };
-    tokio::time::timeout(patience, created).await.unwrap_or_else(|_late| Err(MakeError::Taken(name.clone())))
+    let created = tokio::time::timeout_at(deadline, created).await;
+    created.unwrap_or_else(|_late| {
+        let silent = || MakeError::Failing("the API server has not answered in time".to_owned());
+        Err(if is_taken { MakeError::Taken(name.clone()) } else { silent() })
+    })
 }
 
 /// Why one attempt to make a pod made none.
@@ -95,14 +102,14 @@ async fn create(api: &Api<Pod>, pod: &Pod) -> Result<String, Attempt> {
     match api.create(&PostParams::default(), pod).await {
         Ok(pod) => Ok(pod.uid().unwrap_or_default()),
         Err(kube::Error::Api(answer)) if answer.code == 409 => {
-            // None where it went meanwhile: then there is nothing to wait for.
             let found = api.get_opt(&pod.name_any()).await.map_err(unavailable)?;
-            let uid = found.as_ref().and_then(Pod::uid).unwrap_or_default();
-            match found {
-                Some(found) if found.metadata.deletion_timestamp.is_none() => {
-                    is_same(&found, pod).then_some(uid).ok_or_else(|| Attempt::Failed(MakeError::Taken(pod.name_any())))
-                }
-                _ => Err(Attempt::Leaving(uid)),
+            // It went meanwhile, or what is in the way is no pod.
+            let Some(found) = found else { return Err(Attempt::Failed(MakeError::Failing(answer.message))) };
+            let uid = found.uid().unwrap_or_default();
+            match found.metadata.deletion_timestamp {
+                Some(_) => Err(Attempt::Leaving(uid)),
+                None if is_same(&found, pod) => Ok(uid),
+                None => Err(Attempt::Failed(MakeError::Taken(pod.name_any()))),
             }
         }
         Err(kube::Error::Api(answer)) if is_forbidden(&answer) => Err(Attempt::Failed(MakeError::Forbidden(answer.message))),

@@ -16,6 +16,13 @@ impl Cluster {
         command.env("KUBECONFIG", self.kubeconfig_of_operator()).output().unwrap()
     }
 
+    /// What agents are told.
+    fn roots(&self) -> String {
+        let mut asked = self.server().kubectl();
+        asked.args(["--namespace=strobe-system", "get", "configmap", "strobe-roots", "--output=jsonpath={.data}"]);
+        String::from_utf8_lossy(&asked.output().unwrap().stdout).into_owned()
+    }
+
     /// The entries of the Secret, and who signs.
     fn authority(&self) -> (BTreeSet<String>, String) {
         let secret = self.run(&["--namespace=strobe-system", "get", "secret", SECRET, "--output=json"]);
@@ -42,17 +49,22 @@ async fn another_authority_takes_the_place_of_the_first_in_three_steps() {
 
     assert!(cluster.rotate(&[]).status.success());
     assert_eq!(cluster.authority(), (entries(&["tls.crt", "tls.key", "next.crt", "next.key"]), first.clone()));
+    let unheard = cluster.rotate(&["--now"]);
+    assert!(!unheard.status.success() && String::from_utf8_lossy(&unheard.stderr).contains("restart it first"), "{unheard:?}");
+    let operator = cluster.operator();
+    until("agents are told both roots", || cluster.roots().matches("BEGIN CERTIFICATE").count() == 2);
+    drop(operator);
+    let announced = cluster.roots();
     let early = cluster.rotate(&[]);
-    assert!(!early.status.success() && String::from_utf8_lossy(&early.stderr).contains("every agent has enrolled anew by"), "{early:?}");
+    assert!(!early.status.success() && String::from_utf8_lossy(&early.stderr).contains("every one has enrolled anew by"), "{early:?}");
     assert!(cluster.rotate(&["--now"]).status.success());
     let (held, second) = cluster.authority();
     assert_eq!(held, entries(&["tls.crt", "tls.key", "previous.crt"]));
     assert_ne!(first, second);
     let _operator = cluster.operator();
-    until("agents are told both roots", || {
-        let map =
-            cluster.server().kubectl().args(["--namespace=strobe-system", "get", "configmap", "strobe-roots", "--output=json"]).output();
-        String::from_utf8_lossy(&map.unwrap().stdout).matches("BEGIN CERTIFICATE").count() == 2
+    until("agents are told that another signs", || {
+        let told = cluster.roots();
+        told.matches("BEGIN CERTIFICATE").count() == 2 && told != announced
     });
     assert!(cluster.rotate(&["--now"]).status.success());
     assert_eq!(cluster.authority(), (entries(&["tls.crt", "tls.key"]), second));
