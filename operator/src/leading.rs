@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::controller::{JobController, Jobs, follow_partitions};
 use crate::election::{Election, Times};
-use crate::limits::{CHANGED_JOBS, ELECTION_AGAIN};
+use crate::limits::{CHANGED_JOBS, ELECTION_AGAIN, END_TIME_MAX};
 use crate::names::LABEL_LEADS;
 use crate::partitions::{self, Partitions};
 
@@ -78,7 +78,8 @@ impl Replica {
         self.leading.send_replace(Some(Arc::clone(&partitions)));
         tokio::select! {
             () = follow_partitions(self.client.clone(), Arc::clone(&partitions), touched) => {}
-            () = jobs.run(self.client.clone(), Some(self.instance.clone()), partitions, asked_to_end(ending)) => {}
+            () = jobs.run(self.client.clone(), Some(self.instance.clone()), partitions, asked_to_end(ending.clone())) => {}
+            () = overdue(ending) => tracing::warn!("what was being written is not waited for any longer"),
             never = self.be_found() => match never {},
         }
     }
@@ -107,6 +108,12 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+/// Returns some time after the request to end: a controller that has not listed its objects yet does not end by itself.
+async fn overdue(ending: watch::Receiver<bool>) {
+    asked_to_end(ending).await;
+    tokio::time::sleep(END_TIME_MAX).await;
 }
 
 /// Returns once it is true.

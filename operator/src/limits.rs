@@ -41,6 +41,9 @@ pub const FAILURES: usize = 10;
 /// How long a replica waits after the API server did not take its write of the Lease.
 pub const ELECTION_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long a replica that is asked to end waits for what is being written. Past it it gives the Lease up all the same.
+pub const END_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// How long the operator waits after the API server did not give it, or keep for it, the certificate authority.
 pub const CERTIFICATES_AGAIN: Duration = Duration::from_secs(2);
 
