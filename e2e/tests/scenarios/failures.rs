@@ -1,13 +1,14 @@
 //! Gangs that fail say how, and do not outlive it.
 
 use serde_json::json;
+use strobe_e2e::cluster::{Need, system};
 
 use crate::Scenario;
 use crate::jobs::{Jobs, rank, script, sleeper, until};
 
 pub(crate) const SCENARIOS: [Scenario; 3] = [
     Scenario::new("a-rank-that-fails", a_rank_that_fails),
-    Scenario::new("a-rank-that-lacks-memory", a_rank_that_lacks_memory),
+    Scenario::new("a-rank-that-lacks-memory", a_rank_that_lacks_memory).needs(&[Need::Installation]).alone(),
     Scenario::new("a-deadline-that-is-exceeded", a_deadline_that_is_exceeded),
 ];
 
@@ -40,9 +41,16 @@ fn a_rank_that_fails(jobs: &Jobs) {
 
 fn a_rank_that_lacks_memory(jobs: &Jobs) {
     // It keeps what it has read, since no line ends.
-    let mut eats = script("eats", "if [ $RANK = 1 ]; then exec tail /dev/zero; fi; exec sleep 3600");
+    let begun = "if [ $RANK = 1 ]; then until [ -e /dev/shm/go ]; do sleep 0.1; done; exec tail /dev/zero; fi; exec sleep 3600";
+    let mut eats = script("eats", begun);
     rank(&mut eats)["resources"] = json!({ "requests": { "memory": "64Mi" }, "limits": { "memory": "64Mi" } });
     jobs.apply(&eats);
+    jobs.are("Running", &["eats"]);
+    // The next lives of the agents have to know the container as well as those that began the gang.
+    system::kubectl(&["--namespace", system::NAMESPACE, "delete", "pods", "--selector=app.kubernetes.io/name=strobe-agent"]).unwrap();
+    system::settle().unwrap();
+    jobs.wait("condition=Synchronised", "eats");
+    jobs.namespace.run(&["exec", "eats-1-1", "--", "sh", "-c", ": > /dev/shm/go"]).unwrap();
     jobs.wait("condition=Failed", "eats");
     let failure = ["reason", "rank", "signal"].map(|field| jobs.field("eats", &format!(".status.failures[*].{field}")));
     assert_eq!(failure, ["OOMKilled", "1", "9"]);
