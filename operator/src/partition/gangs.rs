@@ -195,15 +195,15 @@ impl Partition {
 
     /// What is seen of a life that is over: pods with logs are kept.
     pub(super) fn seen_of(&self, run: GangRun) -> Seen {
-        let pods = self.pods_of(run);
-        pods::seen(pods.iter().map(|(index, pod)| (*index, &**pod)))
+        seen_in(&self.pods_of(run))
     }
 
     pub(super) fn look_at_pods(&mut self) {
         let runs: Vec<GangRun> = self.gangs.keys().copied().collect();
         let patience = self.now() + self.valid.placement_timeout;
         for run in runs {
-            let (pods, seen) = (self.pods_of(run), self.seen_of(run));
+            let pods = self.pods_of(run);
+            let seen = seen_in(&pods);
             let Some(gang) = self.gangs.get_mut(&run) else { continue };
             if gang.uids.is_empty() || seen.bound.len() == gang.nodes.len() && seen.without_image.is_empty() {
                 gang.bound_by = None;
@@ -310,4 +310,9 @@ impl Partition {
         let GivenUp { failure, blamed, empty } = given_up;
         self.step(AuthorityInput::NotPlaced { run, failure, blamed, empty });
     }
+}
+
+/// What is seen of a gang in its pods.
+fn seen_in(pods: &[(usize, Arc<Pod>)]) -> Seen {
+    pods::seen(pods.iter().map(|(index, pod)| (*index, &**pod)))
 }
