@@ -5,6 +5,7 @@
 pub mod affinity;
 pub mod clock;
 pub mod descriptor;
+pub(crate) mod first_version;
 pub mod lease;
 pub mod memory;
 pub mod peer;

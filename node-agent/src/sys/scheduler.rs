@@ -14,6 +14,8 @@ use rustix::io::Errno;
 use rustix::thread::{gettid, set_current_timer_slack};
 use thiserror::Error;
 
+use super::first_version::{mount_of, path_of};
+
 /// Real-time priority of the strobe thread: above every ordinary thread, below the kernel's own
 /// interrupt threads (50) and watchdogs (99), which must not starve.
 pub const STROBE_PRIORITY: FifoPriority = FifoPriority(10);
@@ -173,30 +175,9 @@ fn enter(tasks: &Path) -> io::Result<()> {
 fn cpu_hierarchy() -> Option<CpuHierarchy> {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
     let groups = fs::read_to_string("/proc/thread-self/cgroup").ok()?;
-    let mount_point = mounts.lines().find_map(cpu_mount_point)?;
-    let group = groups.lines().find_map(cpu_group)?;
+    let mount_point = mount_of("cpu", &mounts)?;
+    let group = path_of("cpu", &groups)?;
     Some(CpuHierarchy { mount_point: PathBuf::from(mount_point), group: group.to_owned() })
-}
-
-/// The mount point of a `mountinfo` line that mounts the root of the v1 `cpu` hierarchy (proc(5)).
-fn cpu_mount_point(line: &str) -> Option<&str> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut file_system = file_system.split(' ');
-    if file_system.next()? != "cgroup" {
-        return None;
-    }
-    let controllers = file_system.nth(1)?;
-    controllers.split(',').any(|option| option == "cpu").then_some(())?;
-    let mut mount = mount.split(' ').skip(3);
-    let (root, mount_point) = (mount.next()?, mount.next()?);
-    (root == "/").then_some(mount_point)
-}
-
-/// The group of a `/proc/PID/cgroup` line if it is that of the v1 `cpu` hierarchy (cgroups(7)).
-fn cpu_group(line: &str) -> Option<&str> {
-    let mut fields = line.splitn(3, ':').skip(1);
-    let (controllers, group) = (fields.next()?, fields.next()?);
-    controllers.split(',').any(|name| name == "cpu").then_some(group)
 }
 
 /// Asks the kernel for SCHED_FIFO for the calling thread; children are put back into the ordinary class, so
@@ -220,25 +201,6 @@ fn last_errno() -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_cpu_hierarchy_is_found_by_whole_words() {
-        let line = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct";
-        assert_eq!(cpu_mount_point(line), Some("/sys/fs/cgroup/cpu,cpuacct"));
-        let other = "33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset";
-        assert_eq!(cpu_mount_point(other), None);
-        let part = "32 31 0:29 /docker /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu";
-        assert_eq!(cpu_mount_point(part), None);
-        assert_eq!(cpu_mount_point("41 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,cpu"), None);
-        assert_eq!(cpu_mount_point("nonsense"), None);
-    }
-
-    #[test]
-    fn the_thread_s_group_is_read_from_its_own_line() {
-        assert_eq!(cpu_group("4:cpu,cpuacct:/a:b"), Some("/a:b"));
-        assert_eq!(cpu_group("5:cpuset:/x"), None);
-        assert_eq!(cpu_group("0::/x"), None);
-    }
 
     #[test]
     fn priorities_outside_the_kernel_s_range_do_not_exist() {
