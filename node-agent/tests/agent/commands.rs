@@ -50,10 +50,12 @@ async fn a_paused_gang_stands_still_even_while_its_agent_restarts_and_runs_on_wh
     let mut nodes = Nodes::start(2).await;
     nodes.command(1, &[gang(RUN, 2, Desire::Run)]).await;
     let finish = nodes.path().join("finish");
-    nodes.launch(RUN, 2, &busy_until(&finish)).await;
+    nodes.launch(RUN, 2, &format!("echo ready; {}", busy_until(&finish))).await;
     released(&mut nodes, RUN).await;
     let ranks = [nodes.ranks(RUN, 0), nodes.ranks(RUN, 1)];
-    eventually("the ranks run", || ranks.iter().all(|ranks| ranks.cpu_microseconds() > 0)).await;
+    // Released, it is still frozen until its row is strobed, and has used CPU time before: its ranks say when they run.
+    wait_for_output(&nodes, "[job-1.0] ready").await;
+    wait_for_output(&nodes, "[job-1.1] ready").await;
 
     nodes.plan(1, &[gang(RUN, 2, Desire::Pause)]).await;
     nodes.wait_for("it is held", |heard| held(heard, RUN).filter(|held| *held)).await;
