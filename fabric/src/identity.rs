@@ -199,7 +199,7 @@ impl TlsIdentity {
     pub fn new(bundle: &CertificateBundle) -> Result<Self, IdentityError> {
         let chain = certificates(&bundle.certificate_pem, "certificate")?;
         let identity = peer_identity(&chain[0])?;
-        let key = PrivateKeyDer::from_pem_slice(bundle.key_pem.as_bytes()).map_err(|_| IdentityError::BadPem { part: "key" })?;
+        let key = private_key(bundle)?;
         let mut roots = RootCertStore::empty();
         for root in certificates(&bundle.roots_pem, "roots")? {
             roots.add(root).map_err(IdentityError::Unusable)?;
@@ -265,6 +265,25 @@ pub fn partition_text(partition: PartitionUid) -> String {
 fn parse_partition(text: &str) -> Option<PartitionUid> {
     let digits = text.replace('-', "");
     u128::from_str_radix(&digits, 16).ok().map(PartitionUid)
+}
+
+/// TLS 1.3 for a server whose clients show no certificate and prove themselves otherwise. The bundle's roots are not looked at.
+///
+/// # Errors
+/// Certificate or key are no PEM, or do not belong together.
+pub fn anonymous_server(bundle: &CertificateBundle) -> Result<ServerConfig, IdentityError> {
+    let chain = certificates(&bundle.certificate_pem, "certificate")?;
+    let key = private_key(bundle)?;
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(IdentityError::Unusable)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(IdentityError::Unusable)
+}
+
+fn private_key(bundle: &CertificateBundle) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    PrivateKeyDer::from_pem_slice(bundle.key_pem.as_bytes()).map_err(|_| IdentityError::BadPem { part: "key" })
 }
 
 fn certificates(pem: &str, part: &'static str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

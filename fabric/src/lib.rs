@@ -9,6 +9,7 @@
 //! | [`tcp`] | the contract over TCP and mutual TLS: the default |
 //! | [`datagram`] | fixed-size datagrams for the strobe thread, sealed with keys of the TLS session; no async runtime |
 //! | [`identity`] | who a peer is: certificates, their names, and the TLS configurations that check them |
+//! | [`accept`] | the connections that gRPC is spoken over: TLS first, and what it refuses is counted |
 //! | [`authority`] | a certificate authority in memory, for one run of the local mode |
 //!
 //! *Invariant:* a link belongs to one term; once [`transport::Transport::close_links`] has returned, nothing of an older
@@ -16,6 +17,7 @@
 //!
 //! Why it is built this way stands in `docs/adr/0005-fabric-tls-and-datagrams.md`.
 
+pub mod accept;
 pub mod authority;
 pub mod counters;
 pub mod datagram;

@@ -6,51 +6,35 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
-    time::{sleep, timeout},
+    sync::mpsc,
+    time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{dial::TlsWire, socket};
 use crate::{
+    accept,
     back_off::BackOff,
     counters::{Refusal, RefusedPeer},
     hello::{self, HELLO_BYTES, Hello},
     identity::{PeerIdentity, peer_identity},
     lane::Lane,
-    limits::{HANDSHAKE_TIME_MAX, HANDSHAKES_MAX},
+    limits::HANDSHAKE_TIME_MAX,
     link::{Arrival, Links},
 };
 
 /// A refusal, and of whom.
 struct Refused(RefusedPeer, Refusal);
 
-/// Accepts until it is aborted. At most [`HANDSHAKES_MAX`] handshakes run; they end with this task.
+/// Accepts until it is aborted; what is being served then ends with it.
 pub(super) async fn accept_all(listener: TcpListener, config: Arc<ServerConfig>, links: Arc<Links<TlsWire>>) {
     let acceptor = TlsAcceptor::from(config);
-    let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    let mut handshakes = JoinSet::new();
-    let mut back_off = BackOff::new(links.options().jitter_seed);
-    loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-        while handshakes.try_join_next().is_some() {}
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Mostly a lack of descriptors: others must close some first.
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(back_off.wait()).await;
-                continue;
-            }
-        };
-        back_off.reset();
+    let back_off = BackOff::new(links.options().jitter_seed);
+    let serve = |stream, address| {
         let (acceptor, links) = (acceptor.clone(), Arc::clone(&links));
-        handshakes.spawn(async move {
-            handshake(&acceptor, &links, stream, address).await;
-            drop(place);
-        });
-    }
+        async move { handshake(&acceptor, &links, stream, address).await }
+    };
+    accept::accept_all(listener, back_off, serve).await;
 }
 
 async fn handshake(acceptor: &TlsAcceptor, links: &Links<TlsWire>, stream: TcpStream, address: SocketAddr) {

@@ -1,11 +1,13 @@
 //! The gRPC contract, served to the authority alone.
 
-mod accept;
-
 use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
 
 use strobe_core::model::{Appointment, NodeSet, PartitionUid, Plan, Settings, TermRecord};
-use strobe_fabric::identity::{CertificateBundle, IdentityError, PeerIdentity, Role, TlsIdentity, peer_identity};
+use strobe_fabric::{
+    accept::tls_connections,
+    counters::Refusal,
+    identity::{CertificateBundle, IdentityError, PeerIdentity, Role, TlsIdentity, peer_identity},
+};
 use strobe_proto::{
     ConvertError, MESSAGE_BYTES_MAX, VERSIONS,
     agent::{
@@ -79,7 +81,12 @@ pub(super) fn serve(
 ) -> Result<u16, ServeError> {
     let port = listener.local_addr().map_err(ServeError::Port)?.port();
     let identity = TlsIdentity::new(bundle).map_err(ServeError::Tls)?;
-    let connections = accept::connections(listener, &identity, refusals.clone());
+    let counted = refusals.clone();
+    let refused = move |refusal: Refusal| {
+        tracing::debug!(refusal = refusal.label(), "a connection to the session's port was refused");
+        counted.session(SessionRefusal::Tls(refusal));
+    };
+    let connections = ReceiverStream::new(tls_connections(listener, &identity.server, refused));
     let service = AgentServer::new(Service { expected, events, refusals }).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let server = Server::builder().add_service(service);
     tokio::spawn(async move {
