@@ -123,6 +123,10 @@ fn explain_rank(node: &str, rank: RankIndex, outcome: RankOutcome) -> (FailureRe
         RankOutcome::OutOfMemory => {
             (FailureReason::OutOfMemory, format!("the kernel ended rank {rank} on node {node}: its container has no more memory"))
         }
+        RankOutcome::Unknown => {
+            let message = format!("rank {rank} on node {node} failed in a way that only a newer version of Strobe can tell");
+            (FailureReason::RankKilled, message)
+        }
         RankOutcome::Aborted(code) => {
             (FailureReason::Aborted, format!("rank {rank} on node {node} called MPI_Abort with exit code {code}"))
         }

@@ -32,6 +32,8 @@ pub enum RankOutcome {
     Aborted(i32),
     /// The kernel ended it for lack of memory.
     OutOfMemory,
+    /// It failed in a way that is told by a newer version and not known to this one.
+    Unknown,
 }
 
 /// Why the barrier in which ranks exchange their addresses can never be complete.

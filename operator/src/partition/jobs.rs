@@ -379,7 +379,7 @@ fn failure(cause: EndCause, incarnation: u32, name: &dyn Fn(NodeIndex) -> String
                 RankOutcome::Exited(status) => JobFailure { exit_status: Some(status), ..failure },
                 RankOutcome::Signalled(signal) => JobFailure { signal: Some(signal), ..failure },
                 RankOutcome::OutOfMemory => JobFailure { signal: Some(SIGKILL), ..failure },
-                RankOutcome::NotStarted(_) | RankOutcome::Aborted(_) => failure,
+                RankOutcome::NotStarted(_) | RankOutcome::Aborted(_) | RankOutcome::Unknown => failure,
             })
         }
         EndCause::SupervisorLost { node } | EndCause::NodeLost { node } | EndCause::BarrierFailed { node, .. } => {

@@ -17,13 +17,14 @@ impl From<EndCause> for agent::EndCause {
             EndCause::RankFailed { node, rank, outcome } => Cause::RankFailed(agent::RankFailed {
                 node: node.0.into(),
                 rank: rank.0,
-                outcome: Some(match outcome {
-                    RankOutcome::Exited(status) => Outcome::Exited(status.into()),
-                    RankOutcome::Signalled(signal) => Outcome::Signalled(signal.into()),
-                    RankOutcome::NotStarted(error) => Outcome::NotStarted(error.into()),
-                    RankOutcome::Aborted(code) => Outcome::Aborted(code),
-                    RankOutcome::OutOfMemory => Outcome::OutOfMemory(agent::OutOfMemory {}),
-                }),
+                outcome: match outcome {
+                    RankOutcome::Exited(status) => Some(Outcome::Exited(status.into())),
+                    RankOutcome::Signalled(signal) => Some(Outcome::Signalled(signal.into())),
+                    RankOutcome::NotStarted(error) => Some(Outcome::NotStarted(error.into())),
+                    RankOutcome::Aborted(code) => Some(Outcome::Aborted(code)),
+                    RankOutcome::OutOfMemory => Some(Outcome::OutOfMemory(agent::OutOfMemory {})),
+                    RankOutcome::Unknown => None,
+                },
             }),
             EndCause::SupervisorLost { node } => Cause::SupervisorLost(node.0.into()),
             EndCause::NodeLost { node } => Cause::NodeLost(node.0.into()),
@@ -45,12 +46,14 @@ impl TryFrom<agent::EndCause> for EndCause {
             Cause::RankFailed(failed) => Self::RankFailed {
                 node: node("node", failed.node)?,
                 rank: rank("rank", failed.rank)?,
-                outcome: match required("outcome", failed.outcome)? {
-                    Outcome::Exited(status) => RankOutcome::Exited(narrow("exited", status)?),
-                    Outcome::Signalled(signal) => RankOutcome::Signalled(narrow("signalled", signal)?),
-                    Outcome::NotStarted(error) => RankOutcome::NotStarted(narrow("not_started", error)?),
-                    Outcome::Aborted(code) => RankOutcome::Aborted(code),
-                    Outcome::OutOfMemory(_) => RankOutcome::OutOfMemory,
+                outcome: match failed.outcome {
+                    Some(Outcome::Exited(status)) => RankOutcome::Exited(narrow("exited", status)?),
+                    Some(Outcome::Signalled(signal)) => RankOutcome::Signalled(narrow("signalled", signal)?),
+                    Some(Outcome::NotStarted(error)) => RankOutcome::NotStarted(narrow("not_started", error)?),
+                    Some(Outcome::Aborted(code)) => RankOutcome::Aborted(code),
+                    Some(Outcome::OutOfMemory(_)) => RankOutcome::OutOfMemory,
+                    // What a later version has added is left out in reading: that the rank failed must be heard all the same.
+                    None => RankOutcome::Unknown,
                 },
             },
             Cause::SupervisorLost(index) => Self::SupervisorLost { node: node("supervisor_lost", index)? },
