@@ -27,6 +27,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::expiry;
 use crate::happenings::{Happening, happenings};
 use crate::limits::{AGAIN, CHANGED_JOBS, JOBS_AT_A_TIME};
+use crate::metrics::Metrics;
 use crate::network::{NetworkError, Networks};
 use crate::nodes;
 use crate::partitions::{Partitions, Submission};
@@ -97,6 +98,7 @@ pub struct Jobs {
 /// The jobs that there are, and who looks at them.
 pub struct JobController {
     jobs: Controller<WatchedJob>,
+    metrics: Metrics,
     changed: mpsc::Receiver<ObjectRef<WatchedJob>>,
 }
 
@@ -117,8 +119,8 @@ impl Jobs {
 impl JobController {
     /// Begins to watch. What is sent to the other end of `changed` is looked at anew.
     #[must_use]
-    pub fn new(client: Client, changed: mpsc::Receiver<ObjectRef<WatchedJob>>) -> Self {
-        Self { jobs: Controller::new(Api::all(client), watcher::Config::default()), changed }
+    pub fn new(client: Client, changed: mpsc::Receiver<ObjectRef<WatchedJob>>, metrics: Metrics) -> Self {
+        Self { jobs: Controller::new(Api::all(client), watcher::Config::default()), metrics, changed }
     }
 
     /// The jobs as they are known here.
@@ -153,6 +155,7 @@ impl JobController {
             .graceful_shutdown_on(end)
             .run(reconcile, |_job, _error, _context| Action::requeue(AGAIN), context)
             .for_each(async |outcome| {
+                self.metrics.reconciled(outcome.is_ok());
                 if let Err(error) = outcome {
                     tracing::warn!(error = &error as &dyn std::error::Error, "failed, and is tried again");
                 }

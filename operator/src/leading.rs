@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::controller::{JobController, Jobs, follow_partitions};
 use crate::election::{Election, Times};
 use crate::limits::{CHANGED_JOBS, ELECTION_AGAIN, END_TIME_MAX};
+use crate::metrics::Metrics;
 use crate::names::LABEL_LEADS;
 use crate::partitions::{self, Partitions};
 
@@ -26,6 +27,7 @@ pub struct Replica {
     instance: String,
     authority: Arc<CertificateAuthority>,
     leading: watch::Sender<Option<Arc<Partitions>>>,
+    metrics: Metrics,
 }
 
 // === impl Replica ===
@@ -33,9 +35,15 @@ pub struct Replica {
 impl Replica {
     /// One that does not lead yet.
     #[must_use]
-    pub fn new(client: Client, namespace: String, instance: String, authority: Arc<CertificateAuthority>) -> (Self, Leading) {
+    pub fn new(
+        client: Client,
+        namespace: String,
+        instance: String,
+        authority: Arc<CertificateAuthority>,
+        metrics: Metrics,
+    ) -> (Self, Leading) {
         let (leading, seen) = watch::channel(None);
-        (Self { client, namespace, instance, authority, leading }, seen)
+        (Self { client, namespace, instance, authority, leading, metrics }, seen)
     }
 
     /// Works until it is asked to end; then it gives the Lease up.
@@ -65,7 +73,7 @@ impl Replica {
     /// Is the operator, until it is asked to end; what is being written then is written.
     async fn lead(&self, ending: watch::Receiver<bool>) {
         let (changed, changes) = mpsc::channel(CHANGED_JOBS);
-        let jobs = JobController::new(self.client.clone(), changes);
+        let jobs = JobController::new(self.client.clone(), changes, self.metrics.clone());
         let touched = Jobs { known: jobs.store(), changed: changed.clone() };
         let context = partitions::Context {
             client: self.client.clone(),

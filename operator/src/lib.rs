@@ -11,6 +11,7 @@ mod happenings;
 pub mod identity;
 pub mod leading;
 pub mod limits;
+pub mod metrics;
 pub mod names;
 pub mod network;
 pub mod nodes;

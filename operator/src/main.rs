@@ -7,7 +7,9 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use kube::Client;
 use strobe_operator::leading::Replica;
+use strobe_operator::metrics::{self, Metrics};
 use strobe_operator::{certificates, errands, identity};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -33,6 +35,9 @@ struct Arguments {
     /// The name under which agents dial that: the operator's Service.
     #[arg(long, default_value = "strobe-operator.strobe-system.svc")]
     identity_name: String,
+    /// Where `/metrics` and `/readyz` are served, by plain HTTP.
+    #[arg(long, default_value = "[::]:7413")]
+    metrics_listen: SocketAddr,
     #[command(subcommand)]
     command: Option<Errand>,
 }
@@ -90,12 +95,24 @@ async fn operate(arguments: Arguments, client: Client) -> anyhow::Result<()> {
     };
     let instance = arguments.instance.unwrap_or_else(|| format!("process-{}", std::process::id()));
     let authority = Arc::new(certificates::authority(&client, &arguments.namespace).await?);
-    let (replica, leading) = Replica::new(client.clone(), arguments.namespace.clone(), instance, Arc::clone(&authority));
-    let identity =
-        identity::Options { listen: arguments.identity_listen, server_name: arguments.identity_name, namespace: arguments.namespace };
+    let metrics = Metrics::default();
+    let (replica, leading) = Replica::new(client.clone(), arguments.namespace.clone(), instance, Arc::clone(&authority), metrics.clone());
+    let identity = identity::Options {
+        listener: listen(arguments.identity_listen).await?,
+        server_name: arguments.identity_name,
+        namespace: arguments.namespace,
+    };
+    let shown = listen(arguments.metrics_listen).await?;
     tokio::select! {
-        served = identity::serve(identity, client, authority, leading) => served.context("let agents enrol"),
+        served = identity::serve(identity, client, authority, leading.clone(), metrics.clone()) => served.context("let agents enrol"),
+        served = metrics::serve(shown, metrics, leading) => served.context("show metrics"),
         () = replica.run(ending) => Ok(()),
         () = asked => Ok(()),
     }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    tracing::info!(%address, "listening");
+    Ok(listener)
 }

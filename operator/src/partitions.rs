@@ -262,6 +262,17 @@ impl Partitions {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).get(job_uid).cloned()
     }
 
+    /// Partition and state of each job that can be read and has both: of partitions there are few, while jobs may name any.
+    pub(crate) fn jobs_by_state(&self) -> Vec<(String, String)> {
+        let told = |job: &Arc<WatchedJob>| {
+            let job = job.0.as_ref().ok()?;
+            let state = job.status.as_ref()?.state?;
+            let partition = self.partition(&job.spec.partition)?;
+            Some((partition.name_any(), format!("{state:?}")))
+        };
+        self.context.jobs.state().iter().filter_map(told).collect()
+    }
+
     /// Takes a node into the partition that selects it.
     ///
     /// # Errors

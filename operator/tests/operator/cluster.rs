@@ -25,7 +25,8 @@ pub(crate) const WAIT: &str = "--timeout=60s";
 pub(crate) const FOLLOWED: Duration = Duration::from_secs(60);
 
 /// Runs the operator until its own standard input is closed, which the end of the test's process does as well.
-const KEEPER: &str = r#""$0" --identity-listen 127.0.0.1:0 & operator=$!; cat >/dev/null; kill $operator; wait $operator"#;
+const KEEPER: &str =
+    r#""$0" --identity-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 & operator=$!; cat >/dev/null; kill $operator; wait $operator"#;
 
 /// See the module.
 pub(crate) struct Cluster {

@@ -5,5 +5,6 @@
 mod admission;
 mod certificates;
 mod cluster;
+mod figures;
 mod lives;
 mod partition_nodes;
