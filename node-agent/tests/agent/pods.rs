@@ -206,6 +206,28 @@ async fn a_container_has_the_cpus_of_its_gang_and_gets_them_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_was_killed_looks_after_the_cpus_of_the_containers_that_it_takes_over() {
+    if !can_play_pods() {
+        return;
+    }
+    let mut nodes = nodes_in_cluster(2).await;
+    nodes.command(1, &[gang(RUN, 2, Desire::Run)]).await;
+    let pods = nodes.launch_in_pods(RUN, 2).await;
+    let Some(set) = nodes.kubelet(1).cpu_set(&pods[1]) else { return };
+    let cpus = set.join("cpuset.cpus");
+    let all = fs::read_to_string(&cpus).unwrap();
+    let mut containers = nodes.start_pods(RUN, &pods, &until(&nodes, "finish")).await;
+    nodes.wait_for_output(RUN, 2).await;
+    let of_gang = fs::read_to_string(&cpus).unwrap();
+    assert_ne!(of_gang, all);
+    nodes.kill_agent(1);
+    fs::write(&cpus, &all).unwrap();
+    nodes.restart_agent(1).await;
+    eventually("the CPUs are the gang's again", || fs::read_to_string(&cpus).is_ok_and(|cpus| cpus == of_gang)).await;
+    finish(nodes, &pods, &mut containers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gang_in_pods_outlives_a_killed_agent_and_is_adopted() {
     if !can_play_pods() {
         return;
