@@ -80,6 +80,11 @@ fn main() -> ExitCode {
     scenarios.retain(|scenario| scenario.length == Length::Short || env::var_os(ALL).is_some());
     // Those that must be alone come last: the others need not wait for one another then.
     scenarios.sort_by_key(|scenario| scenario.room == Room::Alone);
+    if let Some(part) = arguments.filter.as_deref().filter(|part| !scenarios.iter().any(|scenario| scenario.name.contains(part))) {
+        let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name).collect();
+        eprintln!("the name of no scenario has {part:?} in it; there are these, and with --all more:\n{}", names.join("\n"));
+        return ExitCode::FAILURE;
+    }
     let trials = scenarios.into_iter().map(|scenario| scenario.trial(&driver, &offered)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
