@@ -7,6 +7,7 @@
 //! sees what a term change could take back.
 
 mod memory;
+pub mod pipeline;
 mod record;
 
 pub use memory::{Applied, GangMemory, GangPhase, Memory};
