@@ -54,12 +54,22 @@ pub const OPERATIONS_PER_NODE_MAX: usize = 64;
 /// an older operation is answered `Unknown`.
 pub const OUTCOMES_PER_NODE_MAX: usize = 128;
 
-/// Payload of one XFER, in bytes. A larger one is refused; larger data are a sequence of XFERs.
+/// Payload that rides with the record of one XFER, in bytes. A larger block is staged beside the order.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// Payloads that global memory holds together, in bytes: a whole memory travels in one message at admission.
 /// An XFER beyond it is aborted with `MemoryFull`.
 pub const MEMORY_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of one block that is staged beside the order. Larger files are sequences of blocks.
+pub const BLOCK_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of blocks beside the order, those that are being staged included: each node may have to hold so many. An operation beyond it is
+/// refused with [`crate::primitives::AbortReason::MemoryFull`].
+pub const STAGED_BYTES_MAX: u64 = 1 << 30;
+
+/// Blocks that are staged at a time; operations beyond it wait.
+pub const STAGINGS_MAX: usize = 16;
 
 /// Hold, resume and release commands that wait for their instant on one node: two a gang.
 pub const PENDING_HOLDS_MAX: usize = 2 * GANGS_PER_NODE_MAX;

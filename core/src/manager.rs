@@ -13,6 +13,7 @@ mod phase;
 mod reign;
 mod sealing;
 mod sequencer;
+mod staging;
 mod views;
 
 pub use announcer::{Announcer, AnnouncerCounters, AnnouncerEffect, AnnouncerInput};

@@ -17,4 +17,4 @@ mod stream;
 pub use authority::{GangReport, PartitionReport};
 pub use datagram::{AgentState, ClockProbe, ClockReply, Datagram, Heartbeat, HeartbeatReply, Schedule, Strobe};
 pub use local::{AnnouncerCommand, AnnouncerReport, Hold, HoldChange, RowTable, SwitcherCommand, SwitcherReport};
-pub use stream::{GangSignal, Holding, SealAnswer, Signal, ToManager, ToMember};
+pub use stream::{GangSignal, Holding, SealAnswer, Signal, Staging, ToManager, ToMember};

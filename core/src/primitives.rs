@@ -10,8 +10,8 @@ mod memory;
 pub mod pipeline;
 mod record;
 
-pub use memory::{Applied, GangMemory, GangPhase, Memory};
+pub use memory::{Applied, GangMemory, GangPhase, Memory, Region};
 pub use record::{
-    AbortReason, Cell, Compare, CompareResult, Comparison, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName,
-    Request, Write, Xfer,
+    AbortReason, Block, Cell, Compare, CompareResult, Comparison, Content, GangCommand, GangVerb, OperationId, Outcome, Payload, Record,
+    RegionName, Request, Write, Xfer,
 };

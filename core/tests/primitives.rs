@@ -9,15 +9,15 @@ use std::{
 
 use proptest::prelude::*;
 use strobe_core::{
-    limits::{MEMORY_BYTES_MAX, OUTCOMES_PER_NODE_MAX},
+    limits::{MEMORY_BYTES_MAX, OUTCOMES_PER_NODE_MAX, STAGED_BYTES_MAX},
     message::{Holding, SealAnswer},
     model::{
         AgentIncarnation, Desire, EndCause, GangId, GangIncarnation, GangRun, Instant, MatrixVersion, NodeIncarnation, NodeIndex, NodeSet,
         Plan, PlannedGang, RecordNumber, RowSet, Term,
     },
     primitives::{
-        AbortReason, Applied, Cell, Compare, CompareResult, Comparison, GangCommand, GangPhase, GangVerb, Memory, OperationId, Outcome,
-        Payload, Record, RegionName, Write, Xfer,
+        AbortReason, Applied, Block, Cell, Compare, CompareResult, Comparison, Content, GangCommand, GangPhase, GangVerb, Memory,
+        OperationId, Outcome, Payload, Record, RegionName, Write, Xfer,
     },
 };
 
@@ -44,7 +44,7 @@ fn plan(runs: impl IntoIterator<Item = GangRun>) -> Record {
 
 fn xfer(operation: OperationId, number: u32, set: NodeSet, bytes: &[u8]) -> Record {
     let region = RegionName { run: run(1, 1), number };
-    Record::Xfer { operation, xfer: Xfer { region, set, payload: Payload::new(bytes) } }
+    Record::Xfer { operation, xfer: Xfer { region, set, content: Content::Inline(Payload::new(bytes)) } }
 }
 
 fn compare(operation: Option<OperationId>, write: Option<Write>) -> Record {
@@ -70,7 +70,7 @@ fn a_block_is_readable_on_the_nodes_of_its_set_and_on_no_other() {
     let applied = memory.apply(&xfer(operation(1), 7, nodes([0, 2]), b"block"));
     let region = RegionName { run: run(1, 1), number: 7 };
     assert_eq!((applied, memory.applied), (Applied::Put { region, set: nodes([0, 2]) }, RecordNumber(2)));
-    let read = |node| memory.region(region, NodeIndex(node)).map(Payload::bytes);
+    let read = |node| memory.region(region, NodeIndex(node)).and_then(|region| region.content.inline()).map(Payload::bytes);
     assert_eq!([read(0), read(1), read(2)], [Some(&b"block"[..]), None, Some(&b"block"[..])]);
     assert_eq!(memory.regions(NodeIndex(2)).map(|(name, _)| name.number).collect::<Vec<_>>(), [7]);
     assert_eq!(memory.regions(NodeIndex(1)).count(), 0);
@@ -201,8 +201,23 @@ fn memory_has_room_up_to_its_limit_and_a_block_replaces_itself() {
     memory.apply(&plan([run(1, 1)]));
     memory.apply(&xfer(operation(1), 0, nodes([0]), &[0; 100]));
     let name = |number| RegionName { run: run(1, 1), number };
-    assert!(memory.has_room(name(1), MEMORY_BYTES_MAX - 100) && !memory.has_room(name(1), MEMORY_BYTES_MAX - 99));
-    assert!(memory.has_room(name(0), MEMORY_BYTES_MAX) && !memory.has_room(name(0), MEMORY_BYTES_MAX + 1));
+    let inline = |bytes| Content::Inline(Payload::new(vec![0; bytes]));
+    let fits = |number, bytes| memory.has_room(name(number), &inline(bytes), 0);
+    assert!(fits(1, MEMORY_BYTES_MAX - 100) && !fits(1, MEMORY_BYTES_MAX - 99));
+    assert!(fits(0, MEMORY_BYTES_MAX) && !fits(0, MEMORY_BYTES_MAX + 1));
+}
+
+#[test]
+fn blocks_beside_memory_have_a_room_of_their_own_in_which_what_is_replaced_and_what_is_on_its_way_count() {
+    let mut memory = Memory::default();
+    memory.apply(&plan([run(1, 1)]));
+    let staged = |length| Content::Staged(Block { digest: 1, length });
+    let xfer = Xfer { region: RegionName { run: run(1, 1), number: 0 }, set: nodes([0]), content: staged(100) };
+    memory.apply(&Record::Xfer { operation: operation(1), xfer: xfer.clone() });
+    let fits = |bytes, open| memory.has_room(xfer.region, &staged(bytes), open);
+    assert!(fits(STAGED_BYTES_MAX - 100, 0) && !fits(STAGED_BYTES_MAX - 99, 0));
+    assert!(fits(STAGED_BYTES_MAX - 107, 7) && !fits(STAGED_BYTES_MAX - 106, 7));
+    assert!(memory.has_room(xfer.region, &Content::Inline(Payload::new(vec![0; MEMORY_BYTES_MAX])), STAGED_BYTES_MAX));
 }
 
 #[test]

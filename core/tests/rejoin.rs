@@ -12,7 +12,7 @@ use strobe_core::{
         PartitionUid, Plan, RecordNumber, Settings, Term, TermRecord, View,
     },
     node::{Member, MemberConfiguration, MemberEffect, MemberInput},
-    primitives::{AbortReason, Memory, OperationId, Outcome, Payload, Record, RegionName, Request, Xfer},
+    primitives::{AbortReason, Content, Memory, OperationId, Outcome, Payload, Record, RegionName, Request, Xfer},
 };
 
 const PARTITION: PartitionUid = PartitionUid(7);
@@ -35,7 +35,7 @@ fn operation(node: u16, sequence: u64) -> OperationId {
 
 fn block(set: &[u16], byte: u8) -> Xfer {
     let run = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
-    Xfer { region: RegionName { run, number: 1 }, set: nodes(set), payload: Payload::new([byte]) }
+    Xfer { region: RegionName { run, number: 1 }, set: nodes(set), content: Content::Inline(Payload::new([byte])) }
 }
 
 fn put(sequence: u64, set: &[u16], byte: u8) -> Record {
@@ -102,7 +102,7 @@ impl Follower {
     fn blocks(&self) -> Vec<&[u8]> {
         let mut blocks = Vec::new();
         for effect in &self.effects {
-            if let MemberEffect::Put { payload, .. } = effect {
+            if let MemberEffect::Put { content: Content::Inline(payload), .. } = effect {
                 blocks.push(payload.bytes());
             }
         }

@@ -8,7 +8,7 @@ use strobe_core::{
     manager::AnnouncerInput,
     model::{AgentIncarnation, GangId, GangRun, NodeIncarnation, NodeIndex, NodeSet},
     node::{AdoptedLife, MemberInput, SwitcherInput},
-    primitives::{Cell, Compare, Comparison, Payload, RegionName, Request, Write, Xfer},
+    primitives::{Block, Cell, Compare, Comparison, Content, Payload, RegionName, Request, Write, Xfer},
 };
 
 use crate::{
@@ -75,7 +75,7 @@ impl World {
             }
             Happening::Cancel { job } => self.tell_operator_outside(AuthorityInput::Cancel { gang: GangId(job) }),
             Happening::Operate { node, set, compare: true, .. } => self.compare(index, usize::from(node), set),
-            Happening::Operate { node, set, compare: false, region } => self.put(index, usize::from(node), set, region),
+            Happening::Operate { node, set, compare: false, region, staged } => self.put(index, usize::from(node), set, (region, staged)),
             fault => {
                 self.counters.faults += 1;
                 match fault {
@@ -154,11 +154,13 @@ impl World {
     }
 
     /// No two blocks that are put have the same content, so that the event of a put names it.
-    fn put(&mut self, index: usize, node: usize, set: u8, number: u32) {
+    fn put(&mut self, index: usize, node: usize, set: u8, (number, staged): (u32, bool)) {
         let owner = self.operator.pods.iter().nth(number as usize % self.operator.pods.len().max(1)).copied();
         let Some(run) = owner else { return };
-        let payload = Payload::new((index as u64 + 1).to_le_bytes());
-        self.operate(node, Request::Xfer(Xfer { region: RegionName { run, number }, set: NodeSet::from_bits(u64::from(set)), payload }));
+        let digest = index as u64 + 1;
+        let content =
+            if staged { Content::Staged(Block { digest, length: 1 << 20 }) } else { Content::Inline(Payload::new(digest.to_le_bytes())) };
+        self.operate(node, Request::Xfer(Xfer { region: RegionName { run, number }, set: NodeSet::from_bits(u64::from(set)), content }));
     }
 
     fn operate(&mut self, node: usize, request: Request) {

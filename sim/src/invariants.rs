@@ -38,7 +38,7 @@ use std::{
 
 use strobe_core::{
     model::{AgentIncarnation, Epoch, GangId, GangRun, GangState, MatrixVersion, NodeIndex, RankIndex, RecordNumber, Term},
-    primitives::{OperationId, Outcome, Payload, Record, RegionName},
+    primitives::{Content, OperationId, Outcome, Record, RegionName},
 };
 
 use crate::clock::Moment;
@@ -79,7 +79,7 @@ pub(crate) struct Ledger {
     effective: BTreeSet<OperationId>,
     outcomes: BTreeMap<OperationId, Outcome>,
     /// Blocks of which each life of a node's agent was told.
-    puts: Vec<BTreeSet<(AgentIncarnation, RegionName, Payload)>>,
+    puts: Vec<BTreeSet<(AgentIncarnation, RegionName, Content)>>,
     up: BTreeSet<(GangRun, NodeIndex)>,
     exited: BTreeSet<(GangRun, RankIndex)>,
     /// When a rank of each run failed first.

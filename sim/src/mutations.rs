@@ -35,6 +35,8 @@ pub enum Mutation {
     StrobeNeverRepaired,
     /// A caller is not told of blocks that came with a whole memory.
     PutForgotten,
+    /// A node says that it holds a block as soon as it is asked to stage it: the operation is numbered at the block's start.
+    StagedAtItsStart,
     /// The strobe thread switches rows under the policy `Kernel` too.
     PolicyForgotten,
     /// The authority never hears of deadlines.
@@ -60,7 +62,7 @@ pub(crate) struct Mutator {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::FreezeOldRow,
         Self::WatchdogThawsPaused,
         Self::EpochsOutOfOrder,
@@ -70,6 +72,7 @@ impl Mutation {
         Self::AnsweredBeforeClosed,
         Self::StrobeNeverRepaired,
         Self::PutForgotten,
+        Self::StagedAtItsStart,
         Self::PolicyForgotten,
         Self::DeadlineForgotten,
         Self::RunsForgotten,

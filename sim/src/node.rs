@@ -16,7 +16,7 @@ use strobe_core::{
 use crate::{
     clock::{LocalClock, Moment},
     supervisor::Supervisor,
-    world::Event,
+    world::{Blocks, Event},
 };
 
 /// The partition of every run.
@@ -87,6 +87,7 @@ pub(crate) struct Agent {
     pub(crate) rings: [Moment; 2],
     /// The generation and the last record that its member was seen to have applied.
     pub(crate) applied: Option<(u64, RecordNumber)>,
+    pub(crate) blocks: Blocks,
 }
 
 /// A node.
@@ -144,6 +145,7 @@ impl Agent {
             unreleased: BTreeSet::new(),
             rings: [Moment::default(); 2],
             applied: None,
+            blocks: Blocks::default(),
         }
     }
 

@@ -157,6 +157,9 @@ pub enum Happening {
         /// The number of an XFER's block, which says also whose block it is.
         #[serde(default)]
         region: u32,
+        /// True for an XFER whose block is staged beside the order.
+        #[serde(default)]
+        staged: bool,
     },
     /// The network falls apart.
     Partition {

@@ -8,6 +8,7 @@ mod machines;
 mod member;
 mod queue;
 mod sessions;
+mod staging;
 mod strobe;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ use strobe_core::{
 
 pub(crate) use event::{Event, Order};
 use queue::Queue;
+pub(crate) use staging::Blocks;
 
 use crate::{
     clock::{LocalClock, Moment},
@@ -58,6 +60,10 @@ pub struct Counters {
     pub records: u64,
     /// Epochs that switchers executed.
     pub epochs: u64,
+    /// Blocks beside the order that became readable on a node.
+    pub blocks: u64,
+    /// Such blocks that a life of a node was told of which never held them.
+    pub absent: u64,
 }
 
 impl Counters {
@@ -68,6 +74,8 @@ impl Counters {
         self.terms += other.terms;
         self.records += other.records;
         self.epochs += other.epochs;
+        self.blocks += other.blocks;
+        self.absent += other.absent;
     }
 }
 
@@ -217,6 +225,8 @@ impl World {
                 }
             }
             Event::SealWritten { node, life, term } => self.seal_written(node, life, term),
+            Event::BlockComes { node, life, operation, term } => self.block_comes(node, life, operation, term),
+            Event::BlockStalls { node, life, operation } => self.block_stalls(node, life, operation),
             Event::LateSwitch { node, life, switch } => self.carry_out_late(node, life, *switch),
             Event::PodStarts { node, run } => self.pod_starts(node, run),
             Event::PodKilled { node, run } => self.supervisor_dies(node, run),

@@ -72,6 +72,7 @@ found! {
     a_watchdog_that_thaws_paused_gangs_is_found: WatchdogThawsPaused,
     epochs_out_of_order_are_found: EpochsOutOfOrder,
     a_release_before_all_are_up_is_found: ReleaseBeforeAllUp,
+    a_block_that_is_numbered_at_its_start_is_found: StagedAtItsStart,
     a_forgotten_seal_is_found: SealForgotten,
     a_lease_with_half_is_found: LeaseWithHalf,
     an_answer_before_the_old_links_are_closed_is_found: AnsweredBeforeClosed,

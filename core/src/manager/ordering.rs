@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::{
     ManagerEffect, ManagerEvent, Reign, Stage,
     gangs::{Circumstances, FollowUp, GANG_COMPARISON, Hints, Step, next_step},
+    staging::Staged,
 };
 use crate::{
     limits::{OUTCOMES_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
     machine::Outbox,
     message::{AnnouncerCommand, ToMember},
     model::{GangRun, Instant, NodeIndex, NodeSet, PlannedGang, RecordNumber, RowSet},
-    primitives::{AbortReason, Applied, Compare, CompareResult, GangCommand, GangVerb, OperationId, Outcome, Record, Request},
+    primitives::{AbortReason, Applied, Compare, CompareResult, Content, GangCommand, GangVerb, OperationId, Outcome, Record, Request},
 };
 
 /// A compare that is numbered and has no result.
@@ -62,6 +63,9 @@ impl Reign {
                 to: node,
                 message: ToMember::Append { fence: self.fence, number, record: Arc::clone(&record) },
             });
+        }
+        if let Record::Xfer { operation, .. } = &*record {
+            self.close_staging(*operation, out);
         }
     }
 
@@ -204,25 +208,48 @@ impl Reign {
         Some(Record::CompareResult(CompareResult { compare: pending.number, truth, first_failing: pending.fails, command }))
     }
 
-    /// The next operation of a member that may be numbered; those that may not are refused.
+    /// The next operation of a member that may be numbered; those that may not are refused. One whose block is still being staged waits,
+    /// and with it those that its caller has submitted after it.
     fn next_operation(&mut self, out: &mut Outbox<ManagerEffect>) -> Option<Record> {
-        while let Some((operation, request)) = self.waiting.pop_front() {
-            if self.is_numbered(operation) {
+        let mut waits = NodeSet::EMPTY;
+        let mut place = 0;
+        while let Some((operation, request)) = self.waiting.get(place).cloned() {
+            if waits.contains(operation.caller.node) {
+                place += 1;
                 continue;
             }
-            let before = self.refused_before(operation);
-            let Some(reason) = before.or_else(|| self.refusal(&request)) else {
-                return Some(self.operation_record(operation, request));
+            let numbered = self.is_numbered(operation);
+            let before = if numbered { None } else { self.refused_before(operation) };
+            let reason = before.or_else(|| if numbered { None } else { self.refusal(&request) });
+            let staged = match (&request, reason) {
+                (_, Some(reason)) => Staged::Never(reason),
+                (Request::Xfer(xfer), None) if !numbered => self.staged(operation, xfer, out),
+                (Request::Xfer(_) | Request::CompareAndWrite(_), None) => Staged::Everywhere,
             };
-            if before.is_none() {
-                self.remember_refusal(operation, reason);
+            if staged == Staged::InPart {
+                waits.insert(operation.caller.node);
+                place += 1;
+                continue;
             }
-            out.push(ManagerEffect::Send {
-                to: operation.caller.node,
-                message: ToMember::Refused { operation, outcome: Outcome::Aborted(reason) },
-            });
+            self.waiting.remove(place);
+            match staged {
+                Staged::Never(reason) => self.refuse(operation, reason, before.is_some(), out),
+                Staged::Everywhere | Staged::InPart if numbered => {}
+                Staged::Everywhere | Staged::InPart => return Some(self.operation_record(operation, request)),
+            }
         }
         None
+    }
+
+    fn refuse(&mut self, operation: OperationId, reason: AbortReason, again: bool, out: &mut Outbox<ManagerEffect>) {
+        if !again {
+            self.remember_refusal(operation, reason);
+        }
+        self.close_staging(operation, out);
+        out.push(ManagerEffect::Send {
+            to: operation.caller.node,
+            message: ToMember::Refused { operation, outcome: Outcome::Aborted(reason) },
+        });
     }
 
     fn refused_before(&self, operation: OperationId) -> Option<AbortReason> {
@@ -268,11 +295,11 @@ impl Reign {
             return Some(AbortReason::SetOutsideView);
         }
         let Request::Xfer(xfer) = request else { return None };
-        let bytes = xfer.payload.bytes().len();
-        if bytes > PAYLOAD_BYTES_MAX {
+        let Content::Inline(payload) = &xfer.content else { return None };
+        if payload.bytes().len() > PAYLOAD_BYTES_MAX {
             Some(AbortReason::PayloadTooLarge)
         } else {
-            (!self.sequencer.memory().has_room(xfer.region, bytes)).then_some(AbortReason::MemoryFull)
+            (!self.sequencer.memory().has_room(xfer.region, &xfer.content, 0)).then_some(AbortReason::MemoryFull)
         }
     }
 }

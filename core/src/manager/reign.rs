@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{ManagerEffect, ManagerInput, ManagerPhase, ManagerPhaseEvent, gangs::Hints, ordering::PendingCompare, sequencer::Sequencer};
+use super::{
+    ManagerEffect, ManagerInput, ManagerPhase, ManagerPhaseEvent, gangs::Hints, ordering::PendingCompare, sequencer::Sequencer,
+    staging::Stagings,
+};
 use crate::{
     limits::{MEMBERS_MAX, OPERATIONS_PER_NODE_MAX},
     machine::Outbox,
@@ -32,6 +35,7 @@ pub(super) struct Reign {
     pub(super) lost: NodeSet,
     pub(super) sequencer: Sequencer,
     pub(super) compare: Option<PendingCompare>,
+    pub(super) stagings: Stagings,
     /// Operations that wait for a number.
     pub(super) waiting: VecDeque<(OperationId, Request)>,
     /// The newest refusals of each caller: a copy of a refused operation that comes late is refused again, whatever has
@@ -102,6 +106,7 @@ impl Reign {
             joining: BTreeMap::new(),
             sequencer: Sequencer::new(Arc::new(Memory::default())),
             compare: None,
+            stagings: Stagings::default(),
             waiting: VecDeque::new(),
             refused: BTreeMap::new(),
             hints: BTreeMap::new(),
@@ -197,7 +202,13 @@ impl Reign {
             ToManager::Installed { fence, number } if current(fence) => self.installed(now, from, number, out),
             ToManager::Held { fence, number } if current(fence) => self.held(from, number, out),
             ToManager::Compared { fence, number, truth } if current(fence) => self.compared(from, number, truth),
-            ToManager::Installed { .. } | ToManager::Held { .. } | ToManager::Compared { .. } => {}
+            ToManager::Staged { fence, operation, held } if current(fence) => {
+                // A life that is being admitted says it again when it is.
+                if self.view.contains_key(&from) && !self.joining.contains_key(&from) {
+                    self.stagings.answered(from, operation, held);
+                }
+            }
+            ToManager::Installed { .. } | ToManager::Held { .. } | ToManager::Compared { .. } | ToManager::Staged { .. } => {}
             ToManager::Submit { operation, request } => self.submitted(from, operation, request),
             ToManager::Signal(signal) => {
                 let member = signal.node == from && self.view.contains_key(&from);

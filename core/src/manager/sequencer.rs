@@ -129,13 +129,13 @@ mod tests {
     use crate::{
         limits::PAYLOAD_BYTES_MAX,
         model::{AgentIncarnation, GangId, GangIncarnation, GangRun, NodeIncarnation},
-        primitives::{OperationId, Payload, RegionName, Xfer},
+        primitives::{Content, OperationId, Payload, RegionName, Xfer},
     };
 
     fn put(bytes: usize) -> Arc<Record> {
         let caller = NodeIncarnation { node: NodeIndex(0), incarnation: AgentIncarnation(1) };
         let region = RegionName { run: GangRun { gang: GangId(1), incarnation: GangIncarnation(1) }, number: 1 };
-        let xfer = Xfer { region, set: NodeSet::EMPTY, payload: Payload::new(vec![0; bytes]) };
+        let xfer = Xfer { region, set: NodeSet::EMPTY, content: Content::Inline(Payload::new(vec![0; bytes])) };
         Arc::new(Record::Xfer { operation: OperationId { caller, sequence: 1 }, xfer })
     }
 

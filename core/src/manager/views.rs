@@ -50,6 +50,7 @@ impl Reign {
             hints.doubt(node);
         }
         self.fail_compare_on(node);
+        self.stagings.forget(node);
         self.raise_view(out);
     }
 
@@ -61,6 +62,7 @@ impl Reign {
             return;
         }
         let earlier = self.joining.insert(node, Joiner { incarnation, heard: now });
+        self.stagings.forget(node);
         if self.view.contains_key(&node) || earlier.is_none_or(|earlier| earlier.incarnation != incarnation) {
             // One in the view may have lost what its receipt is for. Until it has said what it holds now, nothing is stable
             // by it. For another the records are kept that it does not get with this memory.
@@ -105,6 +107,7 @@ impl Reign {
         }
         self.raise_view(out);
         self.append_missing(node, out);
+        self.tell_stagings_of(node, out);
     }
 
     /// Sends a member what it does not hold yet.
@@ -126,5 +129,6 @@ impl Reign {
     pub(super) fn continue_member(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {
         self.admit(node, out);
         self.append_missing(node, out);
+        self.tell_stagings_of(node, out);
     }
 }

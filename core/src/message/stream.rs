@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{EndCause, Fence, GangRun, NodeIncarnation, NodeIndex, RecordNumber, Term, TermRecord},
-    primitives::{Memory, OperationId, Outcome, Payload, Record, Request},
+    model::{EndCause, Fence, GangRun, NodeIncarnation, NodeIndex, NodeSet, RecordNumber, Term, TermRecord},
+    primitives::{Block, Memory, OperationId, Outcome, Payload, Record, Request},
 };
 
 /// What a manager sends to one member.
@@ -44,6 +44,13 @@ pub enum ToMember {
         /// The last stable record.
         number: RecordNumber,
     },
+    /// The blocks that this member is to stage now, all of them; of any other that it has staged the operation is numbered or aborted.
+    Stagings {
+        /// Who commands.
+        fence: Fence,
+        /// What is open.
+        open: Vec<Staging>,
+    },
     /// The outcome of an operation that was never numbered; the outcome of a numbered one stands in memory.
     Refused {
         /// The operation.
@@ -58,12 +65,25 @@ impl ToMember {
     #[must_use]
     pub const fn fence(&self) -> Option<Fence> {
         match self {
-            Self::Install { fence, .. } | Self::Admitted { fence, .. } | Self::Append { fence, .. } | Self::Stable { fence, .. } => {
-                Some(*fence)
-            }
+            Self::Install { fence, .. }
+            | Self::Admitted { fence, .. }
+            | Self::Append { fence, .. }
+            | Self::Stable { fence, .. }
+            | Self::Stagings { fence, .. } => Some(*fence),
             Self::Seal(_) | Self::Refused { .. } => None,
         }
     }
+}
+
+/// A block on its way to the nodes of a set, before its operation has a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Staging {
+    /// The operation; its caller has the bytes.
+    pub operation: OperationId,
+    /// The nodes that shall hold them.
+    pub set: NodeSet,
+    /// What they are.
+    pub block: Block,
 }
 
 /// What a member sends to the manager of its term.
@@ -99,6 +119,15 @@ pub enum ToManager {
         number: RecordNumber,
         /// True when the member's cell satisfies it.
         truth: bool,
+    },
+    /// What became of a block that the member was to stage.
+    Staged {
+        /// Who commands.
+        fence: Fence,
+        /// Whose block it is.
+        operation: OperationId,
+        /// True when the member holds all of it; false when it will not.
+        held: bool,
     },
     /// Number this operation.
     Submit {

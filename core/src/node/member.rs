@@ -10,6 +10,7 @@ mod gangs;
 mod phase;
 mod replica;
 mod seal;
+mod staging;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,12 +20,13 @@ use std::{
 pub use face::{AdoptedGang, AdoptedLife, MemberConfiguration, MemberEffect, MemberEvent, MemberInput};
 use gangs::{Life, LocalGang, Pause};
 pub use phase::{MemberPhase, MemberPhaseEvent, WrongMemberEvent};
+use staging::Staged;
 
 use crate::{
     machine::{Machine, Outbox},
     message::{RowTable, SwitcherCommand, SwitcherReport, ToManager, ToMember},
     model::{Fence, GangRun, Instant, NodeIndex, Policy, Term},
-    primitives::{Cell, Memory, Record, Request},
+    primitives::{Cell, Memory, OperationId, Record, RegionName, Request},
 };
 
 /// See the module.
@@ -47,7 +49,13 @@ pub struct Member {
     gangs: BTreeMap<GangRun, LocalGang>,
     table: Option<RowTable>,
     operations: BTreeMap<u64, Request>,
+    /// In which term an operation with a block beside the order was submitted: in no other one it is numbered.
+    submitted_in: BTreeMap<u64, Term>,
     last_operation: u64,
+    /// Blocks that are not readable yet.
+    staged: BTreeMap<OperationId, Staged>,
+    /// Blocks beside the order that are readable here, each with what has put it.
+    readable: BTreeMap<RegionName, OperationId>,
     resend_at: Option<Instant>,
 }
 
@@ -113,7 +121,10 @@ impl Member {
             gangs: BTreeMap::new(),
             table: None,
             operations: BTreeMap::new(),
+            submitted_in: BTreeMap::new(),
             last_operation: 0,
+            staged: BTreeMap::new(),
+            readable: BTreeMap::new(),
             resend_at: None,
         }
     }
@@ -190,6 +201,7 @@ impl Member {
             ToMember::Admitted { fence, members } => self.admit(from, fence, &members, out),
             ToMember::Append { fence, number, record } => self.append(from, fence, number, record, out),
             ToMember::Stable { fence, number } => self.stable(from, fence, number, out),
+            ToMember::Stagings { fence, open } => self.stagings_listed(from, fence, &open, out),
             ToMember::Refused { operation, outcome } => self.refused(operation, outcome, out),
         }
     }
@@ -246,6 +258,7 @@ impl Member {
     fn send_everything_again(&mut self, out: &mut Outbox<MemberEffect>) {
         self.say_held(out);
         self.signal_again(out);
+        self.tell_staged_again(out);
         self.submit_outstanding(0, out);
     }
 
@@ -291,6 +304,7 @@ impl Machine for Member {
             MemberInput::SupervisorLost(run) => self.supervisor_lost(run, out),
             MemberInput::GangGone(run) => self.gang_gone(run, out),
             MemberInput::Submit(request) => self.submit(request, out),
+            MemberInput::Staged { operation, held } => self.block_staged(operation, held, out),
             MemberInput::Store { cell, value } => self.store(cell, value),
             MemberInput::Timer => self.timer(now, out),
         }

@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AbortReason, Compare, CompareResult, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName, Write, Xfer};
+use super::{
+    AbortReason, Compare, CompareResult, Content, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName, Write, Xfer,
+};
 use crate::{
-    limits::{MEMORY_BYTES_MAX, OUTCOMES_PER_NODE_MAX},
+    limits::{MEMORY_BYTES_MAX, OUTCOMES_PER_NODE_MAX, STAGED_BYTES_MAX},
     model::{EndCause, GangId, GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet, Plan, RecordNumber, Term},
 };
 
@@ -22,10 +24,21 @@ pub struct Memory {
     /// The newest plan.
     pub plan: Arc<Plan>,
     gangs: BTreeMap<GangId, GangMemory>,
-    regions: BTreeMap<RegionName, (NodeSet, Payload)>,
+    regions: BTreeMap<RegionName, Region>,
     ordered_cells: BTreeMap<(NodeIndex, u32), u64>,
     outcomes: BTreeMap<NodeIncarnation, CallerOutcomes>,
     pending_compare: Option<(RecordNumber, Option<OperationId>, Compare)>,
+}
+
+/// A block of global memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Region {
+    /// The nodes that may read it.
+    pub set: NodeSet,
+    /// What has put it.
+    pub operation: OperationId,
+    /// What was put.
+    pub content: Content,
 }
 
 /// What memory holds of one gang of the plan.
@@ -106,13 +119,13 @@ impl Memory {
 
     /// The block of that name, as `node` may read it.
     #[must_use]
-    pub fn region(&self, name: RegionName, node: NodeIndex) -> Option<&Payload> {
-        self.regions.get(&name).filter(|(set, _)| set.contains(node)).map(|(_, payload)| payload)
+    pub fn region(&self, name: RegionName, node: NodeIndex) -> Option<&Region> {
+        self.regions.get(&name).filter(|region| region.set.contains(node))
     }
 
     /// The blocks that `node` may read.
-    pub fn regions(&self, node: NodeIndex) -> impl Iterator<Item = (RegionName, &Payload)> {
-        self.regions.iter().filter(move |(_, (set, _))| set.contains(node)).map(|(name, (_, payload))| (*name, payload))
+    pub fn regions(&self, node: NodeIndex) -> impl Iterator<Item = (RegionName, &Region)> {
+        self.regions.iter().filter(move |(_, region)| region.set.contains(node)).map(|(name, region)| (*name, region))
     }
 
     /// The ordered cell of a node; zero until written.
@@ -143,11 +156,17 @@ impl Memory {
         }
     }
 
-    /// True when a payload of `bytes` under that name fits.
+    /// True when that fits under that name, beside blocks of `open` bytes that are on their way.
     #[must_use]
-    pub fn has_room(&self, region: RegionName, bytes: usize) -> bool {
-        let others: usize = self.regions.iter().filter(|(name, _)| **name != region).map(|(_, (_, payload))| payload.bytes().len()).sum();
-        others + bytes <= MEMORY_BYTES_MAX
+    pub fn has_room(&self, name: RegionName, content: &Content, open: u64) -> bool {
+        let others = || self.regions.iter().filter(|(other, _)| **other != name).map(|(_, region)| &region.content);
+        match content {
+            Content::Inline(_) => others().map(Content::inline_bytes).sum::<usize>() + content.inline_bytes() <= MEMORY_BYTES_MAX,
+            // What is replaced counts too: it is readable until the record is stable.
+            Content::Staged(block) => {
+                self.regions.values().map(|region| region.content.staged_bytes()).sum::<u64>() + open + block.length <= STAGED_BYTES_MAX
+            }
+        }
     }
 
     /// Aborts the compare that a term change left without a result.
@@ -196,7 +215,7 @@ impl Memory {
     }
 
     fn apply_xfer(&mut self, operation: OperationId, xfer: &Xfer) -> Applied {
-        self.regions.insert(xfer.region, (xfer.set, xfer.payload.clone()));
+        self.regions.insert(xfer.region, Region { set: xfer.set, operation, content: xfer.content.clone() });
         self.remember(operation, Outcome::Committed { truth: true, first_failing: None });
         Applied::Put { region: xfer.region, set: xfer.set }
     }

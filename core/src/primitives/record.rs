@@ -65,6 +65,56 @@ impl Hash for Payload {
     }
 }
 
+/// A block that does not ride with its record: each node of the set holds its bytes, beside the order, under the name of the operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Block {
+    /// The bytes' digest, as that of a [`Payload`].
+    pub digest: u64,
+    /// How many bytes, at most [`crate::limits::BLOCK_BYTES_MAX`].
+    pub length: u64,
+}
+
+/// What is put.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Content {
+    /// The bytes ride with the record.
+    Inline(Payload),
+    /// They are staged before it is numbered.
+    Staged(Block),
+}
+
+impl Content {
+    /// The bytes, where they are in memory.
+    #[must_use]
+    pub const fn inline(&self) -> Option<&Payload> {
+        match self {
+            Self::Inline(payload) => Some(payload),
+            Self::Staged(_) => None,
+        }
+    }
+
+    /// The block, where it is staged.
+    #[must_use]
+    pub const fn staged(&self) -> Option<Block> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Staged(block) => Some(*block),
+        }
+    }
+
+    /// Bytes that memory itself holds for it.
+    #[must_use]
+    pub fn inline_bytes(&self) -> usize {
+        self.inline().map_or(0, |payload| payload.bytes().len())
+    }
+
+    /// Bytes that are held beside memory.
+    #[must_use]
+    pub fn staged_bytes(&self) -> u64 {
+        self.staged().map_or(0, |block| block.length)
+    }
+}
+
 /// The name of an operation: a repetition has the same name and takes effect once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OperationId {
@@ -158,8 +208,8 @@ pub struct Xfer {
     pub region: RegionName,
     /// The destination nodes.
     pub set: NodeSet,
-    /// The block.
-    pub payload: Payload,
+    /// What.
+    pub content: Content,
 }
 
 /// COMPARE-AND-WRITE: if `cell comparison value` holds on all nodes of the set, `write` takes effect on the set.
@@ -216,10 +266,18 @@ impl Record {
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         match self {
-            Self::Xfer { xfer, .. } => xfer.payload.bytes().len(),
+            Self::Xfer { xfer, .. } => xfer.content.inline_bytes(),
             Self::Gang(command) => command.payload_bytes(),
             Self::CompareResult(result) => result.command.as_ref().map_or(0, GangCommand::payload_bytes),
             Self::Plan(_) | Self::Compare { .. } => 0,
+        }
+    }
+
+    /// Bytes that its application makes readable beside memory.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        match self {
+            Self::Xfer { xfer, .. } => xfer.content.staged_bytes(),
+            Self::Plan(_) | Self::Gang(_) | Self::Compare { .. } | Self::CompareResult(_) => 0,
         }
     }
 }
@@ -319,6 +377,8 @@ pub enum AbortReason {
     MemoryFull,
     /// The caller has too many operations outstanding.
     TooManyOperations,
-    /// The term changed before its compare had a result.
+    /// The term changed before its compare had a result, or before all of its set had staged its block.
     TermChanged,
+    /// A node of its set got nothing of its block for too long.
+    Stalled,
 }

@@ -11,7 +11,7 @@ mod groups;
 use strobe_core::{
     model::{BarrierFailure, GangRun, NodeIndex, NodeSet},
     node::MemberInput,
-    primitives::{Cell, Compare, Comparison, OperationId, Outcome, Payload, RegionName, Request, Xfer},
+    primitives::{Cell, Compare, Comparison, Content, OperationId, Outcome, Payload, RegionName, Request, Xfer},
 };
 
 pub(super) use book::Barriers;
@@ -119,7 +119,7 @@ impl Agent {
             Task::Xfer => {
                 let mut bytes = number.to_le_bytes().to_vec();
                 bytes.extend(self.barriers.keys(run));
-                Request::Xfer(Xfer { region: RegionName { run, number: KEYS_REGION }, set, payload: Payload::new(bytes) })
+                Request::Xfer(Xfer { region: RegionName { run, number: KEYS_REGION }, set, content: Content::Inline(Payload::new(bytes)) })
             }
         })
     }
@@ -154,7 +154,8 @@ impl Agent {
     /// with a prefix that was installed. True when that answers the local ranks' barrier.
     pub(super) fn keys_came(&mut self, run: GangRun) -> bool {
         let name = RegionName { run, number: KEYS_REGION };
-        let payload = self.member.memory().and_then(|memory| memory.region(name, self.own.node)).cloned();
+        let region = self.member.memory().and_then(|memory| memory.region(name, self.own.node));
+        let payload = region.and_then(|region| region.content.inline()).cloned();
         let Some(payload) = payload else { return false };
         let Some((number, block)) = payload.bytes().split_first_chunk::<NUMBER_BYTES>() else { return false };
         let number = u64::from_le_bytes(*number);

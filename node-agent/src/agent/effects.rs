@@ -2,7 +2,7 @@
 
 use strobe_core::{
     manager::{ManagerEffect, ManagerInput},
-    message::{SwitcherCommand, ToManager, ToMember},
+    message::{Staging, SwitcherCommand, ToManager, ToMember},
     model::{NodeIndex, Term},
     node::{MemberEffect, MemberEvent, MemberInput},
 };
@@ -44,6 +44,11 @@ impl Agent {
                 self.keys_came(region.run);
                 self.group_keys_came(region.run);
             }
+            // The agents' own blocks all ride with their records, and their links carry no others yet.
+            MemberEffect::Stage(Staging { operation, .. }) => {
+                self.pending.push_back(Pending::Member(MemberInput::Staged { operation, held: false }));
+            }
+            MemberEffect::Absent { .. } | MemberEffect::Discard(_) => {}
             MemberEffect::Event(event) => {
                 if let MemberEvent::Admitted(_) = event {
                     self.all_group_keys_came();

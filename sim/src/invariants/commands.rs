@@ -40,6 +40,7 @@ impl Ledger {
             ToManager::Installed { fence, .. } => self.not_stale(node, fence.term, "installs the prefix"),
             ToManager::Held { fence, .. } => self.not_stale(node, fence.term, "holds a record"),
             ToManager::Compared { fence, .. } => self.not_stale(node, fence.term, "answers a compare"),
+            ToManager::Staged { fence, .. } => self.not_stale(node, fence.term, "tells of a block"),
             ToManager::SealRefused { .. } | ToManager::Submit { .. } | ToManager::Signal(_) => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use strobe_core::{
     model::{AgentIncarnation, Fence, NodeIndex, RecordNumber},
-    primitives::{Memory, OperationId, Outcome, Payload, Record, RegionName},
+    primitives::{Content, Memory, OperationId, Outcome, Record, RegionName},
 };
 
 use super::{Ledger, Violation};
@@ -19,18 +19,18 @@ impl Ledger {
     }
 
     /// A member tells of a block that was put into its node's memory.
-    pub(crate) fn put(&mut self, node: usize, life: AgentIncarnation, region: RegionName, payload: &Payload) -> Result<(), Violation> {
-        if self.puts[node].insert((life, region, payload.clone())) {
+    pub(crate) fn put(&mut self, node: usize, life: AgentIncarnation, region: RegionName, content: &Content) -> Result<(), Violation> {
+        if self.puts[node].insert((life, region, content.clone())) {
             return Ok(());
         }
-        Err(Violation::new("one event a put", format!("node {node} is told twice of {payload:?} in {region:?}")))
+        Err(Violation::new("one event a put", format!("node {node} is told twice of {content:?} in {region:?}")))
     }
 
-    fn told_of(&self, node: usize, life: AgentIncarnation, region: RegionName, payload: &Payload) -> Result<(), Violation> {
-        if self.puts[node].contains(&(life, region, payload.clone())) {
+    fn told_of(&self, node: usize, life: AgentIncarnation, region: RegionName, content: &Content) -> Result<(), Violation> {
+        if self.puts[node].contains(&(life, region, content.clone())) {
             return Ok(());
         }
-        Err(Violation::new("one event a put", format!("node {node} has {payload:?} in {region:?}, and is not told of it")))
+        Err(Violation::new("one event a put", format!("node {node} has {content:?} in {region:?}, and is not told of it")))
     }
 
     /// A life was told of every block of its memory, and of those that the records put which it applied since a number, also
@@ -43,11 +43,11 @@ impl Ledger {
         memory: &Memory,
     ) -> Result<(), Violation> {
         let index = index_of(node);
-        memory.regions(index).try_for_each(|(region, payload)| self.told_of(node, life, region, payload))?;
+        memory.regions(index).try_for_each(|(name, region)| self.told_of(node, life, name, &region.content))?;
         let Some(since) = since else { return Ok(()) };
         let place = |number| (memory.generation, number);
         self.records.range(place(since.next())..=place(memory.applied)).try_for_each(|(_, record)| match &**record {
-            Record::Xfer { xfer, .. } if xfer.set.contains(index) => self.told_of(node, life, xfer.region, &xfer.payload),
+            Record::Xfer { xfer, .. } if xfer.set.contains(index) => self.told_of(node, life, xfer.region, &xfer.content),
             Record::Xfer { .. } | Record::Plan(_) | Record::Gang(_) | Record::Compare { .. } | Record::CompareResult(_) => Ok(()),
         })
     }
@@ -167,7 +167,7 @@ fn settled(memory: &Memory) -> Memory {
 mod tests {
     use strobe_core::{
         model::{GangId, GangIncarnation, GangRun, NodeIncarnation, NodeSet, Term, View},
-        primitives::{AbortReason, Xfer},
+        primitives::{AbortReason, Payload, Xfer},
     };
 
     use super::*;
@@ -179,7 +179,7 @@ mod tests {
 
     fn xfer() -> Xfer {
         let run = GangRun { gang: GangId(0), incarnation: GangIncarnation(1) };
-        Xfer { region: RegionName { run, number: 0 }, set: NodeSet::from_bits(1), payload: Payload::new([1]) }
+        Xfer { region: RegionName { run, number: 0 }, set: NodeSet::from_bits(1), content: Content::Inline(Payload::new([1])) }
     }
 
     /// A member applies an XFER's record as the first of its memory.
@@ -197,17 +197,17 @@ mod tests {
     fn a_put_is_told_of_once() {
         assert_eq!(put_applied(&mut Ledger::new(1)).map_err(|broken| broken.invariant), Err("one event a put"), "never");
         let mut ledger = Ledger::new(1);
-        ledger.put(0, LIFE, xfer().region, &xfer().payload).unwrap();
+        ledger.put(0, LIFE, xfer().region, &xfer().content).unwrap();
         put_applied(&mut ledger).unwrap();
-        assert!(ledger.put(0, LIFE, xfer().region, &xfer().payload).is_err(), "twice");
-        assert!(ledger.put(0, AgentIncarnation(2), xfer().region, &xfer().payload).is_ok(), "another life knows nothing");
+        assert!(ledger.put(0, LIFE, xfer().region, &xfer().content).is_err(), "twice");
+        assert!(ledger.put(0, AgentIncarnation(2), xfer().region, &xfer().content).is_ok(), "another life knows nothing");
     }
 
     #[test]
     fn what_was_aborted_takes_no_effect_before_or_after() {
         let told = || {
             let mut ledger = Ledger::new(1);
-            ledger.put(0, LIFE, xfer().region, &xfer().payload).unwrap();
+            ledger.put(0, LIFE, xfer().region, &xfer().content).unwrap();
             ledger
         };
         let mut before = told();

@@ -152,7 +152,14 @@ fn users(random: &mut Random, nodes: u16, jobs: &[JobPlan], events: &mut Vec<Pla
         let set = u8::try_from(random.between(1, (1 << nodes) - 1)).expect("at most eight nodes");
         events.push(Planned {
             at_milliseconds,
-            what: Happening::Operate { node: node(random, nodes), set, compare: random.chance(500_000), region: 0 },
+            // Drawn by what is drawn in any case: the other draws of a seed stay as they were.
+            what: Happening::Operate {
+                node: node(random, nodes),
+                set,
+                compare: random.chance(500_000),
+                region: 0,
+                staged: at_milliseconds % 2 == 1,
+            },
         });
     }
 }

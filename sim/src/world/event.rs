@@ -7,6 +7,7 @@ use strobe_core::{
     message::Datagram,
     model::{AgentIncarnation, GangId, GangRun, GangSlots, NodeIndex, NodeSet, TermRecord},
     node::{SwitchCause, SwitchSample},
+    primitives::OperationId,
 };
 
 use crate::{
@@ -61,6 +62,19 @@ pub(crate) enum Event {
         node: usize,
         life: AgentIncarnation,
         term: strobe_core::model::Term,
+    },
+    /// The bytes of a block may be there, over the links of that term.
+    BlockComes {
+        node: usize,
+        life: AgentIncarnation,
+        operation: OperationId,
+        term: Option<strobe_core::model::Term>,
+    },
+    /// A node has waited long enough for a block.
+    BlockStalls {
+        node: usize,
+        life: AgentIncarnation,
+        operation: OperationId,
     },
     /// A switch is carried out later than it should be.
     LateSwitch {
@@ -225,6 +239,8 @@ impl Event {
             | Self::LinkUp { node, .. }
             | Self::LateClose { node, .. }
             | Self::SealWritten { node, .. }
+            | Self::BlockComes { node, .. }
+            | Self::BlockStalls { node, .. }
             | Self::LateSwitch { node, .. }
             | Self::SupervisorConnects { node, .. }
             | Self::ToAgent { node, .. } => Some(*node),

@@ -8,6 +8,7 @@ use strobe_core::{
     message::{ToManager, ToMember},
     model::{GangRun, NodeIndex, Term},
     node::{MemberEffect, MemberInput, MemberPhase, SwitcherInput},
+    primitives::Content,
 };
 
 use super::{Event, Order, World, machines::Half};
@@ -71,11 +72,10 @@ impl World {
                 let verdict = self.ledger.outcome_heard(operation, outcome);
                 self.judge(verdict);
             }
-            MemberEffect::Put { region, payload } => {
-                let life = self.nodes[node].life;
-                let verdict = self.ledger.put(node, life, region, &payload);
-                self.judge(verdict);
-            }
+            MemberEffect::Put { region, operation, content } => self.block_put(node, region, operation, &content, false),
+            MemberEffect::Absent { region, operation, block } => self.block_put(node, region, operation, &Content::Staged(block), true),
+            MemberEffect::Stage(staging) => self.stage(node, &staging),
+            MemberEffect::Discard(operation) => self.block_discarded(node, operation),
             MemberEffect::Submitted(_) => {}
             MemberEffect::Event(event) => self.trace.say(self.now, || format!("node {node} member: {event:?}")),
         }
@@ -118,6 +118,7 @@ impl World {
 
     /// Looks at what readers see of the member's memory, when that has changed; `whole` when it came as a whole memory.
     fn look_at_memory(&mut self, node: usize, whole: bool) {
+        let index = self.nodes[node].index;
         let Some(agent) = self.nodes[node].agent.as_mut() else { return };
         let Some(memory) = agent.member.memory() else { return };
         let applied = Some((memory.generation, memory.applied));
@@ -127,10 +128,12 @@ impl World {
         let before = std::mem::replace(&mut agent.applied, applied);
         self.counters.records += memory.applied.0.saturating_sub(before.map_or(0, |(_, number)| number.0));
         let (life, memory) = (agent.life, std::sync::Arc::clone(memory));
+        let blocks = agent.blocks.are_those_of(&memory, index);
         let verdict = self.ledger.applied(node, before, &memory).and_then(|()| {
             let since = before.filter(|(generation, _)| *generation == memory.generation && !whole).map(|(_, number)| number);
             self.ledger.puts_told(node, life, since, &memory)
         });
+        let verdict = verdict.and(blocks);
         self.judge(verdict);
     }
 

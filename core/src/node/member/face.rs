@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    message::{GangSignal, SwitcherCommand, SwitcherReport, ToManager, ToMember},
+    message::{GangSignal, Staging, SwitcherCommand, SwitcherReport, ToManager, ToMember},
     model::{
         AgentIncarnation, BarrierFailure, EndCause, GangRun, GangSlot, NodeIndex, PartitionUid, RankIndex, RankOutcome, Settings, Term,
         TermRecord,
     },
-    primitives::{OperationId, Outcome, Payload, RegionName, Request},
+    primitives::{Block, Content, OperationId, Outcome, Payload, RegionName, Request},
 };
 
 /// What a member is born with.
@@ -79,6 +79,13 @@ pub enum MemberInput {
     GangGone(GangRun),
     /// The agent's own caller asks for an operation; the name is returned in [`MemberEffect::Submitted`].
     Submit(Request),
+    /// What became of a block that was to be staged, see [`MemberEffect::Stage`].
+    Staged {
+        /// Whose block it is.
+        operation: OperationId,
+        /// True when all of it is held here and its digest is right; false when nothing of it came for too long.
+        held: bool,
+    },
     /// The agent's own caller stores into a cell that this node owns; smaller values than the present one are ignored.
     Store {
         /// The cell, not an ordered one.
@@ -181,13 +188,29 @@ pub enum MemberEffect {
         /// What became of it.
         outcome: Outcome,
     },
-    /// A block was put into this node's memory: its remote event.
+    /// A block was put into this node's memory: its remote event. One that was staged here becomes readable whole, in one step.
     Put {
         /// The block's name.
         region: RegionName,
+        /// What has put it.
+        operation: OperationId,
         /// The block.
-        payload: Payload,
+        content: Content,
     },
+    /// Make room for the bytes of a block and take them from others, where this node is of the set; where it is the caller, give them. Answered
+    /// by [`MemberInput::Staged`] of each node of the set.
+    Stage(Staging),
+    /// A block was put into this node's memory that this life of the agent never held: its bytes are to be had from others.
+    Absent {
+        /// The block's name.
+        region: RegionName,
+        /// What has put it.
+        operation: OperationId,
+        /// The block.
+        block: Block,
+    },
+    /// The bytes that were staged for this operation are wanted no more.
+    Discard(OperationId),
     /// For telemetry and the authority's inventory.
     Event(MemberEvent),
 }

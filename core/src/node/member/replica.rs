@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Member, MemberEffect, MemberEvent};
 use crate::{
-    limits::{OPERATIONS_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
+    limits::{BLOCK_BYTES_MAX, OPERATIONS_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
     machine::Outbox,
     message::ToManager,
     model::{Fence, NodeIncarnation, NodeIndex, RecordNumber},
@@ -49,6 +49,7 @@ impl Member {
             changed = true;
         }
         if changed {
+            self.discard_replaced(out);
             self.settle_operations(out);
             self.reconcile(out);
         } else {
@@ -64,8 +65,8 @@ impl Member {
             Applied::Plan => out.push(MemberEffect::Event(MemberEvent::Planned(Arc::clone(&memory.plan)))),
             Applied::Gang(_) => {}
             Applied::Put { region, .. } => {
-                if let Some(payload) = memory.region(region, node) {
-                    out.push(MemberEffect::Put { region, payload: payload.clone() });
+                if let Some(put) = memory.region(region, node).cloned() {
+                    self.put(region, put, out);
                 }
             }
             Applied::Compare(compare) => {
@@ -77,13 +78,12 @@ impl Member {
     }
 
     /// The remote events of blocks that came with a whole memory, and not by a record that was applied here.
-    pub(super) fn put_anew(&self, earlier: Option<&Memory>, out: &mut Outbox<MemberEffect>) {
+    pub(super) fn put_anew(&mut self, earlier: Option<&Memory>, out: &mut Outbox<MemberEffect>) {
         let node = self.configuration.node;
-        let known = |region| earlier.and_then(|memory| memory.region(region, node));
-        for (region, payload) in
-            self.memory.iter().flat_map(|memory| memory.regions(node)).filter(|(region, payload)| known(*region) != Some(payload))
-        {
-            out.push(MemberEffect::Put { region, payload: payload.clone() });
+        let known = |name| earlier.and_then(|memory| memory.region(name, node));
+        let Some(memory) = self.memory.clone() else { return };
+        for (name, region) in memory.regions(node).filter(|(name, region)| known(*name) != Some(region)) {
+            self.put(name, region.clone(), out);
         }
     }
 
@@ -136,7 +136,9 @@ impl Member {
         let operation = OperationId { caller, sequence: self.last_operation };
         out.push(MemberEffect::Submitted(operation));
         let refusal = match &request {
-            Request::Xfer(xfer) if xfer.payload.bytes().len() > PAYLOAD_BYTES_MAX => Some(AbortReason::PayloadTooLarge),
+            Request::Xfer(xfer) if xfer.content.inline_bytes() > PAYLOAD_BYTES_MAX || xfer.content.staged_bytes() > BLOCK_BYTES_MAX => {
+                Some(AbortReason::PayloadTooLarge)
+            }
             Request::Xfer(_) | Request::CompareAndWrite(_) => {
                 (self.operations.len() == OPERATIONS_PER_NODE_MAX).then_some(AbortReason::TooManyOperations)
             }
@@ -150,11 +152,14 @@ impl Member {
     }
 
     /// Sends the operations from `first` on to the manager, which takes each once.
-    pub(super) fn submit_outstanding(&self, first: u64, out: &mut Outbox<MemberEffect>) {
-        let (Some(to), Some(_)) = (self.manager(), self.admitted()) else { return };
+    pub(super) fn submit_outstanding(&mut self, first: u64, out: &mut Outbox<MemberEffect>) {
+        let (Some(to), Some(fence)) = (self.manager(), self.admitted()) else { return };
         let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
         for (&sequence, request) in self.operations.range(first..) {
             let operation = OperationId { caller, sequence };
+            if is_staged(request) {
+                self.submitted_in.entry(sequence).or_insert(fence.term);
+            }
             out.push(MemberEffect::Send { to, message: ToManager::Submit { operation, request: request.clone() } });
         }
     }
@@ -163,14 +168,19 @@ impl Member {
     pub(super) fn settle_operations(&mut self, out: &mut Outbox<MemberEffect>) {
         let Some(memory) = self.memory.clone() else { return };
         let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        let (submitted_in, term) = (&self.submitted_in, self.installed_term);
         self.operations.retain(|&sequence, _| {
             let operation = OperationId { caller, sequence };
-            let outcome = memory.outcome(operation);
+            // The prefix of a later term says all that ever will be of it: what was staged for it is gone.
+            let is_over = submitted_in.get(&sequence).copied().map(Some).is_some_and(|submitted| submitted < term);
+            let outcome = memory.outcome(operation).or_else(|| is_over.then_some(Outcome::Aborted(AbortReason::TermChanged)));
             if let Some(outcome) = outcome {
                 out.push(MemberEffect::Outcome { operation, outcome });
             }
             outcome.is_none()
         });
+        let operations = &self.operations;
+        self.submitted_in.retain(|sequence, _| operations.contains_key(sequence));
     }
 
     pub(super) fn refused(&mut self, operation: OperationId, outcome: Outcome, out: &mut Outbox<MemberEffect>) {
@@ -182,8 +192,17 @@ impl Member {
 
     pub(super) fn finish_operations(&mut self, outcome: Outcome, out: &mut Outbox<MemberEffect>) {
         let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        self.submitted_in.clear();
         for (sequence, _) in std::mem::take(&mut self.operations) {
             out.push(MemberEffect::Outcome { operation: OperationId { caller, sequence }, outcome });
         }
+    }
+}
+
+/// True when the bytes of a request do not ride with it.
+const fn is_staged(request: &Request) -> bool {
+    match request {
+        Request::Xfer(xfer) => xfer.content.staged().is_some(),
+        Request::CompareAndWrite(_) => false,
     }
 }

@@ -129,6 +129,8 @@ impl Member {
             self.finish_operations(Outcome::Unknown, out);
         }
         self.put_anew(earlier.as_deref(), out);
+        self.discard_replaced(out);
+        self.discard_of_earlier_terms(out);
         true
     }
 

@@ -269,7 +269,9 @@ impl Barriers {
             | (
                 _,
                 Outcome::Unknown
-                | Outcome::Aborted(AbortReason::SetOutsideView | AbortReason::TooManyOperations | AbortReason::TermChanged),
+                | Outcome::Aborted(
+                    AbortReason::SetOutsideView | AbortReason::TooManyOperations | AbortReason::TermChanged | AbortReason::Stalled,
+                ),
             ) => *progress = Progress::Refused(job.task, repetition.next(now, longest)),
         }
         Answer::Nothing

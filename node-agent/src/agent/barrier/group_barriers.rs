@@ -3,7 +3,7 @@
 use strobe_core::{
     model::{GangRun, Instant, NodeIndex, NodeSet},
     node::MemberInput,
-    primitives::{Cell, Compare, Comparison, RegionName, Request, Xfer},
+    primitives::{self, Cell, Compare, Comparison, RegionName, Request, Xfer},
 };
 
 use super::{
@@ -78,7 +78,7 @@ impl Agent {
     fn contents(&self, run: GangRun) -> Contents {
         let memory = self.member.memory();
         let content = |number| {
-            let payload = memory?.region(RegionName { run, number }, self.own.node)?;
+            let payload = memory?.region(RegionName { run, number }, self.own.node)?.content.inline()?;
             Some((number, Content::of(payload)?))
         };
         regions().filter_map(content).collect()
@@ -98,7 +98,11 @@ impl Agent {
             Task::Xfer => {
                 let content = self.barriers.groups.content(job, region)?;
                 let set = content.tickets.iter().map(|(node, _)| *node).chain([self.own.node]).collect();
-                Request::Xfer(Xfer { region: RegionName { run, number: region }, set, payload: content.payload() })
+                Request::Xfer(Xfer {
+                    region: RegionName { run, number: region },
+                    set,
+                    content: primitives::Content::Inline(content.payload()),
+                })
             }
         })
     }

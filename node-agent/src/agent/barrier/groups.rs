@@ -307,7 +307,9 @@ impl Groups {
             | (
                 _,
                 Outcome::Unknown
-                | Outcome::Aborted(AbortReason::SetOutsideView | AbortReason::TooManyOperations | AbortReason::TermChanged),
+                | Outcome::Aborted(
+                    AbortReason::SetOutsideView | AbortReason::TooManyOperations | AbortReason::TermChanged | AbortReason::Stalled,
+                ),
             ) => delivery.progress = Progress::Refused(job.task, repetition.next(now, longest)),
         }
         Answer::Nothing
