@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use strobe_core::{
-    message::{AnnouncerCommand, Strobe, SwitcherCommand},
+    manager::ManagerInput,
+    message::{AnnouncerCommand, Strobe, SwitcherCommand, ToManager},
     model::{GangSlots, MatrixVersion, NodeIncarnation, NodeIndex, RowIndex, Term},
     node::{SwitchCause, SwitcherInput},
 };
@@ -37,6 +38,12 @@ pub enum Mutation {
     PutForgotten,
     /// A node says that it holds a block as soon as it is asked to stage it: the operation is numbered at the block's start.
     StagedAtItsStart,
+    /// The manager takes a record for held by the node with the highest number as soon as another one holds it.
+    CommittedBeforeLastReceipt,
+    /// A caller hears that its operation is committed as soon as its node holds the record.
+    CommittedBeforeStable,
+    /// A new term goes on from what all of the sealed have applied, and not from the longest prefix that one of them holds.
+    ShortestPrefix,
     /// The strobe thread switches rows under the policy `Kernel` too.
     PolicyForgotten,
     /// The authority never hears of deadlines.
@@ -62,7 +69,7 @@ pub(crate) struct Mutator {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::FreezeOldRow,
         Self::WatchdogThawsPaused,
         Self::EpochsOutOfOrder,
@@ -73,6 +80,9 @@ impl Mutation {
         Self::StrobeNeverRepaired,
         Self::PutForgotten,
         Self::StagedAtItsStart,
+        Self::CommittedBeforeLastReceipt,
+        Self::CommittedBeforeStable,
+        Self::ShortestPrefix,
         Self::PolicyForgotten,
         Self::DeadlineForgotten,
         Self::RunsForgotten,
@@ -88,6 +98,21 @@ impl Mutator {
 
     pub(crate) fn is(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
+    }
+
+    /// Alters what a manager is given. A second input comes with it, if any.
+    pub(crate) fn manager(&self, input: &mut ManagerInput, last: NodeIndex) -> Option<ManagerInput> {
+        let ManagerInput::FromMember { from, message } = input else { return None };
+        match message {
+            ToManager::Sealed(answer) if self.is(Mutation::ShortestPrefix) => {
+                answer.holding.iter_mut().for_each(|holding| holding.records.clear());
+                None
+            }
+            ToManager::Held { .. } if self.is(Mutation::CommittedBeforeLastReceipt) && *from != last => {
+                Some(ManagerInput::FromMember { from: last, message: message.clone() })
+            }
+            _ => None,
+        }
     }
 
     /// Alters what a switcher is given.

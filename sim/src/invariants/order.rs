@@ -132,8 +132,13 @@ impl Ledger {
         }
     }
 
-    /// A caller hears what became of its operation.
-    pub(crate) fn outcome_heard(&mut self, operation: OperationId, outcome: Outcome) -> Result<(), Violation> {
+    /// A caller hears what became of its operation; `memory` is what its node has applied.
+    pub(crate) fn outcome_heard(&mut self, operation: OperationId, outcome: Outcome, memory: Option<&Memory>) -> Result<(), Violation> {
+        let applied = memory.and_then(|memory| memory.outcome(operation));
+        if matches!(outcome, Outcome::Committed { .. }) && applied != Some(outcome) {
+            let detail = format!("the caller of {operation:?} hears {outcome:?}, and its node has applied {applied:?}");
+            return Err(Violation::new("committed is stable", detail));
+        }
         if matches!(outcome, Outcome::Aborted(_)) && self.effective.contains(&operation) {
             return Err(Violation::new("one outcome", format!("{operation:?} has taken effect, and its caller hears {outcome:?}")));
         }
@@ -211,13 +216,13 @@ mod tests {
             ledger
         };
         let mut before = told();
-        before.outcome_heard(OPERATION, ABORTED).unwrap();
+        before.outcome_heard(OPERATION, ABORTED, None).unwrap();
         assert_eq!(put_applied(&mut before).map_err(|broken| broken.invariant), Err("one outcome"));
         let mut after = told();
         put_applied(&mut after).unwrap();
-        assert!(after.outcome_heard(OPERATION, ABORTED).is_err());
+        assert!(after.outcome_heard(OPERATION, ABORTED, None).is_err());
         let mut unknown = told();
-        unknown.outcome_heard(OPERATION, Outcome::Unknown).unwrap();
+        unknown.outcome_heard(OPERATION, Outcome::Unknown, None).unwrap();
         put_applied(&mut unknown).unwrap();
     }
 }

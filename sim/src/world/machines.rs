@@ -68,7 +68,16 @@ impl World {
         self.nodes[node].agent.as_ref().map(|agent| agent.life)
     }
 
-    pub(super) fn step_manager(&mut self, node: usize, input: ManagerInput) {
+    pub(super) fn step_manager(&mut self, node: usize, mut input: ManagerInput) {
+        let last = self.nodes.last().map_or(NodeIndex(0), |node| node.index);
+        let forged = self.mutator.manager(&mut input, last);
+        self.step_manager_as_told(node, input);
+        if let Some(forged) = forged {
+            self.step_manager_as_told(node, forged);
+        }
+    }
+
+    fn step_manager_as_told(&mut self, node: usize, input: ManagerInput) {
         let mut out = std::mem::take(&mut self.outboxes.manager);
         let home = &mut self.nodes[node];
         let now = home.clock.at(self.now);

@@ -8,7 +8,7 @@ use strobe_core::{
     message::{ToManager, ToMember},
     model::{GangRun, NodeIndex, Term},
     node::{MemberEffect, MemberInput, MemberPhase, SwitcherInput},
-    primitives::Content,
+    primitives::{Content, OperationId, Outcome, Record},
 };
 
 use super::{Event, Order, World, machines::Half};
@@ -30,6 +30,7 @@ impl World {
             (MemberInput::SupervisorUp { run, .. }, true) => Some(*run),
             _ => None,
         };
+        let early_outcome = self.early_outcome(node, &input);
         let mut out = std::mem::take(&mut self.outboxes.member);
         let home = &mut self.nodes[node];
         let now = home.clock.at(self.now);
@@ -46,7 +47,24 @@ impl World {
         if let Some(run) = early {
             self.tell_supervisor(node, run, Order::Release);
         }
+        if let Some(operation) = early_outcome {
+            self.outcome_heard(node, operation, Outcome::Committed { truth: true, first_failing: None });
+        }
         self.look_at_memory(node, whole);
+    }
+
+    /// The operation of this node whose caller the mutated agent tells when it only holds the record.
+    fn early_outcome(&self, node: usize, input: &MemberInput) -> Option<OperationId> {
+        let MemberInput::FromManager { message: ToMember::Append { record, .. }, .. } = input else { return None };
+        let Record::Xfer { operation, .. } = &**record else { return None };
+        let own = operation.caller.node == self.nodes[node].index && Some(operation.caller.incarnation) == self.life_of(node);
+        (own && self.mutator.is(Mutation::CommittedBeforeStable)).then_some(*operation)
+    }
+
+    fn outcome_heard(&mut self, node: usize, operation: OperationId, outcome: Outcome) {
+        let memory = self.nodes[node].agent.as_ref().and_then(|agent| agent.member.memory());
+        let verdict = self.ledger.outcome_heard(operation, outcome, memory.map(std::sync::Arc::as_ref));
+        self.judge(verdict);
     }
 
     pub(crate) fn member_effects(&mut self, node: usize, effects: impl IntoIterator<Item = MemberEffect>) {
@@ -68,10 +86,7 @@ impl World {
             MemberEffect::TerminateRanks { run, grace } => self.tell_supervisor(node, run, Order::Terminate { grace }),
             MemberEffect::KillRanks(run) => self.kill_ranks(node, run),
             MemberEffect::Forget { run, .. } => self.forget(node, run),
-            MemberEffect::Outcome { operation, outcome } => {
-                let verdict = self.ledger.outcome_heard(operation, outcome);
-                self.judge(verdict);
-            }
+            MemberEffect::Outcome { operation, outcome } => self.outcome_heard(node, operation, outcome),
             MemberEffect::Put { region, operation, content } => self.block_put(node, region, operation, &content, false),
             MemberEffect::Absent { region, operation, block } => self.block_put(node, region, operation, &Content::Staged(block), true),
             MemberEffect::Stage(staging) => self.stage(node, &staging),
