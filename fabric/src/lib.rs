@@ -10,6 +10,7 @@
 //! | [`datagram`] | fixed-size datagrams for the strobe thread, sealed with keys of the TLS session; no async runtime |
 //! | [`identity`] | who a peer is: certificates, their names, and the TLS configurations that check them |
 //! | [`accept`] | the connections that gRPC is spoken over: TLS first, and what it refuses is counted |
+//! | `verbs` | RDMA, with the cargo feature `verbs`: what a transport over it is made of |
 //! | [`authority`] | a certificate authority in memory, for one run of the local mode |
 //!
 //! *Invariant:* a link belongs to one term; once [`transport::Transport::close_links`] has returned, nothing of an older
@@ -26,6 +27,8 @@ pub mod limits;
 pub mod loopback;
 pub mod tcp;
 pub mod transport;
+#[cfg(feature = "verbs")]
+pub mod verbs;
 
 mod back_off;
 mod frame;

@@ -59,8 +59,53 @@ pub const DATAGRAM_BYTES_MAX: usize = 1200;
 /// Datagrams that may overtake each other on one link. An older one is refused as replayed.
 pub const REPLAY_WINDOW: u64 = 128;
 
+/// One piece of memory that the network card knows, in bytes: the largest block of an XFER. A larger one is refused with
+/// `VerbsError::RegionSize`; a peer's window that claims more, with `EndpointError::BadWindow`.
+#[cfg(feature = "verbs")]
+pub const VERBS_REGION_BYTES_MAX: usize = 256 << 20;
+
+/// Sends and writes of one queue pair that are under way. A further one is refused with `VerbsError::Full`.
+#[cfg(feature = "verbs")]
+pub const VERBS_SENDS_MAX: usize = 64;
+
+/// Buffers of one queue pair that wait for messages. A further one is refused with `VerbsError::Full`.
+#[cfg(feature = "verbs")]
+pub const VERBS_RECEIVES_MAX: usize = 64;
+
+/// Addresses of one device. Beyond it the kernel refuses to tell of any (`VerbsError::Addresses`); it takes no room of 64 KiB or more, and
+/// each has 32 bytes.
+#[cfg(feature = "verbs")]
+pub const VERBS_GIDS_MAX: usize = 1024;
+
+/// Time until a packet that nobody acknowledged is sent again: 4.096 µs times 2 to the power of this, 67 ms.
+#[cfg(feature = "verbs")]
+pub const VERBS_ACKNOWLEDGE_EXPONENT: u8 = 14;
+
+/// How often it is sent again, half a second altogether. Then the queue pair is in error with `Status::Unacknowledged`. Not 7, the most that
+/// there is room for: soft-RoCE takes it for a number without end, and a peer that is gone would never be heard of.
+#[cfg(feature = "verbs")]
+pub const VERBS_RETRIES: u8 = 6;
+
+/// Time that a peer without a buffer for a message asks for, by its number in the InfiniBand specification: 41 ms.
+#[cfg(feature = "verbs")]
+pub const VERBS_NOT_READY_CODE: u8 = 24;
+
+/// How often the message is sent again then. After it the queue pair is in error with `Status::ReceiverNotReady`; 7 would mean for ever.
+#[cfg(feature = "verbs")]
+pub const VERBS_NOT_READY_RETRIES: u8 = 6;
+
+/// Routers between two nodes.
+#[cfg(feature = "verbs")]
+pub const VERBS_HOPS_MAX: u8 = 64;
+
 const _: () = assert!(FRAME_BYTES_MAX > MEMORY_BYTES_MAX + PAYLOAD_BYTES_MAX, "a whole memory and a record travel in one frame");
 const _: () = assert!(FRAME_BYTES_MAX + FRAME_OVERHEAD_BYTES <= LANE_BYTES_MAX, "the largest frame fits an empty lane");
 const _: () = assert!(LANE_BYTES_MAX <= INBOX_BYTES_MAX, "one lane does not hold more than its reader's inbox");
 const _: () = assert!(INBOX_BYTES_MAX < u32::MAX as usize, "a frame's charge is counted in u32 permits");
 const _: () = assert!(REPLAY_WINDOW == u128::BITS as u64, "the window is one machine integer");
+#[cfg(feature = "verbs")]
+const _: () = assert!(VERBS_REGION_BYTES_MAX <= 1 << 31, "the length of a work request has 32 bits, and most devices take half of that");
+#[cfg(feature = "verbs")]
+const _: () = assert!(VERBS_ACKNOWLEDGE_EXPONENT < 32 && VERBS_NOT_READY_CODE < 32, "both have five bits");
+#[cfg(feature = "verbs")]
+const _: () = assert!(VERBS_RETRIES < 7 && VERBS_NOT_READY_RETRIES < 7, "both have three bits, and seven has no end");
