@@ -132,6 +132,8 @@ pub(crate) const RDMA_VM_CLUSTER_MEMORY_MIB: u32 = 6 * 1024;
 pub(crate) const RDMA_VM_CLUSTER: Duration = Duration::from_secs(40 * 60);
 /// One program of perftest between two nodes: half a minute was the most seen on busy cores. Past it the measurement has failed.
 pub(crate) const PERFTEST: Duration = Duration::from_secs(120);
+/// The trial of verbs between two nodes: twenty seconds on two busy cores. Past it the trial has failed.
+pub(crate) const VERBS_TRIAL: Duration = Duration::from_secs(4 * 60);
 /// Bytes of a unix socket's name, the closing zero not among them; the kernel takes no more.
 pub(crate) const SOCKET_NAME_BYTES: usize = 107;
 /// Bytes that ssh appends to the name of its socket while it makes it.

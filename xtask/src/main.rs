@@ -20,6 +20,7 @@ mod libraries;
 mod licences;
 mod limits;
 mod lock;
+mod messages;
 mod mirror;
 mod mutants;
 mod oci;

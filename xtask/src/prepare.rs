@@ -1,5 +1,6 @@
 //! What demo and tests need from the machine: found, and installed with the system's package manager where that is allowed.
 
+pub(crate) mod clang;
 mod freezer;
 mod packages;
 
@@ -175,6 +176,28 @@ const RDMA_MACHINE: [Need; 6] = [
     IP,
 ];
 
+/// For the fabric's feature `verbs`. Tried with Debian's packages alone.
+const VERBS: [Need; 3] = [
+    Need {
+        name: "the headers of libibverbs",
+        why: "rdma-sys is made of them",
+        found: || Path::new("/usr/include/infiniband/verbs.h").is_file(),
+        packages: Names { apt: "libibverbs-dev pkg-config", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "the headers of librdmacm",
+        why: "rdma-sys is made of them, too, though nothing of them is used",
+        found: || Path::new("/usr/include/rdma/rdma_cma.h").is_file(),
+        packages: Names { apt: "librdmacm-dev pkg-config", dnf: "", zypper: "", pacman: "" },
+    },
+    Need {
+        name: "libclang of version 15 or older",
+        why: "rdma-sys reads headers with it by bindgen 0.59, which does not know newer ones",
+        found: || clang::folder().is_some(),
+        packages: Names { apt: "libclang-14-dev", dnf: "", zypper: "", pacman: "" },
+    },
+];
+
 /// Checks what is needed, says what is missing, and installs it unless told not to.
 ///
 /// # Errors
@@ -209,6 +232,16 @@ pub(crate) fn dockerfiles(no_install: bool) -> Result<()> {
 /// Those of [`run`].
 pub(crate) fn rdma_machine(no_install: bool) -> Result<()> {
     provide(&missing_of(&RDMA_MACHINE), no_install)
+}
+
+/// Checks what a build of the fabric with its feature `verbs` needs, says what is missing, and installs it unless told not to; gives the
+/// folder of the libclang that it takes.
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) fn verbs(no_install: bool) -> Result<PathBuf> {
+    provide(&missing_of(&VERBS), no_install)?;
+    clang::folder().context("libclang is there, but not where it is looked for: name its folder in LIBCLANG_PATH")
 }
 
 fn provide(missing: &[&'static Need], no_install: bool) -> Result<()> {

@@ -13,6 +13,7 @@ mod nodes;
 mod perftest;
 mod room;
 mod shell;
+mod verbs;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Recipe {
     Up(machine::UpOptions),
     /// Prove RDMA between three nodes: network namespaces with one device each, and perftest between them
     Check,
+    /// Build the fabric's trial of verbs, and run it between two nodes
+    Verbs(verbs::Options),
     /// Run a command in the machine, with this recipe's input, output and exit status; a shell without one
     Run(RunOptions),
     /// Copy files and folders into the machine
@@ -86,6 +89,7 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<ExitCode> {
         Recipe::Build(options) => build(workspace, &options),
         Recipe::Up(options) => machine::up(workspace, &options).map(|()| ExitCode::SUCCESS),
         Recipe::Check => check::run(),
+        Recipe::Verbs(options) => verbs::run(workspace, &options),
         Recipe::Run(options) => shell::Shell::of_this_user()?.pass_through(&options.command),
         Recipe::Put(options) => shell::Shell::of_this_user()?.put(&options.sources, &options.destination),
         Recipe::Cluster => cluster::make(workspace),

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use anyhow::{Context, Result, ensure};
 
+use crate::messages::executable;
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -22,21 +22,6 @@ pub(super) struct Programs {
     /// The tests' programs.
     pub(super) tests: Vec<PathBuf>,
     programs: Vec<PathBuf>,
-}
-
-/// The part of cargo's messages that is used.
-#[derive(Deserialize)]
-struct Message {
-    #[serde(default)]
-    target: Option<Target>,
-    #[serde(default)]
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
 }
 
 // === impl Programs ===
@@ -74,32 +59,5 @@ impl Programs {
             fingerprint.push_str(&format!("{} {} {};", path.display(), file.len(), built.as_nanos()));
         }
         Ok(fingerprint)
-    }
-}
-
-/// Where cargo says that the test's program is.
-fn executable(messages: &str, test: &str) -> Result<PathBuf> {
-    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    let of_test = |message: &Message| message.target.as_ref().is_some_and(|target| target.name == test && target.kind == ["test"]);
-    let Some(path) = parsed.filter(of_test).find_map(|message| message.executable) else { bail!("cargo does not say where {test} is") };
-    Ok(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cargo_says_where_a_tests_program_is() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"agent"},"executable":null}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"agent"},"executable":"/t/agent-1"}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
-            "\n"
-        );
-        assert_eq!(executable(messages, "agent").unwrap(), PathBuf::from("/t/agent-1"));
-        assert!(executable(messages, "faults").is_err());
     }
 }
