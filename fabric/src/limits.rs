@@ -72,8 +72,8 @@ pub const VERBS_SENDS_MAX: usize = 64;
 #[cfg(feature = "verbs")]
 pub const VERBS_RECEIVES_MAX: usize = 64;
 
-/// Addresses of one device. Beyond it the kernel refuses to tell of any (`VerbsError::Addresses`); it takes no room of 64 KiB or more, and
-/// each has 32 bytes.
+/// Addresses of one device. Beyond it the kernel refuses to tell of any, and the device is a `ClosedDevice`; it takes no room of 64 KiB or
+/// more, and each has 32 bytes.
 #[cfg(feature = "verbs")]
 pub const VERBS_GIDS_MAX: usize = 1024;
 

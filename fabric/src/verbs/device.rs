@@ -10,7 +10,7 @@ use rdma_sys::{
 use super::{
     endpoint::{Gid, Mtu},
     error::VerbsError,
-    port::{self, FoundPort},
+    port::{self, ClosedDevice, FoundPort, FoundPorts},
 };
 use crate::limits::VERBS_GIDS_MAX;
 
@@ -38,14 +38,6 @@ struct Inner {
 #[derive(Debug)]
 struct Context(NonNull<ibv_context>);
 
-/// What a port tells of itself, as far as it matters here.
-#[derive(Debug, Clone, Copy)]
-struct PortState {
-    active: bool,
-    lid: u16,
-    mtu: Mtu,
-}
-
 /// All devices of the machine, for as long as the list lives.
 struct List {
     first: NonNull<*mut ibv_device>,
@@ -66,22 +58,26 @@ impl Device {
     /// No active port has the address, or several have, or the devices cannot be looked at.
     pub fn of_address(address: IpAddr) -> Result<Self, VerbsError> {
         let list = List::new()?;
-        let (mut contexts, mut found, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut contexts, mut found, mut owners) = (Vec::new(), FoundPorts::default(), Vec::new());
         for device in list.devices() {
-            let (context, name) = (Context::open(*device)?, name_of(*device));
-            let ports = context.addresses(&name)?;
-            owners.resize(owners.len() + ports.len(), contexts.len());
-            found.extend(ports);
-            contexts.push(context);
+            match Context::look_at(*device) {
+                Ok((context, ports)) => {
+                    owners.resize(owners.len() + ports.len(), contexts.len());
+                    found.ports.extend(ports);
+                    contexts.push(context);
+                }
+                // It is another's, or its port is missed below.
+                Err(error) => found.closed.push(ClosedDevice { device: name_of(*device), reason: error.kind() }),
+            }
         }
         let place = port::choose(address, &found)?;
-        let chosen = found.swap_remove(place);
+        let chosen = found.ports.swap_remove(place);
         let context = contexts.swap_remove(owners[place]);
-        let query = |source| VerbsError::Query { device: chosen.device.clone(), source };
-        let state = context.port(chosen.port).map_err(query)?;
+        let state = context.port(chosen.port).and_then(|state| Ok((state.lid, mtu_of(&state)?)));
+        let (lid, mtu) = state.map_err(|source| VerbsError::Query { device: chosen.device.clone(), port: chosen.port, source })?;
         let gid_index = u8::try_from(chosen.gid_index).expect("an index beyond a byte is not chosen");
         let (port, gid) = (chosen.port, chosen.gid);
-        Ok(Self(Arc::new(Inner { context, name: chosen.device, gid_index, port, gid, lid: state.lid, mtu: state.mtu })))
+        Ok(Self(Arc::new(Inner { context, name: chosen.device, gid_index, port, gid, lid, mtu })))
     }
 
     /// Its name, for people.
@@ -126,25 +122,24 @@ impl Device {
 // === impl Context ===
 
 impl Context {
-    fn open(device: *mut ibv_device) -> Result<Self, VerbsError> {
+    /// Opens a device; with every address of every port of it.
+    fn look_at(device: *mut ibv_device) -> io::Result<(Self, Vec<FoundPort>)> {
         // SAFETY: the device is of a list that is not freed yet.
         let context = unsafe { ibv_open_device(device) };
-        let context = NonNull::new(context);
-        context.map(Self).ok_or_else(|| VerbsError::Open { device: name_of(device), source: io::Error::last_os_error() })
+        let context = NonNull::new(context).map(Self).ok_or_else(io::Error::last_os_error)?;
+        let ports = context.addresses(&name_of(device))?;
+        Ok((context, ports))
     }
 
-    /// Every address of every port.
-    fn addresses(&self, name: &str) -> Result<Vec<FoundPort>, VerbsError> {
-        let device = || name.to_owned();
-        let ports = self.ports().map_err(|source| VerbsError::Query { device: device(), source })?;
-        let entries = self.gids().map_err(|source| VerbsError::Addresses { device: device(), source })?;
-        let found = entries.into_iter().filter_map(|entry| {
+    fn addresses(&self, name: &str) -> io::Result<Vec<FoundPort>> {
+        let ports = self.ports()?;
+        let found = self.gids()?.into_iter().filter_map(|entry| {
             let port = u8::try_from(entry.port_num).ok()?;
             let active = *ports.get(usize::from(port).checked_sub(1)?)?;
             // SAFETY: every sixteen bytes are an address; the other member of the union has the same.
             let gid = Gid(unsafe { entry.gid.raw });
             let roce_v2 = entry.gid_type == IBV_GID_TYPE_ROCE_V2;
-            Some(FoundPort { device: device(), port, active, gid, gid_index: entry.gid_index, roce_v2 })
+            Some(FoundPort { device: name.to_owned(), port, active, gid, gid_index: entry.gid_index, roce_v2 })
         });
         Ok(found.collect())
     }
@@ -157,19 +152,16 @@ impl Context {
         check(answer)?;
         // SAFETY: the call succeeded, so they are filled in; and zeros were valid before.
         let attributes = unsafe { attributes.assume_init() };
-        (1..=attributes.phys_port_cnt).map(|port| Ok(self.port(port)?.active)).collect()
+        (1..=attributes.phys_port_cnt).map(|port| Ok(self.port(port)?.state == ibv_port_state::IBV_PORT_ACTIVE)).collect()
     }
 
-    fn port(&self, port: u8) -> io::Result<PortState> {
+    fn port(&self, port: u8) -> io::Result<ibv_port_attr> {
         let mut attributes = MaybeUninit::<ibv_port_attr>::zeroed();
         // SAFETY: the context is open, and the attributes are ours and zeroed, as the function's fallback needs them.
         let answer = unsafe { ___ibv_query_port(self.0.as_ptr(), port, attributes.as_mut_ptr()) };
         check(answer)?;
         // SAFETY: the call succeeded, so they are filled in; and zeros were valid before.
-        let attributes = unsafe { attributes.assume_init() };
-        let unknown = || io::Error::new(io::ErrorKind::InvalidData, format!("port {port} has an unknown MTU"));
-        let mtu = u8::try_from(attributes.active_mtu).ok().and_then(Mtu::of_code).ok_or_else(unknown)?;
-        Ok(PortState { active: attributes.state == ibv_port_state::IBV_PORT_ACTIVE, lid: attributes.lid, mtu })
+        Ok(unsafe { attributes.assume_init() })
     }
 
     fn gids(&self) -> io::Result<Vec<ibv_gid_entry>> {
@@ -221,6 +213,11 @@ fn name_of(device: *mut ibv_device) -> String {
     let name = unsafe { ibv_get_device_name(device) };
     // SAFETY: a device's name is a string of C's that lives as long as the device.
     unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+}
+
+fn mtu_of(port: &ibv_port_attr) -> io::Result<Mtu> {
+    let mtu = u8::try_from(port.active_mtu).ok().and_then(Mtu::of_code);
+    mtu.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("its MTU has the unknown number {}", port.active_mtu)))
 }
 
 /// The answer of a function that answers with the number of its error.

@@ -13,27 +13,13 @@ pub enum VerbsError {
     /// The kernel has no RDMA at all, or its files are not there.
     #[error("RDMA devices cannot be listed")]
     List(#[source] io::Error),
-    /// The device's file cannot be opened: in a container it has to be given one.
-    #[error("the RDMA device {device} cannot be opened: a container needs /dev/infiniband")]
-    Open {
-        /// The device.
-        device: String,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The device does not tell of itself.
-    #[error("the RDMA device {device} does not tell of its ports")]
+    /// The own port does not tell of itself.
+    #[error("port {port} of the RDMA device {device} does not tell of itself")]
     Query {
         /// The device.
         device: String,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The device does not tell of its addresses, or has too many.
-    #[error("the RDMA device {device} does not tell of its addresses")]
-    Addresses {
-        /// The device.
-        device: String,
+        /// The port's number.
+        port: u8,
         /// The reason.
         source: io::Error,
     },

@@ -29,6 +29,15 @@ pub struct Buffer(Registration);
 #[derive(Debug)]
 pub struct Window(Registration);
 
+/// Memory that was not opened, with what is in it.
+#[derive(Debug)]
+pub struct Unopened {
+    /// The memory, as it was.
+    pub memory: Memory,
+    /// The reason.
+    pub error: VerbsError,
+}
+
 /// Memory that a device knows, until this is dropped.
 #[derive(Debug)]
 struct Registration {
@@ -126,7 +135,8 @@ impl Buffer {
     /// # Errors
     /// Those of [`Memory::new`]; or it cannot be registered: [`VerbsError::LockedMemory`] says what helps.
     pub fn new(domain: &Domain, bytes: usize) -> Result<Self, VerbsError> {
-        Registration::new(domain, Memory::new(bytes)?, ibv_access_flags::IBV_ACCESS_LOCAL_WRITE).map(Self)
+        let registered = Registration::new(domain, Memory::new(bytes)?, ibv_access_flags::IBV_ACCESS_LOCAL_WRITE);
+        registered.map(Self).map_err(|unopened| unopened.error)
     }
 
     /// Its bytes.
@@ -170,8 +180,8 @@ impl Window {
     /// Opens memory to the peers of a domain's queue pairs that are told [`Self::key`].
     ///
     /// # Errors
-    /// It cannot be registered: [`VerbsError::LockedMemory`] says what helps. The memory is gone then.
-    pub fn open(domain: &Domain, memory: Memory) -> Result<Self, VerbsError> {
+    /// It cannot be registered: [`VerbsError::LockedMemory`] says what helps. With the memory.
+    pub fn open(domain: &Domain, memory: Memory) -> Result<Self, Unopened> {
         let access = ibv_access_flags::IBV_ACCESS_LOCAL_WRITE.0 | ibv_access_flags::IBV_ACCESS_REMOTE_WRITE.0;
         Registration::new(domain, memory, ibv_access_flags(access)).map(Self)
     }
@@ -214,14 +224,17 @@ impl Window {
 impl Registration {
     const HELD: &str = "the memory is given back only by what ends the registration";
 
-    fn new(domain: &Domain, memory: Memory, access: ibv_access_flags) -> Result<Self, VerbsError> {
+    fn new(domain: &Domain, memory: Memory, access: ibv_access_flags) -> Result<Self, Unopened> {
         let access = i32::try_from(access.0).expect("the flags are small numbers");
         // SAFETY: the domain is there for as long as the clone that is kept, and the memory is mapped for as long as the region lives:
         // both are given up only when it is deregistered.
         let region = unsafe { ibv_reg_mr(domain.as_ptr(), memory.address.as_ptr().cast(), memory.bytes, access) };
         match NonNull::new(region) {
             Some(region) => Ok(Self { region, memory: Some(memory), _domain: domain.clone() }),
-            None => Err(refused(memory.bytes, io::Error::last_os_error())),
+            None => {
+                let error = refused(memory.bytes, io::Error::last_os_error());
+                Err(Unopened { memory, error })
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! address.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -25,23 +25,37 @@ pub struct FoundPort {
     pub roce_v2: bool,
 }
 
-/// What was found, as it stands in an error.
+/// A device that could not be looked at: a container sees all of them and is given the files of some.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundPorts(pub Vec<FoundPort>);
+pub struct ClosedDevice {
+    /// The device.
+    pub device: String,
+    /// The reason.
+    pub reason: io::ErrorKind,
+}
+
+/// All that was found, as it stands in an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundPorts {
+    /// The addresses of ports.
+    pub ports: Vec<FoundPort>,
+    /// Devices whose ports nobody knows.
+    pub closed: Vec<ClosedDevice>,
+}
 
 /// The place in `found` of the one port that has this address.
 ///
 /// # Errors
 /// None has it, or several have; then with all that was found.
-pub(super) fn choose(address: IpAddr, found: &[FoundPort]) -> Result<usize, VerbsError> {
+pub(super) fn choose(address: IpAddr, found: &FoundPorts) -> Result<usize, VerbsError> {
     let gid = gid_of(address);
     // The index has one byte in the headers of work requests.
     let fits = |port: &FoundPort| port.active && port.roce_v2 && port.gid == gid && u8::try_from(port.gid_index).is_ok();
-    let mut places = found.iter().enumerate().filter(|(_, port)| fits(port)).map(|(place, _)| place);
+    let mut places = found.ports.iter().enumerate().filter(|(_, port)| fits(port)).map(|(place, _)| place);
     match (places.next(), places.next()) {
         (Some(place), None) => Ok(place),
-        (None, _) => Err(VerbsError::NoPort { address, found: FoundPorts(found.to_vec()) }),
-        (Some(_), Some(_)) => Err(VerbsError::SeveralPorts { address, found: FoundPorts(found.to_vec()) }),
+        (None, _) => Err(VerbsError::NoPort { address, found: found.clone() }),
+        (Some(_), Some(_)) => Err(VerbsError::SeveralPorts { address, found: found.clone() }),
     }
 }
 
@@ -68,11 +82,15 @@ impl fmt::Display for FoundPort {
 
 impl fmt::Display for FoundPorts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return formatter.write_str("no port of an RDMA device has an address, or there is no device");
+        let ports: Vec<String> = self.ports.iter().map(ToString::to_string).collect();
+        let ports = if ports.is_empty() { "no address of any port".to_owned() } else { ports.join("; ") };
+        write!(formatter, "found: {ports}")?;
+        for ClosedDevice { device, reason } in &self.closed {
+            write!(formatter, "; {device} cannot be looked at ({reason})")?;
         }
-        let ports: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        write!(formatter, "found: {}", ports.join("; "))
+        // A device without its file is not even listed.
+        let all = !self.ports.is_empty() && self.closed.is_empty();
+        formatter.write_str(if all { "" } else { "; a container needs the device's file of /dev/infiniband" })
     }
 }
 
@@ -85,13 +103,14 @@ mod tests {
         FoundPort { device: device.to_owned(), port: 1, active: true, gid, gid_index, roce_v2: true }
     }
 
-    fn three() -> Vec<FoundPort> {
-        vec![
+    fn three() -> FoundPorts {
+        let ports = vec![
             port("rxe0", "fe80::1", 0),
             port("rxe0", "::ffff:10.77.0.1", 1),
             port("rxe1", "::ffff:10.77.0.2", 1),
             port("rxe1", "fd00::2", 2),
-        ]
+        ];
+        FoundPorts { ports, closed: Vec::new() }
     }
 
     #[test]
@@ -110,18 +129,22 @@ mod tests {
         ];
         for spoil in spoilt {
             let mut found = three();
-            found[2] = spoil(found[2].clone());
+            found.ports[2] = spoil(found.ports[2].clone());
             assert!(matches!(choose(address, &found), Err(VerbsError::NoPort { .. })));
         }
-        let twice = [three(), three()].concat();
+        let twice = FoundPorts { ports: [three().ports, three().ports].concat(), closed: Vec::new() };
         assert!(matches!(choose(address, &twice), Err(VerbsError::SeveralPorts { .. })));
     }
 
     #[test]
     fn what_was_found_stands_in_the_error() {
-        let error = choose("192.0.2.9".parse().unwrap(), &three()[1..2]).unwrap_err().to_string();
+        let mut found = FoundPorts { ports: three().ports[1..2].to_vec(), closed: Vec::new() };
+        let error = |found: &FoundPorts| choose("192.0.2.9".parse().unwrap(), found).unwrap_err().to_string();
         let expected = "no active port has the RoCE v2 address of 192.0.2.9: found: rxe0 port 1 entry 1 ::ffff:10.77.0.1 (RoCE v2, active)";
-        assert_eq!(error, expected);
-        assert!(choose("192.0.2.9".parse().unwrap(), &[]).unwrap_err().to_string().ends_with("or there is no device"));
+        assert_eq!(error(&found), expected);
+        found.closed = vec![ClosedDevice { device: "rxe1".to_owned(), reason: io::ErrorKind::NotFound }];
+        let advice = "; a container needs the device's file of /dev/infiniband";
+        assert_eq!(error(&found), format!("{expected}; rxe1 cannot be looked at (entity not found){advice}"));
+        assert!(error(&FoundPorts::default()).ends_with(&format!("found: no address of any port{advice}")));
     }
 }

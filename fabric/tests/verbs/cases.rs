@@ -34,7 +34,7 @@ pub(crate) const ALL: [Case; 10] = [
 fn a_foreign_address_is_refused(node: &Node, _control: &mut Control) {
     let error = Device::of_address("192.0.2.9".parse().unwrap()).unwrap_err();
     let VerbsError::NoPort { found, .. } = &error else { panic!("{error}") };
-    let own = found.0.iter().filter(|port| port.gid == node.device.gid()).count();
+    let own = found.ports.iter().filter(|port| port.gid == node.device.gid()).count();
     assert_eq!(own, 1, "{error}");
     node.tell(&error.to_string());
 }

@@ -4,7 +4,7 @@ use rustix::{
     process::{Resource, Rlimit, setrlimit},
     thread::{CapabilitySet, capabilities, set_capabilities},
 };
-use strobe_fabric::verbs::{Buffer, Domain, VerbsError};
+use strobe_fabric::verbs::{Buffer, Domain, Memory, VerbsError, Window};
 
 use super::node::Node;
 
@@ -22,4 +22,10 @@ pub(crate) fn memory_beyond_the_limit_is_explained(node: &Node) {
         assert_eq!(limit_bytes, limit);
         node.tell(&format!("{error}: {source}"));
     }
+    let mut memory = Memory::new(1 << 20).unwrap();
+    memory.write(7, &[7]).unwrap();
+    let unopened = Window::open(&domain, memory).unwrap_err();
+    let mut kept = [0];
+    unopened.memory.read(7, &mut kept).unwrap();
+    assert_eq!(kept, [7], "what could not be opened is not lost");
 }
