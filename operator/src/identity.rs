@@ -18,6 +18,7 @@ use strobe_proto::identity::identity_server::{Identity, IdentityServer};
 use strobe_proto::identity::{Enrolment, EnrolmentRequest};
 use strobe_proto::{VERSIONS, partition_bytes};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
@@ -45,6 +46,8 @@ pub struct Options {
     pub server_name: String,
     /// The namespace of the operator and its agents.
     pub namespace: String,
+    /// Where it counts.
+    pub metrics: Metrics,
 }
 
 /// Why nobody can enrol.
@@ -71,14 +74,8 @@ struct Refused {
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(
-    options: Options,
-    client: Client,
-    authority: Arc<CertificateAuthority>,
-    leading: Leading,
-    metrics: Metrics,
-) -> Result<(), ServeError> {
-    let Options { listener, server_name, namespace } = options;
+pub async fn serve(options: Options, client: Client, authority: Arc<CertificateAuthority>, leading: Leading) -> Result<(), ServeError> {
+    let Options { listener, server_name, namespace, metrics } = options;
     let bundle = authority.issue_server(&server_name).map_err(|source| ServeError::Certificate(server_name, source))?;
     let tls = anonymous_server(&bundle).map_err(ServeError::Tls)?;
     let counted = metrics.clone();
@@ -89,14 +86,16 @@ pub async fn serve(
     let connections = tls_connections(listener, &tls, refused);
     let service = Service { prover: Prover::new(client, namespace), authority, leading, metrics };
     let service = IdentityServer::new(service).max_decoding_message_size(ENROLMENT_BYTES);
-    let server = Server::builder().timeout(ENROLMENT_TIME).add_service(service);
+    let server = Server::builder().add_service(service);
     server.serve_with_incoming(ReceiverStream::new(connections)).await.map_err(ServeError::Serve)
 }
 
 #[tonic::async_trait]
 impl Identity for Service {
     async fn enrol(&self, request: Request<EnrolmentRequest>) -> Result<Response<Enrolment>, Status> {
-        match self.take_in(request.into_inner()).await {
+        // Here and not by the server, which would drop what is asked without counting it.
+        let taken = timeout(ENROLMENT_TIME, self.take_in(request.into_inner())).await;
+        match taken.unwrap_or_else(|_| Err(too_late())) {
             Ok(enrolment) => {
                 self.metrics.enrolled();
                 Ok(Response::new(enrolment))
@@ -156,12 +155,23 @@ fn unreadable(message: impl Into<String>) -> Refused {
 
 /// What an agent is told that may not take part: it asks again, for all of it may change.
 fn unplaced(refused: &EnrolmentRefused) -> Refused {
-    let reason = NotEnrolled::from(refused);
-    let status = match reason {
-        NotEnrolled::Unavailable => Status::unavailable(refused.to_string()),
-        _ => Status::failed_precondition(refused.to_string()),
-    };
-    Refused { reason, status }
+    match refused {
+        EnrolmentRefused::Unavailable | EnrolmentRefused::NotLeading => {
+            Refused { reason: NotEnrolled::Unavailable, status: Status::unavailable(refused.to_string()) }
+        }
+        EnrolmentRefused::NoPartition
+        | EnrolmentRefused::SeveralPartitions(_)
+        | EnrolmentRefused::Full
+        | EnrolmentRefused::NoCpus
+        | EnrolmentRefused::BadCpus(_) => {
+            Refused { reason: NotEnrolled::NoPlace, status: Status::failed_precondition(refused.to_string()) }
+        }
+    }
+}
+
+fn too_late() -> Refused {
+    let status = Status::unavailable(format!("the API server or the partition's authority did not answer within {ENROLMENT_TIME:?}"));
+    Refused { reason: NotEnrolled::Unavailable, status }
 }
 
 /// The shortest certificate is longer than the longest pause between two attempts to renew it.

@@ -101,10 +101,11 @@ async fn operate(arguments: Arguments, client: Client) -> anyhow::Result<()> {
         listener: listen(arguments.identity_listen).await?,
         server_name: arguments.identity_name,
         namespace: arguments.namespace,
+        metrics: metrics.clone(),
     };
     let shown = listen(arguments.metrics_listen).await?;
     tokio::select! {
-        served = identity::serve(identity, client, authority, leading.clone(), metrics.clone()) => served.context("let agents enrol"),
+        served = identity::serve(identity, client, authority, leading.clone()) => served.context("let agents enrol"),
         served = metrics::serve(shown, metrics, leading) => served.context("show metrics"),
         () = replica.run(ending) => Ok(()),
         () = asked => Ok(()),

@@ -3,7 +3,6 @@
 //! Each replica has its own. What is of the cluster, such as the jobs, is told by the one that leads alone, so that a sum over replicas is
 //! right.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -18,7 +17,6 @@ use strobe_fabric::counters::Refusal;
 use tokio::net::TcpListener;
 
 use crate::leading::Leading;
-use crate::partitions::EnrolmentRefused;
 
 /// The text format, by which a scraper knows that names, units and counters follow OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,13 +29,10 @@ pub struct Metrics {
     enrolments: Counter,
     refused: Family<[(&'static str, &'static str); 1], Counter>,
     reconciliations: Family<[(&'static str, &'static str); 1], Counter>,
-    jobs: Family<JobLabels, Gauge>,
-    /// The series that `jobs` has.
-    told: Arc<Mutex<BTreeSet<JobLabels>>>,
+    jobs: Family<[(&'static str, String); 1], Gauge>,
+    /// Held by whoever shows the figures: what is of the cluster is brought up to date for each that asks.
+    shown: Arc<Mutex<()>>,
 }
-
-/// Partition and state.
-type JobLabels = [(&'static str, String); 2];
 
 /// Why an agent, or who says that it is one, was not enrolled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +74,8 @@ impl Default for Metrics {
             drop(reconciliations.get_or_create_owned(&outcome_labels(outcome)));
         }
         let jobs = Family::default();
-        registry.register("jobs", "Jobs by partition and state, from the replica that leads", jobs.clone());
-        Self { registry: Arc::new(registry), leads, enrolments, refused, reconciliations, jobs, told: Arc::default() }
+        registry.register("jobs", "Jobs by their state, from the replica that leads", jobs.clone());
+        Self { registry: Arc::new(registry), leads, enrolments, refused, reconciliations, jobs, shown: Arc::default() }
     }
 }
 
@@ -97,21 +92,14 @@ impl Metrics {
         self.reconciliations.get_or_create_owned(&outcome_labels(succeeded)).inc();
     }
 
-    /// Takes over how things stand now: none for a replica that does not lead.
-    fn update(&self, jobs: Option<Vec<(String, String)>>) {
+    /// The figures, with the states of all jobs; none for a replica that does not lead.
+    fn show(&self, jobs: Option<Vec<String>>) -> String {
+        let _others_wait = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         self.leads.set(i64::from(jobs.is_some()));
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for series in std::mem::take(&mut *told) {
-            self.jobs.remove(&series);
+        self.jobs.clear();
+        for state in jobs.unwrap_or_default() {
+            self.jobs.get_or_create_owned(&[("state", state)]).inc();
         }
-        for (partition, state) in jobs.unwrap_or_default() {
-            let series = [("partition", partition), ("state", state)];
-            self.jobs.get_or_create_owned(&series).inc();
-            told.insert(series);
-        }
-    }
-
-    fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes every text");
         text
@@ -128,8 +116,8 @@ const fn outcome_labels(succeeded: bool) -> [(&'static str, &'static str); 1] {
 /// What the listener's are.
 pub async fn serve(listener: TcpListener, metrics: Metrics, leading: Leading) -> std::io::Result<()> {
     let shown = move || {
-        metrics.update(leading.borrow().as_ref().map(|partitions| partitions.jobs_by_state()));
-        std::future::ready(([(CONTENT_TYPE, OPEN_METRICS)], metrics.text()))
+        let states = leading.borrow().as_ref().map(|partitions| partitions.states_of_jobs());
+        std::future::ready(([(CONTENT_TYPE, OPEN_METRICS)], metrics.show(states)))
     };
     let router = Router::new().route("/metrics", get(shown)).route("/readyz", get(|| std::future::ready("ready\n")));
     axum::serve(listener, router).await
@@ -161,18 +149,5 @@ impl NotEnrolled {
             Self::NoPlace => "no_place",
         };
         [("reason", reason)]
-    }
-}
-
-impl From<&EnrolmentRefused> for NotEnrolled {
-    fn from(refused: &EnrolmentRefused) -> Self {
-        match refused {
-            EnrolmentRefused::Unavailable | EnrolmentRefused::NotLeading => Self::Unavailable,
-            EnrolmentRefused::NoPartition
-            | EnrolmentRefused::SeveralPartitions(_)
-            | EnrolmentRefused::Full
-            | EnrolmentRefused::NoCpus
-            | EnrolmentRefused::BadCpus(_) => Self::NoPlace,
-        }
     }
 }

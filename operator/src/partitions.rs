@@ -262,15 +262,13 @@ impl Partitions {
         self.board.lock().unwrap_or_else(PoisonError::into_inner).get(job_uid).cloned()
     }
 
-    /// Partition and state of each job that can be read and has both: of partitions there are few, while jobs may name any.
-    pub(crate) fn jobs_by_state(&self) -> Vec<(String, String)> {
-        let told = |job: &Arc<WatchedJob>| {
-            let job = job.0.as_ref().ok()?;
-            let state = job.status.as_ref()?.state?;
-            let partition = self.partition(&job.spec.partition)?;
-            Some((partition.name_any(), format!("{state:?}")))
+    /// The state of each job that can be read and has one, as its status says it.
+    pub(crate) fn states_of_jobs(&self) -> Vec<String> {
+        let state = |job: &Arc<WatchedJob>| {
+            let state = job.0.as_ref().ok()?.status.as_ref()?.state?;
+            serde_json::to_value(state).ok()?.as_str().map(str::to_owned)
         };
-        self.context.jobs.state().iter().filter_map(told).collect()
+        self.context.jobs.state().iter().filter_map(state).collect()
     }
 
     /// Takes a node into the partition that selects it.
