@@ -68,8 +68,10 @@ pub const BLOCK_BYTES_MAX: u64 = 256 << 20;
 /// refused with [`crate::primitives::AbortReason::MemoryFull`].
 pub const STAGED_BYTES_MAX: u64 = 1 << 30;
 
-/// Blocks that are staged at a time; operations beyond it wait.
+/// Blocks that are staged at a time; operations beyond it wait. Of the largest fewer have room together.
 pub const STAGINGS_MAX: usize = 16;
+
+const _: () = assert!(PAYLOAD_BYTES_MAX as u64 <= BLOCK_BYTES_MAX && BLOCK_BYTES_MAX <= STAGED_BYTES_MAX);
 
 /// Hold, resume and release commands that wait for their instant on one node: two a gang.
 pub const PENDING_HOLDS_MAX: usize = 2 * GANGS_PER_NODE_MAX;

@@ -203,6 +203,30 @@ fn a_life_that_leaves_the_view_has_staged_nothing() {
 }
 
 #[test]
+fn who_is_being_admitted_is_not_told_what_is_open_before_it_holds_what_is_numbered() {
+    let mut bench = Bench::established();
+    bench.seals(1, 1);
+    bench.sent.clear();
+    bench.submits(operation(2, 1), staged(&[0, 1], BLOCK));
+    assert_eq!((bench.open(0), bench.open(1)), (Some(vec![operation(2, 1)]), None));
+    bench.hears(1, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
+    assert_eq!(bench.open(1), Some(vec![operation(2, 1)]));
+}
+
+#[test]
+fn what_a_gone_life_was_to_give_is_aborted_and_its_next_life_does_not_wait_for_it() {
+    let mut bench = Bench::established();
+    bench.submits(operation(2, 1), staged(&[0, 1], BLOCK));
+    bench.seals(2, 2);
+    bench.hears(2, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
+    assert_eq!(bench.open(2), Some(Vec::new()), "it has not what the earlier life was to give");
+    let anew = OperationId { caller: NodeIncarnation { incarnation: AgentIncarnation(2), ..agent(2) }, sequence: 1 };
+    bench.submits(anew, inline(&[0]));
+    assert_eq!(bench.numbered, [anew]);
+    assert_eq!(bench.open(0), Some(Vec::new()));
+}
+
+#[test]
 fn blocks_have_limits_in_size_together_and_in_number() {
     let mut bench = Bench::established();
     bench.submits(operation(1, 1), staged(&[0], Block { length: BLOCK_BYTES_MAX + 1, ..BLOCK }));
@@ -282,8 +306,14 @@ impl Follower {
     }
 
     fn is_to_stage(&mut self, operations: &[OperationId]) {
+        self.is_to_stage_after(0, operations);
+    }
+
+    /// So many numbers were given.
+    fn is_to_stage_after(&mut self, numbered: u64, operations: &[OperationId]) {
         let staging = |operation: &OperationId| Staging { operation: *operation, set: nodes(&[0, 1]), block: BLOCK };
-        self.hears(ToMember::Stagings { fence: FENCE, open: operations.iter().map(staging).collect() });
+        let open = operations.iter().map(staging).collect();
+        self.hears(ToMember::Stagings { fence: FENCE, numbered: RecordNumber(numbered), open });
     }
 
     fn has_staged(&mut self, operation: OperationId) {
@@ -370,6 +400,47 @@ fn a_block_is_readable_from_its_record_on_until_another_has_its_name() {
     follower.holds(2, second);
     follower.applies(2);
     assert_eq!((follower.put(), follower.discarded()), (vec![second], vec![first]));
+}
+
+#[test]
+fn a_block_is_not_dropped_while_its_record_may_be_on_the_way() {
+    let mut follower = Follower::admitted();
+    let (first, second) = (operation(1, 1), operation(1, 2));
+    follower.has_staged(first);
+    // Its record was lost with a link; the list comes over the next one.
+    follower.is_to_stage_after(1, &[second]);
+    assert_eq!((follower.discarded(), follower.staged_anew()), (vec![], vec![second]));
+    follower.holds(1, first);
+    follower.is_to_stage_after(1, &[]);
+    assert_eq!(follower.discarded(), [second]);
+    follower.applies(1);
+    assert_eq!(follower.put(), [first]);
+}
+
+#[test]
+fn a_block_of_a_memory_that_is_not_seen_yet_is_not_dropped() {
+    let mut follower = Follower::admitted();
+    let first = operation(1, 1);
+    follower.has_staged(first);
+    follower.step(MemberInput::Switcher(SwitcherReport::LeftOut { term: FENCE.term }));
+    let mut memory = Memory::empty(1, RecordNumber(0));
+    memory.apply(&Record::Xfer { operation: first, xfer: staged(&[0, 1], BLOCK) });
+    follower.hears(ToMember::Install { fence: FENCE, memory: Arc::new(memory) });
+    follower.is_to_stage_after(1, &[]);
+    assert!(follower.discarded().is_empty());
+    follower.hears(ToMember::Admitted { fence: FENCE, members: vec![agent(0), agent(1)] });
+    assert_eq!((follower.put(), follower.absent()), (vec![first], vec![]));
+}
+
+#[test]
+fn a_caller_outside_of_the_set_lets_go_when_its_block_is_put() {
+    let mut follower = Follower::admitted();
+    let own = operation(0, 1);
+    follower.is_to_stage(&[own]);
+    let record = Arc::new(Record::Xfer { operation: own, xfer: staged(&[1], BLOCK) });
+    follower.hears(ToMember::Append { fence: FENCE, number: RecordNumber(1), record });
+    follower.applies(1);
+    assert_eq!((follower.put(), follower.discarded()), (vec![], vec![own]));
 }
 
 #[test]

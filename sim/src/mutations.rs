@@ -7,9 +7,9 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use strobe_core::{
     manager::ManagerInput,
-    message::{AnnouncerCommand, Strobe, SwitcherCommand, ToManager},
-    model::{GangSlots, MatrixVersion, NodeIncarnation, NodeIndex, RowIndex, Term},
-    node::{SwitchCause, SwitcherInput},
+    message::{AnnouncerCommand, Strobe, SwitcherCommand, ToManager, ToMember},
+    model::{GangSlots, MatrixVersion, NodeIncarnation, NodeIndex, RecordNumber, RowIndex, Term},
+    node::{MemberInput, SwitchCause, SwitcherInput},
 };
 
 use crate::limits::NODES_MAX;
@@ -38,6 +38,8 @@ pub enum Mutation {
     PutForgotten,
     /// A node says that it holds a block as soon as it is asked to stage it: the operation is numbered at the block's start.
     StagedAtItsStart,
+    /// A node drops what is open no more, whether or not it holds the records that were numbered.
+    DroppedUnseen,
     /// The manager takes a record for held by the node with the highest number as soon as another one holds it.
     CommittedBeforeLastReceipt,
     /// A caller hears that its operation is committed as soon as its node holds the record.
@@ -69,7 +71,7 @@ pub(crate) struct Mutator {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::FreezeOldRow,
         Self::WatchdogThawsPaused,
         Self::EpochsOutOfOrder,
@@ -80,6 +82,7 @@ impl Mutation {
         Self::StrobeNeverRepaired,
         Self::PutForgotten,
         Self::StagedAtItsStart,
+        Self::DroppedUnseen,
         Self::CommittedBeforeLastReceipt,
         Self::CommittedBeforeStable,
         Self::ShortestPrefix,
@@ -112,6 +115,15 @@ impl Mutator {
                 Some(ManagerInput::FromMember { from: last, message: message.clone() })
             }
             _ => None,
+        }
+    }
+
+    /// Alters what a member is told.
+    pub(crate) fn member(&self, input: &mut MemberInput) {
+        if let MemberInput::FromManager { message: ToMember::Stagings { numbered, .. }, .. } = input
+            && self.is(Mutation::DroppedUnseen)
+        {
+            *numbered = RecordNumber(0);
         }
     }
 

@@ -128,6 +128,11 @@ impl Network {
         !self.healed && random.chance(self.profile.lost)
     }
 
+    /// A frame finds its queue full, and is lost while its link lives.
+    pub(crate) fn overflows(&self, random: &mut Random) -> bool {
+        !self.healed && self.profile.overflowing > 0 && random.chance(self.profile.overflowing)
+    }
+
     pub(crate) fn doubles(&self, random: &mut Random) -> bool {
         !self.healed && random.chance(self.profile.doubled)
     }

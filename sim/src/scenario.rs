@@ -81,6 +81,9 @@ pub struct NetworkProfile {
     /// True when a link of a term is accepted by a node that knows nothing of the term and has sealed no higher one.
     /// Today's fabric asks that both ends know the term; safety must not rest on it.
     pub accepts_unknown_terms: bool,
+    /// Frames of a million that find their queue full and are lost while their link lives.
+    #[serde(default)]
+    pub overflowing: u32,
 }
 
 /// One job.

@@ -211,13 +211,15 @@ impl Reign {
     /// The next operation of a member that may be numbered; those that may not are refused. One whose block is still being staged waits,
     /// and with it those that its caller has submitted after it.
     fn next_operation(&mut self, out: &mut Outbox<ManagerEffect>) -> Option<Record> {
+        // By node and not by life: a late copy of what an earlier life has asked for must not overtake what would forget its outcome.
         let mut waits = NodeSet::EMPTY;
         let mut place = 0;
-        while let Some((operation, request)) = self.waiting.get(place).cloned() {
+        while let Some((operation, request)) = self.waiting.get(place) {
             if waits.contains(operation.caller.node) {
                 place += 1;
                 continue;
             }
+            let (operation, request) = (*operation, request.clone());
             let numbered = self.is_numbered(operation);
             let before = if numbered { None } else { self.refused_before(operation) };
             let reason = before.or_else(|| if numbered { None } else { self.refusal(&request) });

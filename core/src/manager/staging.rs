@@ -10,7 +10,7 @@ use crate::{
     limits::{BLOCK_BYTES_MAX, STAGINGS_MAX},
     machine::Outbox,
     message::{Staging, ToMember},
-    model::{NodeIndex, NodeSet},
+    model::{AgentIncarnation, NodeIncarnation, NodeIndex, NodeSet},
     primitives::{AbortReason, OperationId, Xfer},
 };
 
@@ -41,9 +41,12 @@ impl Stagings {
         self.0.values().map(|open| open.staging.block.length).sum()
     }
 
-    /// Those that a node takes part in: as one of the set, or because it has the bytes.
-    fn of(&self, node: NodeIndex) -> Vec<Staging> {
-        let takes_part = |staging: &&Staging| staging.set.contains(node) || staging.operation.caller.node == node;
+    /// Those that a node takes part in: as one of the set, or because this life of it has the bytes.
+    fn of(&self, node: NodeIndex, life: Option<AgentIncarnation>) -> Vec<Staging> {
+        let takes_part = |staging: &&Staging| {
+            let caller = staging.operation.caller;
+            staging.set.contains(node) || (caller.node == node && Some(caller.incarnation) == life)
+        };
         self.0.values().map(|open| &open.staging).filter(takes_part).copied().collect()
     }
 
@@ -51,6 +54,14 @@ impl Stagings {
     pub(super) fn forget(&mut self, node: NodeIndex) {
         for open in self.0.values_mut() {
             open.held.remove(node);
+        }
+    }
+
+    /// Nobody gives the blocks of a node any more, except for those of this life.
+    pub(super) fn fail_those_of(&mut self, node: NodeIndex, except: Option<AgentIncarnation>) {
+        let is_gone = |caller: NodeIncarnation| caller.node == node && Some(caller.incarnation) != except;
+        for open in self.0.values_mut().filter(|open| is_gone(open.staging.operation.caller)) {
+            open.failed = true;
         }
     }
 
@@ -90,7 +101,7 @@ impl Reign {
         Staged::InPart
     }
 
-    /// The operation has its number, or never gets one. Told after the record was sent: whoever does not hold that drops the block.
+    /// The operation has its number, or never gets one. Told after the record was sent.
     pub(super) fn close_staging(&mut self, operation: OperationId, out: &mut Outbox<ManagerEffect>) {
         if let Some(open) = self.stagings.0.remove(&operation) {
             self.tell_stagings(&open.staging, out);
@@ -100,12 +111,19 @@ impl Reign {
     fn tell_stagings(&self, changed: &Staging, out: &mut Outbox<ManagerEffect>) {
         let mut concerned = changed.set;
         concerned.insert(changed.operation.caller.node);
-        for node in concerned.intersection(self.view_nodes()).iter() {
+        // One that is being admitted hears of it when it holds what is numbered.
+        let joining = self.joining.keys().copied().collect();
+        for node in concerned.intersection(self.view_nodes()).difference(joining).iter() {
             self.tell_stagings_of(node, out);
         }
     }
 
     pub(super) fn tell_stagings_of(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {
-        out.push(ManagerEffect::Send { to: node, message: ToMember::Stagings { fence: self.fence, open: self.stagings.of(node) } });
+        let life = self.view.get(&node).copied();
+        let open = self.stagings.of(node, life);
+        out.push(ManagerEffect::Send {
+            to: node,
+            message: ToMember::Stagings { fence: self.fence, numbered: self.sequencer.last(), open },
+        });
     }
 }

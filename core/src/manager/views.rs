@@ -51,6 +51,7 @@ impl Reign {
         }
         self.fail_compare_on(node);
         self.stagings.forget(node);
+        self.stagings.fail_those_of(node, None);
         self.raise_view(out);
     }
 
@@ -100,6 +101,7 @@ impl Reign {
             return;
         }
         self.joining.remove(&node);
+        self.stagings.fail_those_of(node, Some(incarnation));
         self.view.insert(node, incarnation);
         self.sequencer.begin_at(node, number);
         if let Some(pending) = &mut self.compare {

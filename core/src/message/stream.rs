@@ -48,6 +48,8 @@ pub enum ToMember {
     Stagings {
         /// Who commands.
         fence: Fence,
+        /// The last number that was given: one who does not hold the records up to it cannot tell which of the two.
+        numbered: RecordNumber,
         /// What is open.
         open: Vec<Staging>,
     },

@@ -201,7 +201,7 @@ impl Member {
             ToMember::Admitted { fence, members } => self.admit(from, fence, &members, out),
             ToMember::Append { fence, number, record } => self.append(from, fence, number, record, out),
             ToMember::Stable { fence, number } => self.stable(from, fence, number, out),
-            ToMember::Stagings { fence, open } => self.stagings_listed(from, fence, &open, out),
+            ToMember::Stagings { fence, numbered, open } => self.stagings_listed(from, fence, numbered, &open, out),
             ToMember::Refused { operation, outcome } => self.refused(operation, outcome, out),
         }
     }

@@ -15,6 +15,9 @@ use crate::{mutations::Mutation, random::Random};
 /// The last fault begins before this time.
 const FAULTS_END_MILLISECONDS: u64 = 2_500;
 
+/// Frames of a million that find their queue full, where any do.
+const OVERFLOWING: u32 = 30_000;
+
 /// Set apart from the stream that the run itself draws from.
 const STREAM: u64 = 0x5ce4_a210;
 
@@ -51,7 +54,7 @@ pub(super) fn scenario(seed: u64, options: Options) -> Scenario {
     let cpus = *random.pick(&[1, 1, 2, 3]);
     let narrow = times(&mut random);
     let times = if ways.settings { wide::times(&mut widening) } else { narrow };
-    let network = network(&mut random);
+    let network = NetworkProfile { overflowing: if seed % 4 == 3 { OVERFLOWING } else { 0 }, ..network(&mut random) };
     let jobs: Vec<JobPlan> = (0..random.between(1, 5)).map(|_| job(&mut random, nodes, cpus)).collect();
     let mut events = Vec::new();
     users(&mut random, nodes, &jobs, &mut events);
@@ -106,6 +109,7 @@ fn network(random: &mut Random) -> NetworkProfile {
         usual_microseconds: *random.pick(&[60, 200, 400]),
         longest_milliseconds: *random.pick(&[5, 20, 60]),
         accepts_unknown_terms: random.chance(500_000),
+        overflowing: 0,
     }
 }
 

@@ -33,6 +33,10 @@ impl World {
         }
         let Some(term) = agent.link_term else { return };
         let key = LinkKey::new(term, from, to);
+        if self.network.overflows(&mut self.random) {
+            self.counters.faults += 1;
+            return;
+        }
         let Some((arrival, link_life)) = self.network.send(self.now, key, from, &mut self.random) else { return };
         self.queue.push(arrival, Event::Frame { key, link_life, to: usize::from(to.0), input: Box::new(input) });
     }

@@ -22,7 +22,8 @@ const SUPERVISOR_SOCKET: Duration = Duration::from_micros(100);
 const LATE_CLOSE: Duration = Duration::from_millis(5);
 
 impl World {
-    pub(super) fn step_member(&mut self, node: usize, input: MemberInput) {
+    pub(super) fn step_member(&mut self, node: usize, mut input: MemberInput) {
+        self.mutator.member(&mut input);
         if let MemberInput::FromManager { message: ToMember::Append { fence, number, record }, .. } = &input {
             self.ledger.appended(node, *fence, *number, record);
         }

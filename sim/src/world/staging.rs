@@ -27,6 +27,8 @@ pub(crate) struct Blocks {
     held: BTreeSet<OperationId>,
     /// Put, and never held by this life.
     absent: BTreeSet<OperationId>,
+    /// This life has said that it holds them.
+    told: BTreeSet<OperationId>,
 }
 
 impl World {
@@ -44,10 +46,17 @@ impl World {
         }
         let link_term = agent.link_term;
         if agent.blocks.held.contains(&operation) || self.mutator.is(Mutation::StagedAtItsStart) {
-            self.give_later(node, life, AgentInput::Member(MemberInput::Staged { operation, held: true }));
+            self.has_staged(node, life, operation);
         }
         let delay = self.random.time(BYTES.0, BYTES.1);
         self.after(delay, Event::BlockComes { node, life, operation, term: link_term });
+    }
+
+    fn has_staged(&mut self, node: usize, life: AgentIncarnation, operation: OperationId) {
+        if let Some(agent) = self.nodes[node].agent.as_mut() {
+            agent.blocks.told.insert(operation);
+        }
+        self.give_later(node, life, AgentInput::Member(MemberInput::Staged { operation, held: true }));
     }
 
     fn give_later(&mut self, node: usize, life: AgentIncarnation, input: AgentInput) {
@@ -65,7 +74,7 @@ impl World {
             if let Some(agent) = self.nodes[node].agent.as_mut() {
                 agent.blocks.held.insert(operation);
             }
-            self.give_later(node, life, AgentInput::Member(MemberInput::Staged { operation, held: true }));
+            self.has_staged(node, life, operation);
         } else {
             self.after(STALL, Event::BlockStalls { node, life, operation });
         }
@@ -99,7 +108,8 @@ impl World {
         } else if content.staged().is_some() {
             self.counters.blocks += 1;
         }
-        let whole = absent || content.staged().is_none() || agent.blocks.held.contains(&operation);
+        let lost = absent && agent.blocks.told.contains(&operation);
+        let whole = (absent && !lost) || content.staged().is_none() || agent.blocks.held.contains(&operation);
         let told = self.ledger.put(node, life, region, content);
         let verdict = told.and_then(|()| if whole { Ok(()) } else { Err(torn(index, operation)) });
         self.judge(verdict);

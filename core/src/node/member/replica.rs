@@ -65,8 +65,11 @@ impl Member {
             Applied::Plan => out.push(MemberEffect::Event(MemberEvent::Planned(Arc::clone(&memory.plan)))),
             Applied::Gang(_) => {}
             Applied::Put { region, .. } => {
-                if let Some(put) = memory.region(region, node).cloned() {
-                    self.put(region, put, out);
+                let put = memory.region(region, node).cloned();
+                match (put, record) {
+                    (Some(put), _) => self.put(region, put, out),
+                    (None, Record::Xfer { operation, .. }) => self.put_elsewhere(*operation, out),
+                    (None, Record::Plan(_) | Record::Gang(_) | Record::Compare { .. } | Record::CompareResult(_)) => {}
                 }
             }
             Applied::Compare(compare) => {
@@ -172,7 +175,7 @@ impl Member {
         self.operations.retain(|&sequence, _| {
             let operation = OperationId { caller, sequence };
             // The prefix of a later term says all that ever will be of it: what was staged for it is gone.
-            let is_over = submitted_in.get(&sequence).copied().map(Some).is_some_and(|submitted| submitted < term);
+            let is_over = term.is_some_and(|term| submitted_in.get(&sequence).is_some_and(|submitted| *submitted < term));
             let outcome = memory.outcome(operation).or_else(|| is_over.then_some(Outcome::Aborted(AbortReason::TermChanged)));
             if let Some(outcome) = outcome {
                 out.push(MemberEffect::Outcome { operation, outcome });
@@ -185,6 +188,7 @@ impl Member {
 
     pub(super) fn refused(&mut self, operation: OperationId, outcome: Outcome, out: &mut Outbox<MemberEffect>) {
         let own = operation.caller == NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        self.submitted_in.remove(&operation.sequence);
         if own && self.operations.remove(&operation.sequence).is_some() {
             out.push(MemberEffect::Outcome { operation, outcome });
         }

@@ -5,11 +5,11 @@
 
 use std::collections::btree_map::Entry;
 
-use super::{Member, MemberEffect};
+use super::{Member, MemberEffect, Sight};
 use crate::{
     machine::Outbox,
     message::{Staging, ToManager},
-    model::{Fence, NodeIndex, Term},
+    model::{Fence, NodeIndex, RecordNumber, Term},
     primitives::{Block, OperationId, Record, Region, RegionName},
 };
 
@@ -24,22 +24,36 @@ pub(super) struct Staged {
 }
 
 impl Member {
-    /// What the manager has open for this node; whatever else was staged has its number and is held, or never gets one.
-    pub(super) fn stagings_listed(&mut self, from: NodeIndex, fence: Fence, open: &[Staging], out: &mut Outbox<MemberEffect>) {
+    /// What the manager has open for this node. Whatever else was staged has its number or never gets one; which of the two, says the record,
+    /// where all that are numbered are held, and what was installed is seen.
+    pub(super) fn stagings_listed(
+        &mut self,
+        from: NodeIndex,
+        fence: Fence,
+        numbered: RecordNumber,
+        open: &[Staging],
+        out: &mut Outbox<MemberEffect>,
+    ) {
         if !self.obeys(from, fence) {
             return;
         }
-        let is_open = |operation: &OperationId| open.iter().any(|staging| staging.operation == *operation);
-        let dropped: Vec<OperationId> = self.staged.keys().filter(|known| !is_open(known) && !self.is_numbered(**known)).copied().collect();
-        for operation in dropped {
-            self.staged.remove(&operation);
-            out.push(MemberEffect::Discard(operation));
+        if self.held_number() >= numbered && self.sight == Sight::Memory {
+            self.drop_all_but(open, out);
         }
         for staging in open {
             if let Entry::Vacant(place) = self.staged.entry(staging.operation) {
                 place.insert(Staged { block: staging.block, term: fence.term, held: None });
                 out.push(MemberEffect::Stage(*staging));
             }
+        }
+    }
+
+    fn drop_all_but(&mut self, open: &[Staging], out: &mut Outbox<MemberEffect>) {
+        let is_open = |operation: &OperationId| open.iter().any(|staging| staging.operation == *operation);
+        let dropped: Vec<OperationId> = self.staged.keys().filter(|known| !is_open(known) && !self.is_numbered(**known)).copied().collect();
+        for operation in dropped {
+            self.staged.remove(&operation);
+            out.push(MemberEffect::Discard(operation));
         }
     }
 
@@ -84,8 +98,18 @@ impl Member {
             }
             out.push(MemberEffect::Put { region: name, operation, content });
         } else {
-            // This life was not of the view when the set held it.
+            // This life was not of the view when the set held it; what it has of it is not all.
+            if staged.is_some() {
+                out.push(MemberEffect::Discard(operation));
+            }
             out.push(MemberEffect::Absent { region: name, operation, block });
+        }
+    }
+
+    /// A block was put on others: who gave it has done so.
+    pub(super) fn put_elsewhere(&mut self, operation: OperationId, out: &mut Outbox<MemberEffect>) {
+        if self.staged.remove(&operation).is_some() {
+            out.push(MemberEffect::Discard(operation));
         }
     }
 
