@@ -125,6 +125,27 @@ impl Bench {
         self.hears(node, ToManager::Signal(Signal { node: NodeIndex(node), run: RUN, signal }));
     }
 
+    /// A member's part of the compare that was numbered last holds, and what follows is held by all.
+    fn compare_holds(&mut self, members: &[u16]) {
+        let compare = self.last;
+        assert!(matches!(self.numbered.last(), Some(Record::Compare { .. })), "{:?}", self.numbered.last());
+        for node in members {
+            self.hears(*node, ToManager::Held { fence: FENCE, number: compare });
+        }
+        for node in members {
+            self.hears(*node, ToManager::Compared { fence: FENCE, number: compare, truth: true });
+        }
+        self.all_hold(members);
+    }
+
+    fn is_planned(&mut self, version: u64, desire: Desire, members: &[u16]) {
+        let mut wanted = Plan::clone(&plan(members));
+        wanted.version = MatrixVersion(version);
+        wanted.gangs[0].desire = desire;
+        self.step(ManagerInput::Plan(Arc::new(wanted)));
+        self.all_hold(members);
+    }
+
     fn passes(&mut self, time: Duration) {
         self.now = self.now + time;
         self.step(ManagerInput::Timer);
@@ -175,6 +196,75 @@ fn a_repeated_appointment_with_more_deaths_gives_the_right_to_command() {
     bench.sent.clear();
     bench.is_appointed(Appointment { dead: nodes(&[2]), ..appointment(&[0], &[0, 1, 2]) });
     assert!(!bench.asked_to_install(), "the prefix is chosen once");
+}
+
+#[test]
+fn an_appointment_lasts_until_a_member_has_promised_a_higher_term() {
+    let mut bench = Bench::established(&[0, 1]);
+    bench.hears(1, ToManager::SealRefused { sealed: FENCE.term });
+    assert!(bench.manager.is_appointed());
+    bench.hears(1, ToManager::SealRefused { sealed: Term(3) });
+    assert!(!bench.manager.is_appointed());
+}
+
+#[test]
+fn nothing_is_numbered_without_the_lease() {
+    let mut bench = Bench::appointed(appointment(&[0], &[0]));
+    bench.seals(0);
+    bench.hears(0, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
+    assert_eq!(bench.numbered, []);
+    let lease = |until| AnnouncerReport::Lease { fence: FENCE, until, epoch: Epoch(0), next_epoch_at: Instant::ORIGIN };
+    bench.step(ManagerInput::Announcer(lease(bench.now)));
+    assert_eq!(bench.numbered, [], "it ends now");
+    bench.step(ManagerInput::Announcer(lease(bench.now + Duration::from_nanos(1))));
+    assert_eq!(bench.numbered, [Record::Plan(plan(&[0]))]);
+}
+
+// === pauses ===
+
+#[test]
+fn a_gang_that_is_to_be_paused_is_held_and_resumed_when_it_shall_run() {
+    let mut bench = Bench::established(&[0]);
+    bench.signals(0, GangSignal::Up(entry(0)));
+    bench.compare_holds(&[0]);
+    assert!(bench.peers().is_some(), "it is released");
+    bench.is_planned(2, Desire::Pause, &[0]);
+    assert!(matches!(bench.commanded(), Some(GangVerb::Hold { term: Term(2), .. })), "{:?}", bench.commanded());
+    let held = bench.numbered.len();
+    bench.passes(Duration::from_millis(1));
+    assert_eq!(bench.numbered.len(), held, "once");
+    bench.is_planned(3, Desire::Run, &[0]);
+    assert!(matches!(bench.commanded(), Some(GangVerb::Resume { term: Term(2), .. })), "{:?}", bench.commanded());
+}
+
+#[test]
+fn a_gang_that_is_paused_before_its_release_is_held_and_not_released() {
+    let mut bench = Bench::established(&[0]);
+    bench.is_planned(2, Desire::Pause, &[0]);
+    assert!(matches!(bench.commanded(), Some(GangVerb::Hold { .. })), "{:?}", bench.commanded());
+    bench.signals(0, GangSignal::Up(entry(0)));
+    assert!(!matches!(bench.numbered.last(), Some(Record::Compare { .. })));
+    bench.is_planned(3, Desire::Run, &[0]);
+    bench.compare_holds(&[0]);
+    assert!(bench.peers().is_some());
+}
+
+// === members that leave ===
+
+#[test]
+fn what_a_node_had_said_before_it_left_the_view_is_asked_anew() {
+    let mut bench = Bench::established(&[0, 1, 2]);
+    bench.signals(1, GangSignal::Up(entry(1)));
+    bench.step(ManagerInput::Announcer(AnnouncerReport::Suspect { fence: FENCE, node: NodeIndex(1), incarnation: AgentIncarnation(1) }));
+    bench.all_hold(&[0, 2]);
+    bench.seals(1);
+    bench.hears(1, ToManager::Installed { fence: FENCE, number: bench.last });
+    bench.signals(0, GangSignal::Up(entry(0)));
+    bench.signals(2, GangSignal::Up(entry(2)));
+    assert!(!matches!(bench.numbered.last(), Some(Record::Compare { .. })), "its supervisor may be gone with it");
+    bench.signals(1, GangSignal::Up(entry(1)));
+    bench.compare_holds(&[0, 1, 2]);
+    assert!(bench.peers().is_some());
 }
 
 // === what an earlier term has released, in a memory that began empty ===

@@ -79,6 +79,28 @@ impl Bench {
         effects
     }
 
+    /// Fires timers until a member is suspected, and says when.
+    fn first_suspected(&mut self) -> Instant {
+        loop {
+            let deadline = self.announcer.next_deadline().expect("heartbeats go on");
+            let fired = self.step(deadline, AnnouncerInput::Timer);
+            if reports(&fired).iter().any(|report| matches!(report, AnnouncerReport::Suspect { .. })) {
+                return deadline;
+            }
+        }
+    }
+
+    /// Three members that have answered the heartbeat of 1501 ms last.
+    fn answered_at_1501() -> Self {
+        let mut bench = Self::of(3);
+        bench.answers(ms(1), &[0, 1, 2]);
+        for asked in [501, 1_001, 1_501] {
+            bench.timers_until(ms(asked));
+            bench.answers(ms(asked + 1), &[0, 1, 2]);
+        }
+        bench
+    }
+
     fn timers_until(&mut self, until: Instant) -> Vec<AnnouncerEffect> {
         let mut effects = Vec::new();
         while let Some(deadline) = self.announcer.next_deadline().filter(|deadline| *deadline <= until) {
@@ -301,6 +323,65 @@ fn a_manager_that_was_stopped_suspects_nobody_for_it() {
     let effects = bench.step(ms(60_000), AnnouncerInput::Timer);
     assert_eq!(reports(&effects), []);
     assert!(heartbeats(&effects).iter().all(|(_, heartbeat)| !heartbeat.lease), "and has no lease");
+}
+
+/// A quarter of the suspicion, 750 ms, tells a stop from a timer that is late.
+#[test]
+fn a_timer_that_is_late_by_more_than_a_quarter_of_suspicion_excuses_the_others() {
+    let late = |by: u64| {
+        let mut bench = Bench::answered_at_1501();
+        let deadline = bench.announcer.next_deadline().unwrap();
+        bench.step(deadline + Duration::from_millis(by), AnnouncerInput::Timer);
+        (bench.first_suspected(), deadline)
+    };
+    assert_eq!(late(750).0, ms(4_501), "silent since the last answer");
+    let (suspected, deadline) = late(751);
+    assert_eq!(suspected, deadline + Duration::from_millis(3_751), "asked anew since then");
+}
+
+#[test]
+fn a_sleep_of_more_than_a_quarter_of_suspicion_excuses_the_others() {
+    let slept = |milliseconds| {
+        let mut bench = Bench::answered_at_1501();
+        bench.step(ms(1_600), AnnouncerInput::ClockDisturbed { asleep: Duration::from_millis(milliseconds) });
+        bench.first_suspected()
+    };
+    assert_eq!(slept(750), ms(3_751), "silent since the last answer, and longer than the clock says");
+    assert_eq!(slept(751), ms(4_600), "asked anew since then");
+}
+
+#[test]
+fn without_a_schedule_the_next_epoch_is_as_far_as_an_announcement_is_ahead() {
+    let mut bench = Bench::of(1);
+    let effects = bench.answers(ms(1), &[0]);
+    let expected = AnnouncerReport::Lease { fence: fence(3, 1), until: ms(3_000), epoch: Epoch(0), next_epoch_at: ms(6) };
+    assert_eq!(reports(&effects), [expected]);
+}
+
+#[test]
+fn heartbeats_and_announcements_are_counted() {
+    let mut bench = Bench::leading();
+    let begun = *bench.announcer.counters();
+    bench.step(ms(2), rotation(1, &[0], 50));
+    let effects = bench.answered_until(ms(2_001));
+    let counters = *bench.announcer.counters();
+    assert_eq!(counters.heartbeats - begun.heartbeats, u64::try_from(heartbeats(&effects).len()).unwrap());
+    assert_eq!(counters.announcements - begun.announcements, 1 + u64::try_from(strobes(&effects).len()).unwrap());
+    assert!(begun.heartbeats >= 2 && counters.announcements > 2, "{begun:?} {counters:?}");
+}
+
+#[test]
+fn a_step_has_no_more_effects_than_its_outbox_has_room_for() {
+    let all: Vec<u16> = (0..64).collect();
+    let mut bench = Bench::of(64);
+    bench.answers(ms(1), &all);
+    bench.step(ms(2), rotation(1, &[0], 2_000));
+    let mut most = 0;
+    while let Some(deadline) = bench.announcer.next_deadline().filter(|deadline| *deadline <= ms(2_000)) {
+        most = most.max(bench.step(deadline, AnnouncerInput::Timer).len());
+        bench.answers(deadline, &all);
+    }
+    assert!(most >= 2 * all.len() && most <= Announcer::EFFECTS_MAX, "a strobe that rides on heartbeats: {most}");
 }
 
 /// The lease counts the time in which this machine slept, although its clock did not.
