@@ -220,24 +220,29 @@ impl Reign {
                 continue;
             }
             let (operation, request) = (*operation, request.clone());
-            let numbered = self.is_numbered(operation);
-            let before = if numbered { None } else { self.refused_before(operation) };
-            let reason = before.or_else(|| if numbered { None } else { self.refusal(&request) });
-            let staged = match (&request, reason) {
-                (_, Some(reason)) => Staged::Never(reason),
-                (Request::Xfer(xfer), None) if !numbered => self.staged(operation, xfer, out),
-                (Request::Xfer(_) | Request::CompareAndWrite(_), None) => Staged::Everywhere,
-            };
-            if staged == Staged::InPart {
-                waits.insert(operation.caller.node);
-                place += 1;
+            if self.is_numbered(operation) {
+                self.waiting.remove(place);
                 continue;
             }
-            self.waiting.remove(place);
+            let before = self.refused_before(operation);
+            let staged = match (&request, before.or_else(|| self.refusal(&request))) {
+                (_, Some(reason)) => Staged::Never(reason),
+                (Request::Xfer(xfer), None) => self.staged(operation, xfer, out),
+                (Request::CompareAndWrite(_), None) => Staged::Everywhere,
+            };
             match staged {
-                Staged::Never(reason) => self.refuse(operation, reason, before.is_some(), out),
-                Staged::Everywhere | Staged::InPart if numbered => {}
-                Staged::Everywhere | Staged::InPart => return Some(self.operation_record(operation, request)),
+                Staged::InPart => {
+                    waits.insert(operation.caller.node);
+                    place += 1;
+                }
+                Staged::Never(reason) => {
+                    self.waiting.remove(place);
+                    self.refuse(operation, reason, before.is_some(), out);
+                }
+                Staged::Everywhere => {
+                    self.waiting.remove(place);
+                    return Some(self.operation_record(operation, request));
+                }
             }
         }
         None

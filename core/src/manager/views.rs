@@ -109,10 +109,9 @@ impl Reign {
         }
         self.raise_view(out);
         self.append_missing(node, out);
-        self.tell_stagings_of(node, out);
     }
 
-    /// Sends a member what it does not hold yet.
+    /// Sends a member what it does not hold yet, and what it is to stage.
     pub(super) fn append_missing(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {
         let Some(held) = self.sequencer.held_by(node) else { return };
         let (fence, applied) = (self.fence, self.sequencer.memory().applied);
@@ -125,12 +124,12 @@ impl Reign {
             }
         }
         send(ToMember::Stable { fence, number: applied });
+        self.tell_stagings_of(node, out);
     }
 
     /// Repeats to a member of the view what it may have missed.
     pub(super) fn continue_member(&self, node: NodeIndex, out: &mut Outbox<ManagerEffect>) {
         self.admit(node, out);
         self.append_missing(node, out);
-        self.tell_stagings_of(node, out);
     }
 }

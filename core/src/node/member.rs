@@ -48,15 +48,21 @@ pub struct Member {
     deferred_stores: Vec<(Cell, u64)>,
     gangs: BTreeMap<GangRun, LocalGang>,
     table: Option<RowTable>,
-    operations: BTreeMap<u64, Request>,
-    /// In which term an operation with a block beside the order was submitted: in no other one it is numbered.
-    submitted_in: BTreeMap<u64, Term>,
+    operations: BTreeMap<u64, Outstanding>,
     last_operation: u64,
     /// Blocks that are not readable yet.
     staged: BTreeMap<OperationId, Staged>,
     /// Blocks beside the order that are readable here, each with what has put it.
     readable: BTreeMap<RegionName, OperationId>,
     resend_at: Option<Instant>,
+}
+
+/// An operation of this node that has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Outstanding {
+    request: Request,
+    /// Of one with a block beside the order, the term in which it was submitted: in no other one it is numbered.
+    submitted_in: Option<Term>,
 }
 
 /// How far the member has come in the term that it sealed last.
@@ -121,7 +127,6 @@ impl Member {
             gangs: BTreeMap::new(),
             table: None,
             operations: BTreeMap::new(),
-            submitted_in: BTreeMap::new(),
             last_operation: 0,
             staged: BTreeMap::new(),
             readable: BTreeMap::new(),

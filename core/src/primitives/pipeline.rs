@@ -152,8 +152,7 @@ impl Pipeline {
         (gives, is_given.filter(|block| !(corner.has_last && *block == self.blocks - 1)))
     }
 
-    fn advance(&self, corner: &mut Corner, step: u32) -> Roles {
-        let (gives, is_given) = self.exchange(corner, step);
+    fn advance(&self, corner: &mut Corner, (gives, is_given): (Option<u32>, Option<u32>)) -> Roles {
         let roles = corner.roles(gives, is_given);
         corner.take(roles, is_given);
         corner.has_last |= is_given == Some(self.blocks - 1);
@@ -207,9 +206,10 @@ impl Iterator for Part {
         let along = usize::try_from(step % pipeline.dimensions()).expect("a dimension is small");
         let neighbour_has_last = self.neighbours[along].has_last;
         let (gives, is_given) = pipeline.exchange(&self.own, step);
+        let own = pipeline.advance(&mut self.own, (gives, is_given));
         let gives = gives.filter(|block| !(neighbour_has_last && *block == pipeline.blocks - 1));
-        let own = pipeline.advance(&mut self.own, step);
-        let others: Vec<Roles> = self.neighbours.iter_mut().map(|neighbour| pipeline.advance(neighbour, step)).collect();
+        let advance = |neighbour: &mut Corner| pipeline.advance(neighbour, pipeline.exchange(neighbour, step));
+        let others: Vec<Roles> = self.neighbours.iter_mut().map(advance).collect();
         let (neighbour, other) = (self.neighbours[along].number, others[along]);
         let second = usize::from(self.place >= pipeline.corners());
         let twin = pipeline.place(self.own.number, 1 - second);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Member, MemberEffect, MemberEvent};
+use super::{Member, MemberEffect, MemberEvent, Outstanding};
 use crate::{
     limits::{BLOCK_BYTES_MAX, OPERATIONS_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
     machine::Outbox,
@@ -150,7 +150,7 @@ impl Member {
             out.push(MemberEffect::Outcome { operation, outcome: Outcome::Aborted(reason) });
             return;
         }
-        self.operations.insert(operation.sequence, request);
+        self.operations.insert(operation.sequence, Outstanding { request, submitted_in: None });
         self.submit_outstanding(operation.sequence, out);
     }
 
@@ -158,12 +158,12 @@ impl Member {
     pub(super) fn submit_outstanding(&mut self, first: u64, out: &mut Outbox<MemberEffect>) {
         let (Some(to), Some(fence)) = (self.manager(), self.admitted()) else { return };
         let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
-        for (&sequence, request) in self.operations.range(first..) {
+        for (&sequence, outstanding) in self.operations.range_mut(first..) {
             let operation = OperationId { caller, sequence };
-            if is_staged(request) {
-                self.submitted_in.entry(sequence).or_insert(fence.term);
+            if is_staged(&outstanding.request) {
+                outstanding.submitted_in.get_or_insert(fence.term);
             }
-            out.push(MemberEffect::Send { to, message: ToManager::Submit { operation, request: request.clone() } });
+            out.push(MemberEffect::Send { to, message: ToManager::Submit { operation, request: outstanding.request.clone() } });
         }
     }
 
@@ -171,24 +171,21 @@ impl Member {
     pub(super) fn settle_operations(&mut self, out: &mut Outbox<MemberEffect>) {
         let Some(memory) = self.memory.clone() else { return };
         let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
-        let (submitted_in, term) = (&self.submitted_in, self.installed_term);
-        self.operations.retain(|&sequence, _| {
+        let term = self.installed_term;
+        self.operations.retain(|&sequence, outstanding| {
             let operation = OperationId { caller, sequence };
             // The prefix of a later term says all that ever will be of it: what was staged for it is gone.
-            let is_over = term.is_some_and(|term| submitted_in.get(&sequence).is_some_and(|submitted| *submitted < term));
+            let is_over = term.zip(outstanding.submitted_in).is_some_and(|(term, submitted_in)| submitted_in < term);
             let outcome = memory.outcome(operation).or_else(|| is_over.then_some(Outcome::Aborted(AbortReason::TermChanged)));
             if let Some(outcome) = outcome {
                 out.push(MemberEffect::Outcome { operation, outcome });
             }
             outcome.is_none()
         });
-        let operations = &self.operations;
-        self.submitted_in.retain(|sequence, _| operations.contains_key(sequence));
     }
 
     pub(super) fn refused(&mut self, operation: OperationId, outcome: Outcome, out: &mut Outbox<MemberEffect>) {
         let own = operation.caller == NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
-        self.submitted_in.remove(&operation.sequence);
         if own && self.operations.remove(&operation.sequence).is_some() {
             out.push(MemberEffect::Outcome { operation, outcome });
         }
@@ -196,7 +193,6 @@ impl Member {
 
     pub(super) fn finish_operations(&mut self, outcome: Outcome, out: &mut Outbox<MemberEffect>) {
         let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
-        self.submitted_in.clear();
         for (sequence, _) in std::mem::take(&mut self.operations) {
             out.push(MemberEffect::Outcome { operation: OperationId { caller, sequence }, outcome });
         }
