@@ -74,9 +74,11 @@ async fn create_in_time(api: &Api<Pod>, pod: &Pod, deadline: Instant) -> Result<
             let uid = match create(api, pod).await {
                 Ok(uid) => return Ok(uid),
                 Err(Attempt::Failed(error)) => return Err(error),
-                Err(Attempt::Leaving(uid)) => uid,
+                Err(Attempt::Leaving(uid)) => Some(uid),
+                Err(Attempt::Left) => None,
             };
             is_taken = true;
+            let Some(uid) = uid else { continue };
             tracing::info!(pod = name, "a pod of this name is being deleted; waited for");
             let gone = await_condition(api.clone(), &name, conditions::is_deleted(&uid)).await;
             gone.map_err(|error| MakeError::Failing(format!("cannot wait for the end of pod {name:?}: {error}")))?;
@@ -93,6 +95,8 @@ async fn create_in_time(api: &Api<Pod>, pod: &Pod, deadline: Instant) -> Result<
 enum Attempt {
     /// The pod of that name with this UID is being deleted.
     Leaving(String),
+    /// There was one of that name, and it went meanwhile.
+    Left,
     /// Another attempt would do no better now.
     Failed(MakeError),
 }
@@ -103,8 +107,11 @@ async fn create(api: &Api<Pod>, pod: &Pod) -> Result<String, Attempt> {
         Ok(pod) => Ok(pod.uid().unwrap_or_default()),
         Err(kube::Error::Api(answer)) if answer.code == 409 => {
             let found = api.get_opt(&pod.name_any()).await.map_err(unavailable)?;
-            // It went meanwhile, or what is in the way is no pod.
-            let Some(found) = found else { return Err(Attempt::Failed(MakeError::Failing(answer.message))) };
+            let Some(found) = found else {
+                // A conflict of another kind, as with a quota that changes, is none about the name.
+                let is_name = answer.reason == "AlreadyExists";
+                return Err(if is_name { Attempt::Left } else { Attempt::Failed(MakeError::Failing(answer.message)) });
+            };
             let uid = found.uid().unwrap_or_default();
             match found.metadata.deletion_timestamp {
                 Some(_) => Err(Attempt::Leaving(uid)),
@@ -140,7 +147,11 @@ async fn delete_ours(api: &Api<Pod>, pod: &Pod) {
 #[cfg(test)]
 mod tests {
     use std::future::Future;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use axum::http::StatusCode;
+    use axum::{Router, routing};
     use kube::api::{DeleteParams, Patch, PatchParams};
     use serde_json::json;
     use strobe_e2e::api_server::ApiServer;
@@ -219,5 +230,29 @@ mod tests {
             assert_eq!(made.pods[&NodeIndex(0)].1, uid(&api.get("sor-1-0").await.unwrap()));
         })
         .await;
+    }
+    /// An API server whose pod goes between its answer to the first POST and its answer to the GET, as one did that was being deleted.
+    #[tokio::test]
+    async fn a_pod_that_goes_while_it_is_looked_at_is_in_nobodys_way() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let status = |code: u16, reason: &str| {
+            let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason });
+            (StatusCode::from_u16(code).unwrap(), status.to_string())
+        };
+        let made = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "sor-1-0", "uid": "the second" } });
+        let posted = Arc::clone(&asked);
+        let post = move || async move {
+            match posted.fetch_add(1, Ordering::Relaxed) {
+                0 => status(409, "AlreadyExists"),
+                _ => (StatusCode::CREATED, made.to_string()),
+            }
+        };
+        let get = move || async move { status(404, "NotFound") };
+        let pods = "/api/v1/namespaces/default/pods";
+        let router = Router::new().route(pods, routing::post(post)).route(&format!("{pods}/sor-1-0"), routing::get(get));
+        let client = Client::new(router, "default");
+        let made = make(&client, "default".to_owned(), vec![(NodeIndex(0), pod("sor-1-0", "ours"))], PATIENCE).await.unwrap();
+        assert_eq!(made.pods[&NodeIndex(0)], ("sor-1-0".to_owned(), "the second".to_owned()));
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 }
