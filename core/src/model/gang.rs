@@ -86,6 +86,17 @@ pub enum EndCause {
     },
 }
 
+impl EndCause {
+    /// True when ranks had begun, so that all supervisors of the gang were there. Of the other causes some come before that, some after.
+    pub fn follows_release(&self) -> bool {
+        match self {
+            Self::Completed | Self::BarrierFailed { .. } => true,
+            Self::RankFailed { outcome, .. } => !matches!(outcome, RankOutcome::NotStarted(_) | RankOutcome::Unknown),
+            Self::SupervisorLost { .. } | Self::NodeLost { .. } | Self::Terminated => false,
+        }
+    }
+}
+
 /// Where a job stands in its life (section 7 of the design). *Switched-out* shows as `Running`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GangState {
@@ -242,5 +253,22 @@ const fn next(state: GangState, event: GangEvent) -> Option<GangState> {
             | S::Failed,
             _,
         ) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_that_has_ended_had_begun_and_one_that_was_not_started_had_not() {
+        let failed = |outcome| EndCause::RankFailed { node: NodeIndex(1), rank: RankIndex(1), outcome };
+        for cause in [EndCause::Completed, failed(RankOutcome::Exited(3)), failed(RankOutcome::Signalled(9)), failed(RankOutcome::Aborted(0))] {
+            assert!(cause.follows_release(), "{cause:?}");
+        }
+        let (absent, lost) = (failed(RankOutcome::NotStarted(2)), EndCause::NodeLost { node: NodeIndex(1) });
+        for cause in [absent, failed(RankOutcome::Unknown), lost, EndCause::SupervisorLost { node: NodeIndex(1) }, EndCause::Terminated] {
+            assert!(!cause.follows_release(), "{cause:?}");
+        }
     }
 }

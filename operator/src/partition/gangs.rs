@@ -160,7 +160,8 @@ impl Partition {
         self.gangs.remove(&run);
         let keeps = self.authority.job(run.gang).is_some_and(|status| status.state.is_terminal());
         let Some(job) = self.jobs.get(&run.gang) else { return };
-        let gone = self.pods_of(run).into_iter().filter(|(_, pod)| !keeps || !pods::has_run(pod));
+        let released = job.has_released(run);
+        let gone = self.pods_of(run).into_iter().filter(|(_, pod)| !keeps || !pods::has_logs(pod, released));
         let gone = gone.filter_map(|(_, pod)| Some((pod.name_any(), pod.uid()?))).collect();
         tokio::spawn(pods::remove(self.context.client.clone(), job.namespace(), gone));
     }

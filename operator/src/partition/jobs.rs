@@ -93,6 +93,11 @@ impl Job {
         }
     }
 
+    /// True for a life whose ranks were released: all its pods' supervisors were there.
+    pub(super) fn has_released(&self, run: GangRun) -> bool {
+        self.released == Some(run)
+    }
+
     /// CPU time of the newest life's ranks, of that of their slots while they were thawed.
     fn efficiency(&self) -> Option<f64> {
         let (_, used) = self.used.as_ref().filter(|(run, _)| self.released == Some(*run))?;
@@ -184,11 +189,17 @@ impl Partition {
         // A manager counts those that come up under it. Of ranks that were released before, all had.
         let present = job.valid.nodes.get().saturating_sub(u32::try_from(report.nodes_absent.len()).unwrap_or(u32::MAX));
         job.up = if report.phase == GangPhase::Released { present } else { report.nodes_up.into() };
+        // Of a short life the release may never have been reported by itself.
+        let released = match report.phase {
+            GangPhase::Launching => false,
+            GangPhase::Released => true,
+            GangPhase::Ending(cause) | GangPhase::Ended(cause) => cause.follows_release(),
+        };
+        if released && job.released != Some(report.run) {
+            job.released = Some(report.run);
+            job.started = Some(Time(Timestamp::now()));
+        }
         match report.phase {
-            GangPhase::Released if job.released != Some(report.run) => {
-                job.released = Some(report.run);
-                job.started = Some(Time(Timestamp::now()));
-            }
             GangPhase::Launching | GangPhase::Released => {}
             GangPhase::Ending(cause) | GangPhase::Ended(cause) => {
                 let incarnation = report.run.incarnation.0;

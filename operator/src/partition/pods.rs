@@ -83,10 +83,16 @@ fn is_bound(pod: &Pod) -> bool {
 }
 
 /// True once a container of the pod was made. One without has no logs.
-pub(super) fn has_run(pod: &Pod) -> bool {
+fn has_run(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
     containers.flatten().any(|container| container.container_id.is_some())
+}
+
+/// True for a pod of a life that may have logs. Ranks that end at once have done so before kubelet tells of their containers: where they were
+/// `released`, all containers had been made.
+pub(super) fn has_logs(pod: &Pod, released: bool) -> bool {
+    released || has_run(pod)
 }
 
 /// True where kubelet does not take a pod that was bound to its node (`OutOfcpu`, `NodeAffinity`, `UnexpectedAdmissionError` …): it says a
@@ -226,6 +232,8 @@ mod tests {
         assert_eq!((seen.bound, seen.ended, seen.rejected), (vec![2, 3], vec![1, 2, 3], vec![1]));
         let words = "pod sor-1-0: Pod was rejected: Node didn't have enough resource: cpu".to_owned();
         assert_eq!(seen.trouble, Some(Trouble::Rejected(words)), "it goes before what keeps other pods");
-        assert_eq!([&free, &refused, &failed].map(has_run), [false, false, true]);
+        assert_eq!([&free, &refused, &failed].map(|pod| has_logs(pod, false)), [false, false, true]);
+        let untold = pod(&bound, &json!({ "phase": "Pending" }));
+        assert_eq!([false, true].map(|released| has_logs(&untold, released)), [false, true]);
     }
 }
