@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::primitives::digest::LEAF_BYTES;
+
 /// Rows of a matrix. A `Partition` with more is refused; a row index fits a byte of the strobe.
 pub const ROWS_MAX: usize = 16;
 
@@ -71,6 +73,16 @@ pub const STAGED_BYTES_MAX: u64 = 1 << 30;
 /// Blocks that are staged at a time; operations beyond it wait. Of the largest fewer have room together.
 pub const STAGINGS_MAX: usize = 16;
 
+/// Least bytes of a piece in which a block goes from node to node. Beside its bytes a piece costs a frame, a wake and a call or two.
+pub const PIECE_BYTES_MIN: u64 = LEAF_BYTES as u64;
+
+/// Most bytes of a piece: what is in the way of others, and what must come within the time after which a transfer counts as stalled.
+pub const PIECE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a link carries in the time that a piece costs beside its bytes. It decides how large the pieces are between the two bounds.
+pub const PIECE_COST_BYTES: u64 = 128 << 10;
+
+const _: () = assert!(PIECE_BYTES_MIN <= PIECE_BYTES_MAX && PIECE_BYTES_MAX.is_multiple_of(LEAF_BYTES as u64), "a piece has whole leaves");
 const _: () = assert!(PAYLOAD_BYTES_MAX as u64 <= BLOCK_BYTES_MAX && BLOCK_BYTES_MAX <= STAGED_BYTES_MAX);
 
 /// Hold, resume and release commands that wait for their instant on one node: two a gang.

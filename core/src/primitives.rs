@@ -6,9 +6,11 @@
 //! *Invariant:* a record is applied only when it is stable, that is held by all members of the view, so that no reader
 //! sees what a term change could take back.
 
+pub mod digest;
 mod memory;
 pub mod pipeline;
 mod record;
+pub mod transfer;
 
 pub use memory::{Applied, GangMemory, GangPhase, Memory, Region};
 pub use record::{

@@ -56,6 +56,12 @@ pub enum Refusal {
     OversizedFrame,
     /// A connection that ended within a frame.
     TruncatedFrame,
+    /// A bulk frame that is no piece of a block that this node takes part in.
+    BadPiece,
+    /// A piece of a block for which there is no room.
+    NoRoom,
+    /// The last piece of a block whose digest is another.
+    WrongDigest,
 }
 
 /// Who was refused, as far as it is known.
@@ -97,7 +103,7 @@ impl FabricCounters {
 
 impl Refusal {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Stranger,
         Self::WrongPartition,
         Self::NotANode,
@@ -111,6 +117,9 @@ impl Refusal {
         Self::BadFrame,
         Self::OversizedFrame,
         Self::TruncatedFrame,
+        Self::BadPiece,
+        Self::NoRoom,
+        Self::WrongDigest,
     ];
 
     /// The kind as a metric label.
@@ -130,6 +139,9 @@ impl Refusal {
             Self::BadFrame => "bad_frame",
             Self::OversizedFrame => "oversized_frame",
             Self::TruncatedFrame => "truncated_frame",
+            Self::BadPiece => "bad_piece",
+            Self::NoRoom => "no_room",
+            Self::WrongDigest => "wrong_digest",
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`transport`] | the contract: links between nodes, classes of frames, what is delivered and what is refused |
 //! | [`loopback`] | the contract within one process, for tests and simulations of the shells |
 //! | [`tcp`] | the contract over TCP and mutual TLS: the default |
+//! | [`blocks`] | large blocks, given from node to node over the bulk lanes |
 //! | [`datagram`] | fixed-size datagrams for the strobe thread, sealed with keys of the TLS session; no async runtime |
 //! | [`identity`] | who a peer is: certificates, their names, and the TLS configurations that check them |
 //! | [`accept`] | the connections that gRPC is spoken over: TLS first, and what it refuses is counted |
@@ -20,6 +21,7 @@
 
 pub mod accept;
 pub mod authority;
+pub mod blocks;
 pub mod counters;
 pub mod datagram;
 pub mod identity;

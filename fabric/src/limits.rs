@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strobe_core::limits::{MEMORY_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use strobe_core::limits::{BLOCK_BYTES_MAX, MEMORY_BYTES_MAX, PAYLOAD_BYTES_MAX, PIECE_BYTES_MAX, STAGED_BYTES_MAX};
 
 /// Payload of one frame, in bytes: the whole global memory that a seal's answer or an admission carries, and 2 MiB for
 /// the names, cells and unstable records with it. A larger frame is refused at the sender (`SendError::Oversized`); a
@@ -49,6 +49,22 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// Written bytes that stay unacknowledged for longer end the link.
 pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of blocks that a node holds beside the order: those that memory may hold, and one that is replaced meanwhile. One beyond it is not
+/// taken, and the operation that it belongs to is aborted as stalled.
+pub const BLOCKS_BYTES_MAX: u64 = STAGED_BYTES_MAX + BLOCK_BYTES_MAX;
+
+/// What a small block is charged, in bytes: so that many small ones fill the room too.
+pub const BLOCK_CHARGE_MIN: u64 = 64 << 10;
+
+/// How long a node waits for the next piece of a block. Past it the operation is aborted as stalled.
+pub const STALL: Duration = Duration::from_secs(2);
+
+/// Commands that wait for the task that carries blocks; a further one waits at the agent, and that task never waits for the agent.
+pub const BLOCK_COMMANDS_MAX: usize = 256;
+
+/// Blocks of which it is to be said what became of them. What is beyond waits in the task, one entry a block.
+pub const BLOCK_EVENTS_MAX: usize = 64;
 
 /// (peer, kind) pairs that were logged once. Further pairs are counted and not logged.
 pub const LOGGED_REFUSALS_MAX: usize = 1024;
@@ -102,6 +118,7 @@ const _: () = assert!(FRAME_BYTES_MAX > MEMORY_BYTES_MAX + PAYLOAD_BYTES_MAX, "a
 const _: () = assert!(FRAME_BYTES_MAX + FRAME_OVERHEAD_BYTES <= LANE_BYTES_MAX, "the largest frame fits an empty lane");
 const _: () = assert!(LANE_BYTES_MAX <= INBOX_BYTES_MAX, "one lane does not hold more than its reader's inbox");
 const _: () = assert!(INBOX_BYTES_MAX < u32::MAX as usize, "a frame's charge is counted in u32 permits");
+const _: () = assert!((PIECE_BYTES_MAX as usize) < FRAME_BYTES_MAX / 2, "a piece and its header are one frame");
 const _: () = assert!(REPLAY_WINDOW == u128::BITS as u64, "the window is one machine integer");
 #[cfg(feature = "verbs")]
 const _: () = assert!(VERBS_REGION_BYTES_MAX <= 1 << 31, "the length of a work request has 32 bits, and most devices take half of that");

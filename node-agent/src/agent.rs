@@ -57,8 +57,10 @@ use strobe_core::{
     node::{Member, MemberConfiguration, MemberEffect, MemberInput},
 };
 use strobe_fabric::{
+    blocks::{self, BlockStaged, Blocks},
     datagram::{DatagramCounters, DatagramSocket},
     identity::{CertificateBundle, TlsIdentity},
+    limits::STALL,
     tcp::{TcpOptions, TcpTransport},
     transport::{Delivery, Endpoint, LinkId},
 };
@@ -99,7 +101,9 @@ struct Agent {
     /// Inputs that one machine here has for another, in order.
     pending: VecDeque<Pending>,
     strobe: StrobeThread,
-    transport: TcpTransport,
+    transport: Arc<TcpTransport>,
+    /// The task that carries the bytes of blocks.
+    blocks: Blocks,
     /// The term whose links are open.
     link_term: Option<Term>,
     cgroups: Option<(CgroupTree, CgroupPath)>,
@@ -135,6 +139,8 @@ enum Pending {
 struct Sources {
     events: mpsc::Receiver<Event>,
     control: strobe_fabric::transport::ControlInbox,
+    /// What became of blocks.
+    staged: mpsc::Receiver<BlockStaged>,
     reports: AsyncFd<StrobeReports>,
     owner: Option<AsyncFd<OwnedFd>>,
 }
@@ -180,7 +186,9 @@ impl Agent {
         let own = NodeIncarnation { node: bootstrap.node, incarnation: bootstrap.incarnation };
         let listen = SocketAddr::new(bootstrap.address, ports.fabric);
         let options = TcpOptions { listen, identity: TlsIdentity::new(&bundle)?, jitter_seed: jitter_seed(own), faults: None };
-        let Endpoint { transport, control, .. } = TcpTransport::bind(options).await?;
+        let Endpoint { transport, control, bulk } = TcpTransport::bind(options).await?;
+        let transport = Arc::new(transport);
+        let (blocks, staged) = blocks::carry(Arc::clone(&transport), bulk, STALL);
         let datagrams = Arc::new(DatagramCounters::default());
         let socket = DatagramSocket::bind(listen, DATAGRAM_KEYS_MAX, Arc::clone(&datagrams)).map_err(AgentError::Datagrams)?;
         let datagram = socket.local_address().map_err(AgentError::Datagrams)?;
@@ -214,6 +222,7 @@ impl Agent {
             pending: VecDeque::new(),
             strobe,
             transport,
+            blocks,
             link_term: None,
             gangs: BTreeMap::new(),
             strangers: BTreeMap::new(),
@@ -227,7 +236,7 @@ impl Agent {
             ending: false,
             leaving: None,
         };
-        Ok((agent, Sources { events: inbox.0, control, reports, owner }))
+        Ok((agent, Sources { events: inbox.0, control, staged, reports, owner }))
     }
 
     async fn start_serving(&mut self, sources: &mut Sources) -> Result<Listening, AgentError> {
@@ -281,7 +290,11 @@ impl Agent {
                     return Err(AgentError::StrobeEnded);
                 }
             }
-            delivery = sources.control.next() => self.delivered(delivery.ok_or(AgentError::FabricEnded)?),
+            delivery = sources.control.next() => self.delivered(delivery.ok_or(AgentError::FabricEnded)?).await?,
+            staged = sources.staged.recv() => {
+                let BlockStaged { operation, held } = staged.ok_or(AgentError::FabricEnded)?;
+                self.pending.push_back(Pending::Member(MemberInput::Staged { operation, held }));
+            }
             event = sources.events.recv() => self.happened(event.ok_or(AgentError::FabricEnded)?),
             () = ended(sources.owner.as_ref()), if !self.ending => self.happened(Event::OwnerEnded),
             () = timer => self.timers(),
@@ -344,9 +357,10 @@ impl Agent {
         }
     }
 
-    fn delivered(&mut self, delivery: Delivery) {
+    async fn delivered(&mut self, delivery: Delivery) -> Result<(), AgentError> {
         match delivery {
             Delivery::Up(up) => {
+                self.blocks.link_up(up.link).await?;
                 let LinkId { node, .. } = up.link;
                 if let Some(address) = self.addresses.get(&node).map(|address| address.datagram) {
                     self.command(crate::strobe_thread::StrobeCommand::InstallKeys { keys: up.keys, address });
@@ -361,6 +375,7 @@ impl Agent {
             }
             Delivery::Frame(frame) => self.frame(frame.link.node, &frame.payload),
         }
+        Ok(())
     }
 
     fn frame(&mut self, from: strobe_core::model::NodeIndex, payload: &[u8]) {

@@ -263,7 +263,9 @@ mod tests {
     #[test]
     fn a_rank_that_has_ended_had_begun_and_one_that_was_not_started_had_not() {
         let failed = |outcome| EndCause::RankFailed { node: NodeIndex(1), rank: RankIndex(1), outcome };
-        for cause in [EndCause::Completed, failed(RankOutcome::Exited(3)), failed(RankOutcome::Signalled(9)), failed(RankOutcome::Aborted(0))] {
+        for cause in
+            [EndCause::Completed, failed(RankOutcome::Exited(3)), failed(RankOutcome::Signalled(9)), failed(RankOutcome::Aborted(0))]
+        {
             assert!(cause.follows_release(), "{cause:?}");
         }
         let (absent, lost) = (failed(RankOutcome::NotStarted(2)), EndCause::NodeLost { node: NodeIndex(1) });

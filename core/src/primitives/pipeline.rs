@@ -1,20 +1,20 @@
-//! The binomial pipeline: in which order the blocks of one transfer go from node to node, so that all have all of them as soon as can be.
+//! The binomial pipeline: in which order the pieces of one transfer go from node to node, so that all have all of them as soon as can be.
 //!
-//! With `n` nodes of which the first has `k` blocks, and each node sending at most one block and receiving at most one in a step, the last
-//! node has the last block after `k + ⌈log₂ n⌉ - 1` steps, which no schedule undercuts (Ganesan and Seshadri, "On Cooperative Content
+//! With `n` nodes of which the first has `k` pieces, and each node sending at most one piece and receiving at most one in a step, the last
+//! node has the last piece after `k + ⌈log₂ n⌉ - 1` steps, which no schedule undercuts (Ganesan and Seshadri, "On Cooperative Content
 //! Distribution and the Price of Barter", ICDCS 2005; as multicast over RDMA: Behrens, Jha, Birman and Tremel, "RDMC: A Reliable RDMA
 //! Multicast for Large Objects", DSN 2018).
 //!
 //! The nodes are the corners of a hypercube of `d = ⌊log₂ n⌋` dimensions, the root at 0. In step `t` each corner and its neighbour along
-//! dimension `t mod d` give each other a block. The root gives a new one in each step; block `b` spreads in steps `b + 1` to `b + d - 1` over
-//! the corners whose bit `b mod d` is set, and goes in step `b + d` from each of these to its neighbour. After the last block the root
+//! dimension `t mod d` give each other a piece. The root gives a new one in each step; piece `b` spreads in steps `b + 1` to `b + d - 1` over
+//! the corners whose bit `b mod d` is set, and goes in step `b + d` from each of these to its neighbour. After the last piece the root
 //! gives that again, so that it arrives everywhere `d - 1` steps later. What a corner gives in a step follows from its number and the step
 //! alone.
 //!
 //! Where `n` is no power of two, `n - 2ᵈ` corners have two places each. In a step one of the two gives to the neighbour and the other one
-//! receives from it and hands its twin a block that that lacks.
+//! receives from it and hands its twin a piece that that lacks.
 //!
-//! *Invariant:* a place gives only what it has; nobody is given a block that it has.
+//! *Invariant:* a place gives only what it has; nobody is given a piece that it has.
 
 use std::collections::BTreeSet;
 
@@ -22,25 +22,25 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pipeline {
     places: u32,
-    blocks: u32,
+    pieces: u32,
 }
 
 /// What one place does in one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Moves {
-    /// It gives this block.
+    /// It gives this piece.
     pub send: Option<Move>,
-    /// It is given this block.
+    /// It is given this piece.
     pub receive: Option<Move>,
 }
 
-/// A block on its way.
+/// A piece on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Move {
     /// The place at the other end.
     pub peer: u32,
-    /// The block, from 0.
-    pub block: u32,
+    /// The piece, from 0.
+    pub piece: u32,
 }
 
 /// One place's steps, in order; see [`Pipeline::part`].
@@ -60,9 +60,9 @@ pub struct Part {
 struct Corner {
     number: u32,
     has_twin: bool,
-    /// It has been given the last block, which the root gives more than once.
+    /// It has been given the last piece, which the root gives more than once.
     has_last: bool,
-    /// Of each of its two places the blocks that the other one alone has.
+    /// Of each of its two places the pieces that the other one alone has.
     lacks: [BTreeSet<u32>; 2],
 }
 
@@ -76,20 +76,20 @@ struct Roles {
 }
 
 impl Pipeline {
-    /// The schedule of `blocks` blocks for `places` places, the root included.
+    /// The schedule of `pieces` pieces for `places` places, the root included.
     ///
     /// # Panics
     /// When there is no place.
     #[must_use]
-    pub const fn new(places: u32, blocks: u32) -> Self {
+    pub const fn new(places: u32, pieces: u32) -> Self {
         assert!(places > 0, "the root is one");
-        Self { places, blocks }
+        Self { places, pieces }
     }
 
-    /// Steps until every place has every block.
+    /// Steps until every place has every piece.
     #[must_use]
     pub const fn steps(&self) -> u32 {
-        if self.places == 1 || self.blocks == 0 { 0 } else { self.blocks + self.dimensions() - 1 + self.has_twins() as u32 }
+        if self.places == 1 || self.pieces == 0 { 0 } else { self.pieces + self.dimensions() - 1 + self.has_twins() as u32 }
     }
 
     /// What a place does, step by step.
@@ -122,26 +122,26 @@ impl Pipeline {
         Corner { number, has_twin, has_last: false, lacks: [BTreeSet::new(), BTreeSet::new()] }
     }
 
-    /// The block that a corner gives in a step along that step's dimension, whether its neighbour has it or not; a block beyond the last
+    /// The piece that a corner gives in a step along that step's dimension, whether its neighbour has it or not; a piece beyond the last
     /// stands for the last.
     fn given(&self, corner: u32, step: u32) -> Option<u32> {
         let dimensions = self.dimensions();
-        if step >= self.blocks + dimensions - 1 {
+        if step >= self.pieces + dimensions - 1 {
             return None;
         }
         let dimension = step % dimensions;
-        let block = if corner == 0 {
+        let piece = if corner == 0 {
             step
         } else if corner >> dimension & 1 == 1 {
             step.checked_sub(dimensions)?
         } else {
-            // The oldest of the blocks that spread and have come here: the next set bit, from this dimension on, is the one along which
+            // The oldest of the pieces that spread and have come here: the next set bit, from this dimension on, is the one along which
             // it left the root.
             let next = dimension + 1;
             let from_next = (corner >> next | corner << (dimensions - next)) & (self.corners() - 1);
             (step + 1 + from_next.trailing_zeros()).checked_sub(dimensions)?
         };
-        Some(block.min(self.blocks - 1))
+        Some(piece.min(self.pieces - 1))
     }
 
     /// What a corner gives and is given in a step; nobody gives to the root.
@@ -149,13 +149,13 @@ impl Pipeline {
         let neighbour = corner.number ^ 1 << (step % self.dimensions());
         let gives = if neighbour == 0 { None } else { self.given(corner.number, step) };
         let is_given = if corner.number == 0 { None } else { self.given(neighbour, step) };
-        (gives, is_given.filter(|block| !(corner.has_last && *block == self.blocks - 1)))
+        (gives, is_given.filter(|piece| !(corner.has_last && *piece == self.pieces - 1)))
     }
 
     fn advance(&self, corner: &mut Corner, (gives, is_given): (Option<u32>, Option<u32>)) -> Roles {
         let roles = corner.roles(gives, is_given);
         corner.take(roles, is_given);
-        corner.has_last |= is_given == Some(self.blocks - 1);
+        corner.has_last |= is_given == Some(self.pieces - 1);
         roles
     }
 
@@ -171,7 +171,7 @@ impl Corner {
         if !self.has_twin {
             return Roles { gives: 0, is_given: 0, handed: [None, None] };
         }
-        let has = |place: usize| gives.is_none_or(|block| !self.lacks[place].contains(&block));
+        let has = |place: usize| gives.is_none_or(|piece| !self.lacks[place].contains(&piece));
         let giver = if has(1) && (!has(0) || self.lacks[1].len() >= self.lacks[0].len()) { 1 } else { 0 };
         let mut handed = [None, None];
         handed[giver] = self.lacks[giver].first().copied();
@@ -186,8 +186,8 @@ impl Corner {
             return;
         }
         for (lacks, handed) in self.lacks.iter_mut().zip(roles.handed) {
-            if let Some(block) = handed {
-                lacks.remove(&block);
+            if let Some(piece) = handed {
+                lacks.remove(&piece);
             }
         }
         self.lacks[1 - roles.is_given].extend(is_given);
@@ -207,16 +207,16 @@ impl Iterator for Part {
         let neighbour_has_last = self.neighbours[along].has_last;
         let (gives, is_given) = pipeline.exchange(&self.own, step);
         let own = pipeline.advance(&mut self.own, (gives, is_given));
-        let gives = gives.filter(|block| !(neighbour_has_last && *block == pipeline.blocks - 1));
+        let gives = gives.filter(|piece| !(neighbour_has_last && *piece == pipeline.pieces - 1));
         let advance = |neighbour: &mut Corner| pipeline.advance(neighbour, pipeline.exchange(neighbour, step));
         let others: Vec<Roles> = self.neighbours.iter_mut().map(advance).collect();
         let (neighbour, other) = (self.neighbours[along].number, others[along]);
         let second = usize::from(self.place >= pipeline.corners());
         let twin = pipeline.place(self.own.number, 1 - second);
-        let outside = |block: Option<u32>, role: usize, peer: usize| {
-            block.filter(|_| role == second).map(|block| Move { peer: pipeline.place(neighbour, peer), block })
+        let outside = |piece: Option<u32>, role: usize, peer: usize| {
+            piece.filter(|_| role == second).map(|piece| Move { peer: pipeline.place(neighbour, peer), piece })
         };
-        let inside = |handed: Option<u32>| handed.map(|block| Move { peer: twin, block });
+        let inside = |handed: Option<u32>| handed.map(|piece| Move { peer: twin, piece });
         Some(Moves {
             send: outside(gives, own.gives, other.is_given).or_else(|| inside(own.handed[1 - second])),
             receive: outside(is_given, own.is_given, other.gives).or_else(|| inside(own.handed[second])),
@@ -231,38 +231,38 @@ mod tests {
     use super::*;
 
     /// Plays the schedule of all places side by side, and holds it to what is promised of it.
-    fn check(places: u32, blocks: u32) {
-        let pipeline = Pipeline::new(places, blocks);
-        let minimum = if places == 1 || blocks == 0 { 0 } else { blocks + places.next_power_of_two().ilog2() - 1 };
-        assert_eq!(pipeline.steps(), minimum, "{places} places, {blocks} blocks");
+    fn check(places: u32, pieces: u32) {
+        let pipeline = Pipeline::new(places, pieces);
+        let minimum = if places == 1 || pieces == 0 { 0 } else { pieces + places.next_power_of_two().ilog2() - 1 };
+        assert_eq!(pipeline.steps(), minimum, "{places} places, {pieces} pieces");
         let mut parts: Vec<Part> = (0..places).map(|place| pipeline.part(place)).collect();
         let mut held: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); parts.len()];
-        held[0] = (0..blocks).collect();
+        held[0] = (0..pieces).collect();
         for step in 0..pipeline.steps() {
             let moves: Vec<Moves> = parts.iter_mut().map(|part| part.next().expect("a part has every step")).collect();
             let sent: BTreeSet<(u32, u32, u32)> =
-                (0..).zip(&moves).filter_map(|(from, moves)| moves.send.map(|sent| (from, sent.peer, sent.block))).collect();
+                (0..).zip(&moves).filter_map(|(from, moves)| moves.send.map(|sent| (from, sent.peer, sent.piece))).collect();
             let received: BTreeSet<(u32, u32, u32)> =
-                (0..).zip(&moves).filter_map(|(to, moves)| moves.receive.map(|received| (received.peer, to, received.block))).collect();
-            assert_eq!(sent, received, "both ends know of a block: {places} places, {blocks} blocks, step {step}");
-            for (from, _, block) in &sent {
-                assert!(held[*from as usize].contains(block), "{from} of {places} gives {block} of {blocks} in step {step} and has it not");
+                (0..).zip(&moves).filter_map(|(to, moves)| moves.receive.map(|received| (received.peer, to, received.piece))).collect();
+            assert_eq!(sent, received, "both ends know of a piece: {places} places, {pieces} pieces, step {step}");
+            for (from, _, piece) in &sent {
+                assert!(held[*from as usize].contains(piece), "{from} of {places} gives {piece} of {pieces} in step {step} and has it not");
             }
-            for (_, to, block) in &sent {
-                assert!(held[*to as usize].insert(*block), "{to} of {places} is given {block} of {blocks} again in step {step}");
+            for (_, to, piece) in &sent {
+                assert!(held[*to as usize].insert(*piece), "{to} of {places} is given {piece} of {pieces} again in step {step}");
             }
         }
         assert!(parts.iter_mut().all(|part| part.next().is_none()));
         for (place, held) in held.iter().enumerate() {
-            assert_eq!(held.len(), blocks as usize, "{place} of {places} has not all");
+            assert_eq!(held.len(), pieces as usize, "{place} of {places} has not all");
         }
     }
 
     #[test]
     fn all_have_all_blocks_once_after_the_least_number_of_steps() {
         for places in 1..=34 {
-            for blocks in 0..=12 {
-                check(places, blocks);
+            for pieces in 0..=12 {
+                check(places, pieces);
             }
         }
     }
@@ -277,8 +277,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn any_set_and_any_number_of_blocks(places in 1_u32..200, blocks in 1_u32..100) {
-            check(places, blocks);
+        fn any_set_and_any_number_of_blocks(places in 1_u32..200, pieces in 1_u32..100) {
+            check(places, pieces);
         }
     }
 }

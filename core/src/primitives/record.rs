@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::digest;
 use crate::model::{EndCause, GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet, Plan, RecordNumber, Term};
 
 /// A block of bytes, inline, at most [`crate::limits::PAYLOAD_BYTES_MAX`].
@@ -24,7 +25,7 @@ impl Payload {
     #[must_use]
     pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
-        Self { digest: digest(&bytes), bytes }
+        Self { digest: digest::of_bytes(&bytes), bytes }
     }
 
     /// The bytes.
@@ -32,11 +33,6 @@ impl Payload {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
-}
-
-/// FNV-1a, 64 bits: tells payloads apart, guards nothing against an adversary (links are authenticated).
-fn digest(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 impl PartialEq for Payload {
@@ -68,7 +64,7 @@ impl Hash for Payload {
 /// A block that does not ride with its record: each node of the set holds its bytes, beside the order, under the name of the operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Block {
-    /// The bytes' digest, as that of a [`Payload`].
+    /// The bytes' [digest].
     pub digest: u64,
     /// How many bytes, at most [`crate::limits::BLOCK_BYTES_MAX`].
     pub length: u64,

@@ -2,9 +2,10 @@
 
 use strobe_core::{
     manager::{ManagerEffect, ManagerInput},
-    message::{Staging, SwitcherCommand, ToManager, ToMember},
+    message::{SwitcherCommand, ToManager, ToMember},
     model::{NodeIndex, Term},
     node::{MemberEffect, MemberEvent, MemberInput},
+    primitives::Content,
 };
 use strobe_fabric::transport::{Class, LinkId, LinkPlan, Peer, Transport};
 
@@ -40,15 +41,17 @@ impl Agent {
             MemberEffect::Forget { run, slot } => self.forget(run, slot),
             MemberEffect::Submitted(operation) => self.barriers.submitted(operation),
             MemberEffect::Outcome { operation, outcome } => self.operation_done(operation, outcome),
-            MemberEffect::Put { region, .. } => {
+            MemberEffect::Put { region, content: Content::Inline(_), .. } => {
                 self.keys_came(region.run);
                 self.group_keys_came(region.run);
             }
-            // The agents' own blocks all ride with their records, and their links carry no others yet.
-            MemberEffect::Stage(Staging { operation, .. }) => {
-                self.pending.push_back(Pending::Member(MemberInput::Staged { operation, held: false }));
+            MemberEffect::Put { region, operation, content: Content::Staged(_) } => self.blocks.put(region, operation).await?,
+            MemberEffect::Stage(staging) => {
+                let term = self.link_term.expect("a manager is obeyed over links only");
+                self.blocks.stage(term, staging).await?;
             }
-            MemberEffect::Absent { .. } | MemberEffect::Discard(_) => {}
+            MemberEffect::Discard(operation) => self.blocks.discard(operation).await?,
+            MemberEffect::Absent { region, operation, .. } => tracing::info!(?region, ?operation, "a block is in memory and not here"),
             MemberEffect::Event(event) => {
                 if let MemberEvent::Admitted(_) = event {
                     self.all_group_keys_came();

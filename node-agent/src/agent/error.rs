@@ -49,6 +49,9 @@ pub enum AgentError {
     /// A descriptor cannot be waited for.
     #[error("a descriptor cannot be waited for")]
     Register(#[source] io::Error),
+    /// The task that carries blocks.
+    #[error("the agent cannot go on without blocks")]
+    Blocks(#[from] strobe_fabric::blocks::CarrierEnded),
     /// The fabric's task or the agent's own queue is gone.
     #[error("the fabric has ended")]
     FabricEnded,

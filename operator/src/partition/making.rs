@@ -236,7 +236,8 @@ mod tests {
     async fn a_pod_that_goes_while_it_is_looked_at_is_in_nobodys_way() {
         let asked = Arc::new(AtomicUsize::new(0));
         let status = |code: u16, reason: &str| {
-            let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason });
+            let status =
+                json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason });
             (StatusCode::from_u16(code).unwrap(), status.to_string())
         };
         let made = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "sor-1-0", "uid": "the second" } });

@@ -17,7 +17,7 @@ const PACKAGE: &str = "strobe-core";
 const SOURCES: &str = "core/src";
 
 /// What core may use.
-const DEPENDENCIES: [&str; 3] = ["arrayvec", "serde", "thiserror"];
+const DEPENDENCIES: [&str; 4] = ["arrayvec", "serde", "thiserror", "twox-hash"];
 /// What its tests may use besides.
 const TEST_DEPENDENCIES: [&str; 2] = ["proptest", "serde_json"];
 

@@ -1,0 +1,272 @@
+//! The task that has the bytes of blocks and gives them on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use strobe_core::{
+    limits::BLOCK_BYTES_MAX,
+    message::Staging,
+    model::{NodeIndex, Term},
+    primitives::{OperationId, RegionName},
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    BlockStaged, Command,
+    bytes::BlockBytes,
+    piece::PieceHeader,
+    staged::{Came, Staged},
+};
+use crate::{
+    counters::{Refusal, RefusedPeer},
+    limits::{BLOCK_CHARGE_MIN, BLOCKS_BYTES_MAX},
+    transport::{BulkInbox, Class, Frame, LinkId, SendError, Transport},
+};
+
+/// See the module.
+///
+/// *Invariant:* it waits for nobody but itself: not for a lane, nor for the agent.
+pub(super) struct Carrier<T> {
+    transport: Arc<T>,
+    inbox: BulkInbox,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<BlockStaged>,
+    stall: Duration,
+    /// What the events' channel has no room for.
+    unsaid: VecDeque<BlockStaged>,
+    /// Bytes of this node's own calls that nobody has asked for yet.
+    offered: BTreeMap<OperationId, BlockBytes>,
+    staged: BTreeMap<OperationId, Staged>,
+    readable: BTreeMap<RegionName, OperationId>,
+    /// A frame of each block that is being given.
+    sends: JoinSet<(OperationId, Result<(), SendError>)>,
+    sending: BTreeSet<OperationId>,
+}
+
+enum Happening {
+    Commanded(Command),
+    Said,
+    Sent(OperationId, Result<(), SendError>),
+    Received(Frame),
+    Late,
+}
+
+impl<T: Transport> Carrier<T> {
+    pub(super) fn new(
+        transport: Arc<T>,
+        inbox: BulkInbox,
+        stall: Duration,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<BlockStaged>,
+    ) -> Self {
+        Self {
+            transport,
+            inbox,
+            commands,
+            events,
+            stall,
+            unsaid: VecDeque::new(),
+            offered: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            readable: BTreeMap::new(),
+            sends: JoinSet::new(),
+            sending: BTreeSet::new(),
+        }
+    }
+
+    /// Carries blocks until nobody can command it any more, or the transport is gone.
+    pub(super) async fn run(mut self) {
+        while let Some(happening) = self.next().await {
+            match happening {
+                Happening::Commanded(command) => self.commanded(command),
+                Happening::Said => {}
+                Happening::Sent(operation, result) => self.sent(operation, result),
+                Happening::Received(frame) => self.received(frame),
+                Happening::Late => self.expire(),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Happening> {
+        let deadline = self.deadline();
+        tokio::select! {
+            biased;
+            command = self.commands.recv() => command.map(Happening::Commanded),
+            permit = self.events.reserve(), if !self.unsaid.is_empty() => {
+                permit.ok()?.send(self.unsaid.pop_front()?);
+                Some(Happening::Said)
+            }
+            Some(sent) = self.sends.join_next() => {
+                let (operation, result) = sent.expect("a send does not panic, and is not aborted while its task lives");
+                Some(Happening::Sent(operation, result))
+            }
+            frame = self.inbox.next() => frame.map(Happening::Received),
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Some(Happening::Late),
+        }
+    }
+
+    // === what the agent says ===
+
+    fn commanded(&mut self, command: Command) {
+        match command {
+            Command::Offer { operation, bytes } => drop(self.offered.insert(operation, bytes)),
+            Command::Withdraw(operation) => drop(self.offered.remove(&operation)),
+            Command::Stage { term, staging } => self.stage(term, staging),
+            Command::LinkUp(link) => self.link_up(link),
+            Command::Put { region, operation } => drop(self.readable.insert(region, operation)),
+            Command::Discard(operation) => self.discard(operation),
+            Command::Read { region, answer } => {
+                let staged = self.readable.get(&region).and_then(|operation| self.staged.get(operation));
+                // Who has asked may have gone.
+                let _gone = answer.send(staged.map(Staged::read));
+            }
+        }
+    }
+
+    /// The order asks for a block: what has come of it already counts.
+    fn stage(&mut self, term: Term, staging: Staging) {
+        let (operation, node) = (staging.operation, self.transport.node());
+        let own = self.offered.remove(&operation).and_then(|bytes| Staged::own(staging, node, bytes));
+        if let Some(own) = own {
+            self.staged.insert(operation, own);
+        } else if self.staged.get(&operation).is_none_or(|known| known.staging != staging) {
+            self.staged.remove(&operation);
+            if !self.await_block(staging) {
+                return self.say(&staging, false);
+            }
+        }
+        let Some(staged) = self.staged.get_mut(&operation) else { return };
+        staged.ask(term);
+        self.tell_if_held(operation);
+        self.give(operation);
+    }
+
+    /// Makes a place for a block that others give; false where there is no room, or nobody else has it.
+    fn await_block(&mut self, staging: Staging) -> bool {
+        let charge = |length: u64| length.max(BLOCK_CHARGE_MIN);
+        let own: u64 = self.offered.values().map(|bytes| charge(bytes.length())).sum();
+        let held: u64 = self.staged.values().map(|staged| charge(staged.staging.block.length)).sum();
+        let has_room = staging.block.length <= BLOCK_BYTES_MAX && own + held + charge(staging.block.length) <= BLOCKS_BYTES_MAX;
+        let awaited = has_room.then(|| Staged::awaited(staging, self.transport.node())).flatten();
+        awaited.map(|awaited| self.staged.insert(staging.operation, awaited)).is_some()
+    }
+
+    /// What was given over an earlier life of the link may not have come.
+    fn link_up(&mut self, link: LinkId) {
+        let of_term = self.staged.iter_mut().filter(|(_, staged)| staged.asked == Some(link.term));
+        let operations: Vec<OperationId> = of_term
+            .map(|(operation, staged)| {
+                staged.give_again(link.node);
+                *operation
+            })
+            .collect();
+        operations.into_iter().for_each(|operation| self.give(operation));
+    }
+
+    fn discard(&mut self, operation: OperationId) {
+        self.staged.remove(&operation);
+        self.readable.retain(|_, readable| *readable != operation);
+    }
+
+    // === what comes and goes ===
+
+    fn received(&mut self, frame: Frame) {
+        let from = frame.link.node;
+        if let Err(refusal) = self.take(from, frame.payload) {
+            self.transport.counters().refuse(RefusedPeer::Node(from), refusal);
+        }
+    }
+
+    fn take(&mut self, from: NodeIndex, frame: Bytes) -> Result<(), Refusal> {
+        let (PieceHeader { staging, piece }, _) = PieceHeader::decode(&frame).map_err(|_| Refusal::BadPiece)?;
+        let (operation, node, caller) = (staging.operation, self.transport.node(), staging.operation.caller.node);
+        if caller == node || !staging.set.contains(node) || !(caller == from || staging.set.contains(from)) {
+            return Err(Refusal::BadPiece);
+        }
+        // It may have come before the order's word.
+        if !self.staged.contains_key(&operation) && !self.await_block(staging) {
+            return Err(Refusal::NoRoom);
+        }
+        let staged = self.staged.get_mut(&operation).filter(|staged| staged.staging == staging).ok_or(Refusal::BadPiece)?;
+        match staged.take(piece, frame)? {
+            Came::Part => {}
+            Came::Whole => self.tell_if_held(operation),
+            Came::Different => {
+                self.give_up(operation);
+                return Err(Refusal::WrongDigest);
+            }
+        }
+        self.give(operation);
+        Ok(())
+    }
+
+    /// Gives the next piece of a block, if none of it is being given.
+    fn give(&mut self, operation: OperationId) {
+        if self.sending.contains(&operation) {
+            return;
+        }
+        let Some(staged) = self.staged.get_mut(&operation) else { return };
+        let (Some(term), Some((gift, frame))) = (staged.asked, staged.next_gift()) else { return };
+        self.sending.insert(operation);
+        let (transport, link) = (Arc::clone(&self.transport), LinkId { term, node: gift.to });
+        self.sends.spawn(async move { (operation, transport.send(link, Class::Bulk, frame).await) });
+    }
+
+    fn sent(&mut self, operation: OperationId, result: Result<(), SendError>) {
+        // A link that is down is told of when it comes up.
+        if let Err(error) = result {
+            tracing::debug!(%error, "a piece was not given");
+        }
+        self.sending.remove(&operation);
+        self.give(operation);
+    }
+
+    // === what is said ===
+
+    fn tell_if_held(&mut self, operation: OperationId) {
+        let Some(staged) = self.staged.get_mut(&operation) else { return };
+        if staged.asked.is_some() && !staged.told && staged.is_held() {
+            staged.told = true;
+            let staging = staged.staging;
+            self.say(&staging, true);
+        }
+    }
+
+    /// Nothing more of a block is waited for.
+    fn give_up(&mut self, operation: OperationId) {
+        if let Some(staged) = self.staged.remove(&operation)
+            && staged.asked.is_some()
+        {
+            self.say(&staged.staging, false);
+        }
+    }
+
+    /// Only nodes of the set are asked whether they hold it.
+    fn say(&mut self, staging: &Staging, held: bool) {
+        if staging.set.contains(self.transport.node()) {
+            self.unsaid.push_back(BlockStaged { operation: staging.operation, held });
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.staged.values().filter_map(|staged| staged.deadline(self.stall)).min()
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let is_late = |staged: &Staged| staged.deadline(self.stall).is_some_and(|deadline| deadline <= now);
+        let late: Vec<OperationId> = self.staged.iter().filter(|(_, staged)| is_late(staged)).map(|(operation, _)| *operation).collect();
+        for operation in late {
+            tracing::info!(?operation, "no piece of a block has come for too long");
+            self.give_up(operation);
+        }
+    }
+}
