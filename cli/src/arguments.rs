@@ -67,6 +67,32 @@ pub(crate) enum LocalCommand {
     ///
     /// Exit status: 0 when no job failed, 1 when one did or the run could not be carried out, 2 when the input was refused and nothing was started, 130 when interrupted. A first interrupt ends every gang and gives it its grace, a second kills everything.
     Run(RunArguments),
+    /// Copy a file to the store of every node, on the path that programs take to a cluster's nodes
+    ///
+    /// Agents as those of a run give the file to each other in a pipeline, write it, and make sure by COMPARE-AND-WRITE that all have it. Exit status: 0 when all have it, 1 when not, 2 when the input was refused, 130 when interrupted.
+    Stage(StageArguments),
+}
+
+/// Arguments of `local stage`.
+#[derive(Debug, Args)]
+pub(crate) struct StageArguments {
+    /// The file
+    pub file: PathBuf,
+    /// Folder of the stores: the file comes into node-0, node-1 and so on below it
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Nodes that this machine stands for
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=MEMBERS_MAX as i64))]
+    pub nodes: u16,
+    /// Its name in the stores; its own when left out
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Print what was done as a document
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// Folder in which the run's own folder is made; a folder for run-time files when left out
+    #[arg(long, value_name = "DIR")]
+    pub run_directory: Option<PathBuf>,
 }
 
 /// Arguments of `local run`.

@@ -21,6 +21,7 @@ mod run;
 mod run_folder;
 mod screen;
 mod skew;
+mod stage;
 mod statistics;
 mod trace;
 mod view;
@@ -38,6 +39,7 @@ use report::Report;
 use run::{Ending, RunError, RunOptions};
 use run_folder::{FolderError, Keep, RunFolder};
 use screen::Mode;
+pub(crate) use stage::stage;
 
 /// What the shell is told: every job has completed.
 const COMPLETED: u8 = 0;
@@ -69,6 +71,18 @@ pub(crate) enum LocalError {
         #[source]
         source: io::Error,
     },
+    /// The file that is to be given, or the folder it is given to.
+    #[error("{path} cannot be used")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The file's name in the stores.
+    #[error("the stores cannot have a file named {0:?}: --name must be a name without slashes and without a leading dot")]
+    FileName(String),
     /// What is told at the end cannot be written.
     #[error("cannot write {path}")]
     Write {
@@ -92,7 +106,14 @@ pub(crate) enum LocalError {
 impl LocalError {
     /// True when the user has to change what was asked.
     pub(crate) const fn is_input(&self) -> bool {
-        matches!(self, Self::Input(_) | Self::Output { .. } | Self::Folder(FolderError::Make { .. } | FolderError::TooLong { .. }))
+        matches!(
+            self,
+            Self::Input(_)
+                | Self::Output { .. }
+                | Self::File { .. }
+                | Self::FileName(_)
+                | Self::Folder(FolderError::Make { .. } | FolderError::TooLong { .. })
+        )
     }
 }
 
@@ -113,31 +134,54 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, LocalError> {
 }
 
 fn run_prepared(arguments: &RunArguments, prepared: &Prepared, programs: Programs) -> Result<u8, LocalError> {
-    let parent = run_folder::parent(arguments.run_directory.as_deref());
-    for line in leftovers::clean(&parent, arguments.cgroup.as_deref()) {
-        eprintln!("note: {line}");
-    }
     for warning in &prepared.warnings {
         eprintln!("warning: {warning}");
     }
-    let folder = RunFolder::make(&parent, arguments.logs.as_deref())?;
-    let ended = execute(arguments, prepared, programs, &folder);
+    let (parent, cgroup, logs) = (arguments.run_directory.as_deref(), arguments.cgroup.as_deref(), arguments.logs.as_deref());
+    let ending = in_own_folder(parent, cgroup, logs, |folder| {
+        let options = RunOptions {
+            prepared,
+            programs,
+            folder,
+            trace: arguments.trace.as_deref(),
+            cgroup,
+            down: arguments.no_restart_node.iter().copied().collect(),
+            file: None,
+            mode: Mode::suitable(arguments.output.is_some()),
+        };
+        execute(&options)
+    })?;
+    tell(arguments, &ending.report)?;
+    Ok(match (ending.report.interrupted, ending.failed) {
+        (true, _) => INTERRUPTED,
+        (false, true) => FAILED,
+        (false, false) => COMPLETED,
+    })
+}
+
+/// Runs in a folder of its own, after what earlier runs have left there is gone. The logs stay when it fails.
+fn in_own_folder(
+    parent: Option<&Path>,
+    cgroup: Option<&str>,
+    logs: Option<&Path>,
+    run: impl FnOnce(&RunFolder) -> Result<Ending, LocalError>,
+) -> Result<Ending, LocalError> {
+    let parent = run_folder::parent(parent);
+    for line in leftovers::clean(&parent, cgroup) {
+        eprintln!("note: {line}");
+    }
+    let folder = RunFolder::make(&parent, logs)?;
+    let ended = run(&folder);
     // Who ends a run has seen its output; the logs are for finding out why something failed.
     let keep = match &ended {
         Ok(ending) if ending.report.interrupted || !ending.failed => Keep::Nothing,
         Ok(_) | Err(_) => Keep::Logs,
     };
     let logs = folder.remove(keep);
-    let told = ended.and_then(|ending| tell(arguments, &ending.report).map(|()| ending));
     if let Some(logs) = logs.filter(|_| keep == Keep::Logs) {
         eprintln!("note: the logs are in {}", logs.display());
     }
-    let ending = told?;
-    Ok(match (ending.report.interrupted, ending.failed) {
-        (true, _) => INTERRUPTED,
-        (false, true) => FAILED,
-        (false, false) => COMPLETED,
-    })
+    ended
 }
 
 /// Whether the file can be written: it is made where there is none, and what it holds is left until there is something to write.
@@ -170,18 +214,9 @@ impl Drop for MadeFile {
     }
 }
 
-fn execute(arguments: &RunArguments, prepared: &Prepared, programs: Programs, folder: &RunFolder) -> Result<Ending, LocalError> {
+fn execute(options: &RunOptions<'_>) -> Result<Ending, LocalError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LocalError::Runtime)?;
-    let options = RunOptions {
-        prepared,
-        programs,
-        folder,
-        trace: arguments.trace.as_deref(),
-        cgroup: arguments.cgroup.as_deref(),
-        down: arguments.no_restart_node.iter().copied().collect(),
-        mode: Mode::suitable(arguments.output.is_some()),
-    };
-    runtime.block_on(run::execute(&options)).map_err(LocalError::Run)
+    runtime.block_on(run::execute(options)).map_err(LocalError::Run)
 }
 
 fn tell(arguments: &RunArguments, report: &Report) -> Result<(), LocalError> {
@@ -194,6 +229,10 @@ fn tell(arguments: &RunArguments, report: &Report) -> Result<(), LocalError> {
         Some(OutputFormat::Json) => json(),
         Some(OutputFormat::Yaml) => serde_saphyr::to_string(report).map_err(LocalError::Yaml)?,
     };
-    let write = |source| LocalError::Write { path: Path::new("standard output").to_owned(), source };
+    write_out(Path::new("standard output"), &text)
+}
+
+fn write_out(name: &Path, text: &str) -> Result<(), LocalError> {
+    let write = |source| LocalError::Write { path: name.to_owned(), source };
     io::stdout().lock().write_all(text.as_bytes()).map_err(write)
 }

@@ -18,8 +18,11 @@ const BAD_INPUT: u8 = 2;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Local(arguments) => {
-            let LocalCommand::Run(run) = arguments.command;
-            match local::run(&run) {
+            let done = match arguments.command {
+                LocalCommand::Run(run) => local::run(&run),
+                LocalCommand::Stage(stage) => local::stage(&stage),
+            };
+            match done {
                 Ok(code) => ExitCode::from(code),
                 Err(error) => failed(&error, if error.is_input() { BAD_INPUT } else { 1 }),
             }

@@ -70,6 +70,10 @@ pub const BLOCK_BYTES_MAX: u64 = 256 << 20;
 /// refused with [`crate::primitives::AbortReason::MemoryFull`].
 pub const STAGED_BYTES_MAX: u64 = 1 << 30;
 
+/// Blocks of memory that belong to one node and to no gang. An operation that names a further one is refused with
+/// [`crate::primitives::AbortReason::MemoryFull`].
+pub const NODE_REGIONS_MAX: u32 = 16;
+
 /// Blocks that are staged at a time; operations beyond it wait. Of the largest fewer have room together.
 pub const STAGINGS_MAX: usize = 16;
 

@@ -15,5 +15,5 @@ pub mod transfer;
 pub use memory::{Applied, GangMemory, GangPhase, Memory, Region};
 pub use record::{
     AbortReason, Block, Cell, Compare, CompareResult, Comparison, Content, GangCommand, GangVerb, OperationId, Outcome, Payload, Record,
-    RegionName, Request, Write, Xfer,
+    RegionName, RegionOwner, Request, Write, Xfer,
 };

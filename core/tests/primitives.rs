@@ -43,7 +43,7 @@ fn plan(runs: impl IntoIterator<Item = GangRun>) -> Record {
 }
 
 fn xfer(operation: OperationId, number: u32, set: NodeSet, bytes: &[u8]) -> Record {
-    let region = RegionName { run: run(1, 1), number };
+    let region = RegionName::of_gang(run(1, 1), number);
     Record::Xfer { operation, xfer: Xfer { region, set, content: Content::Inline(Payload::new(bytes)) } }
 }
 
@@ -68,7 +68,7 @@ fn a_block_is_readable_on_the_nodes_of_its_set_and_on_no_other() {
     let mut memory = Memory::default();
     memory.apply(&plan([run(1, 1)]));
     let applied = memory.apply(&xfer(operation(1), 7, nodes([0, 2]), b"block"));
-    let region = RegionName { run: run(1, 1), number: 7 };
+    let region = RegionName::of_gang(run(1, 1), 7);
     assert_eq!((applied, memory.applied), (Applied::Put { region, set: nodes([0, 2]) }, RecordNumber(2)));
     let read = |node| memory.region(region, NodeIndex(node)).and_then(|region| region.content.inline()).map(Payload::bytes);
     assert_eq!([read(0), read(1), read(2)], [Some(&b"block"[..]), None, Some(&b"block"[..])]);
@@ -200,7 +200,7 @@ fn memory_has_room_up_to_its_limit_and_a_block_replaces_itself() {
     let mut memory = Memory::default();
     memory.apply(&plan([run(1, 1)]));
     memory.apply(&xfer(operation(1), 0, nodes([0]), &[0; 100]));
-    let name = |number| RegionName { run: run(1, 1), number };
+    let name = |number| RegionName::of_gang(run(1, 1), number);
     let inline = |bytes| Content::Inline(Payload::new(vec![0; bytes]));
     let fits = |number, bytes| memory.has_room(name(number), &inline(bytes), 0);
     assert!(fits(1, MEMORY_BYTES_MAX - 100) && !fits(1, MEMORY_BYTES_MAX - 99));
@@ -208,11 +208,26 @@ fn memory_has_room_up_to_its_limit_and_a_block_replaces_itself() {
 }
 
 #[test]
+fn a_nodes_own_blocks_outlive_plans_and_are_few() {
+    let mut memory = Memory::default();
+    memory.apply(&plan([run(1, 1)]));
+    let name = |number| RegionName::of_node(NodeIndex(2), number);
+    let content = || Content::Inline(Payload::new(vec![1]));
+    let put = |region| Record::Xfer { operation: operation(1), xfer: Xfer { region, set: nodes([0]), content: content() } };
+    memory.apply(&put(name(0)));
+    memory.apply(&put(RegionName::of_gang(run(1, 1), 0)));
+    memory.apply(&plan([]));
+    let left: Vec<RegionName> = memory.regions(NodeIndex(0)).map(|(name, _)| name).collect();
+    assert_eq!(left, [name(0)]);
+    assert!(memory.has_room(name(NODE_REGIONS_MAX - 1), &content(), 0) && !memory.has_room(name(NODE_REGIONS_MAX), &content(), 0));
+}
+
+#[test]
 fn blocks_beside_memory_have_a_room_of_their_own_in_which_what_is_replaced_and_what_is_on_its_way_count() {
     let mut memory = Memory::default();
     memory.apply(&plan([run(1, 1)]));
     let staged = |length| Content::Staged(Block { digest: 1, length });
-    let xfer = Xfer { region: RegionName { run: run(1, 1), number: 0 }, set: nodes([0]), content: staged(100) };
+    let xfer = Xfer { region: RegionName::of_gang(run(1, 1), 0), set: nodes([0]), content: staged(100) };
     memory.apply(&Record::Xfer { operation: operation(1), xfer: xfer.clone() });
     let fits = |bytes, open| memory.has_room(xfer.region, &staged(bytes), open);
     assert!(fits(STAGED_BYTES_MAX - 100, 0) && !fits(STAGED_BYTES_MAX - 99, 0));
@@ -260,7 +275,15 @@ fn each_comparison_holds_as_its_sign_says() {
 fn only_ordered_operations_write_ordered_cells() {
     assert!(Cell::Ordered(3).is_ordered());
     let gang = GangId(1);
-    for cell in [Cell::Up(gang), Cell::Exited(gang), Cell::Gone(gang), Cell::Barrier(gang), Cell::Taken(gang, 0)] {
+    for cell in [
+        Cell::Up(gang),
+        Cell::Exited(gang),
+        Cell::Gone(gang),
+        Cell::Barrier(gang),
+        Cell::Taken(gang, 0),
+        Cell::Stored(caller(0, 1)),
+        Cell::NotStored(caller(0, 1)),
+    ] {
         assert!(!cell.is_ordered(), "{cell:?}");
     }
 }

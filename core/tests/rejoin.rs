@@ -35,7 +35,7 @@ fn operation(node: u16, sequence: u64) -> OperationId {
 
 fn block(set: &[u16], byte: u8) -> Xfer {
     let run = GangRun { gang: GangId(1), incarnation: GangIncarnation(1) };
-    Xfer { region: RegionName { run, number: 1 }, set: nodes(set), content: Content::Inline(Payload::new([byte])) }
+    Xfer { region: RegionName::of_gang(run, 1), set: nodes(set), content: Content::Inline(Payload::new([byte])) }
 }
 
 fn put(sequence: u64, set: &[u16], byte: u8) -> Record {

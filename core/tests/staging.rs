@@ -38,7 +38,7 @@ fn operation(node: u16, sequence: u64) -> OperationId {
 }
 
 fn region(number: u32) -> RegionName {
-    RegionName { run: GangRun { gang: GangId(1), incarnation: GangIncarnation(1) }, number }
+    RegionName::of_gang(GangRun { gang: GangId(1), incarnation: GangIncarnation(1) }, number)
 }
 
 fn staged(set: &[u16], block: Block) -> Xfer {

@@ -8,6 +8,7 @@ mod addresses;
 mod barrier;
 mod bootstrap;
 mod by_signals;
+mod calls;
 mod cpu_manager;
 mod effects;
 mod error;
@@ -29,6 +30,7 @@ mod process_time;
 mod refusals;
 mod session;
 mod shared_memory;
+mod store;
 mod supervision;
 mod supervisors;
 mod surroundings;
@@ -79,6 +81,7 @@ use crate::{
 };
 use addresses::AddressBook;
 use barrier::Barriers;
+use calls::{Calls, Primitives};
 use event::Event;
 use figures::FigureCollector;
 use files::Files;
@@ -86,6 +89,7 @@ use gang::Gang;
 use leaving::Leaving;
 use limits::DATAGRAM_KEYS_MAX;
 use pods::Cluster;
+use store::Store;
 
 /// See the module.
 struct Agent {
@@ -115,6 +119,8 @@ struct Agent {
     /// Connections whose first message has not come.
     strangers: BTreeMap<supervisors::ConnectionId, supervisors::Connection>,
     barriers: Barriers,
+    calls: Calls,
+    store: Store,
     session: Option<mpsc::Sender<AgentMessage>>,
     report: Option<PartitionReport>,
     figures: FigureCollector,
@@ -200,6 +206,7 @@ impl Agent {
         let configuration =
             MemberConfiguration { partition: bootstrap.partition, node: own.node, incarnation: own.incarnation, sealed, settings };
         let member = Member::new(configuration, &mut member_effects);
+        let store = Store::begin(bootstrap.store.clone(), blocks.clone(), Primitives { events: mailbox.events.clone() });
         let reports = register(reports).map_err(AgentError::Register)?;
         let owner = bootstrap.owner.map(open_process).transpose().map_err(AgentError::Owner)?;
         let agent = Self {
@@ -222,11 +229,13 @@ impl Agent {
             pending: VecDeque::new(),
             strobe,
             transport,
+            store,
             blocks,
             link_term: None,
             gangs: BTreeMap::new(),
             strangers: BTreeMap::new(),
             barriers: Barriers::new(heartbeat),
+            calls: Calls::default(),
             session: None,
             report: None,
             figures: FigureCollector::default(),
@@ -407,6 +416,10 @@ impl Agent {
             Event::Lost(nodes) => self.pending.push_back(Pending::Manager(ManagerInput::Lost(nodes))),
             Event::Launch(gang) => self.launch(&gang),
             Event::Remove(run) => self.remove(run),
+            Event::StageFile(file) => self.stage_file(file),
+            Event::Staging(staging) => self.staging_goes_on(staging),
+            Event::Call(call) => self.called(*call),
+            Event::Store(cell, value) => self.pending.push_back(Pending::Member(MemberInput::Store { cell, value })),
             Event::Supervisor(event) => self.supervisor_event(event),
             Event::SupervisorEnded(run) => self.supervisor_ended(run),
             Event::SupervisorOverdue(run) => self.supervisor_overdue(run),

@@ -164,6 +164,7 @@ fn bootstrap(arguments: &NodeArguments, supervisor: PathBuf, enrolled: Enrolled)
         address: arguments.address,
         // A promise is one to a partition: another one's terms begin anew.
         directory: arguments.directory.join(format!("{:032x}", enrolled.partition.0)),
+        store: None,
         cgroup: None,
         supervisor,
         owner: None,

@@ -318,6 +318,8 @@ impl Partition {
                 self.measured(agent, &figures);
             }
             agent_message::Message::RankAborted(aborted) => self.aborted(aborted),
+            // No file is asked for in a cluster.
+            agent_message::Message::Staging(_) => {}
             agent_message::Message::Leaving(_) => self.step(AuthorityInput::AgentLeaving { agent }),
         }
     }

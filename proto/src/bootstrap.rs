@@ -29,6 +29,8 @@ pub struct Bootstrap {
     pub address: IpAddr,
     /// The agent's folder: seal file, socket, records of its gangs. It outlives the agent.
     pub directory: PathBuf,
+    /// The folder in which the node keeps files that it is given; without one it keeps none.
+    pub store: Option<PathBuf>,
     /// The cgroup below which rank cgroups are made, as a path from the root of the v2 tree; without one, or without the
     /// right to it, gangs are stopped by signals.
     pub cgroup: Option<String>,

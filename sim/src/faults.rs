@@ -160,7 +160,10 @@ impl World {
         let digest = index as u64 + 1;
         let content =
             if staged { Content::Staged(Block { digest, length: 1 << 20 }) } else { Content::Inline(Payload::new(digest.to_le_bytes())) };
-        self.operate(node, Request::Xfer(Xfer { region: RegionName { run, number }, set: NodeSet::from_bits(u64::from(set)), content }));
+        self.operate(
+            node,
+            Request::Xfer(Xfer { region: RegionName::of_gang(run, number), set: NodeSet::from_bits(u64::from(set)), content }),
+        );
     }
 
     fn operate(&mut self, node: usize, request: Request) {

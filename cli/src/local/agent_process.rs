@@ -69,6 +69,8 @@ pub(super) struct AgentOptions {
     pub cpus: Vec<CpuIndex>,
     /// The agent's folder.
     pub directory: PathBuf,
+    /// Where it keeps files that it is given.
+    pub store: Option<PathBuf>,
     /// Its cgroup, from the root of the v2 tree.
     pub cgroup: Option<String>,
     /// Who it is.
@@ -176,6 +178,7 @@ fn document(options: &AgentOptions, incarnation: AgentIncarnation) -> Vec<u8> {
         cpus: options.cpus.clone(),
         address: ADDRESS,
         directory: options.directory.clone(),
+        store: options.store.clone(),
         cgroup: options.cgroup.clone(),
         supervisor: options.programs.supervisor.clone(),
         owner: Some(getpid().as_raw_nonzero().get()),

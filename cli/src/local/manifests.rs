@@ -98,6 +98,32 @@ pub(super) fn prepare(arguments: &RunArguments) -> Result<Prepared, PrepareError
     Ok(Prepared { settings: strobe_authority::settings(&partition), partition: name, nodes: division.nodes, jobs, warnings })
 }
 
+/// Nodes of one CPU each, without jobs, with the times that a partition has which no document describes.
+///
+/// # Errors
+/// [`PrepareError::Cpus`].
+pub(super) fn nodes_alone(nodes: u16) -> Result<Prepared, PrepareError> {
+    let assumed = assumed_partition(NO_JOBS_PARTITION).map_err(PrepareError::Manifests)?;
+    let valid = validate::all(&assumed).map_err(PrepareError::Manifests)?;
+    let partition = valid.partitions.first().expect("one was assumed");
+    let cpus = machine::cpus().map_err(PrepareError::Cpus)?;
+    Ok(Prepared {
+        partition: partition.name.clone(),
+        settings: strobe_authority::settings(partition),
+        nodes: machine::divide(&cpus, nodes, 1).nodes,
+        jobs: Vec::new(),
+        warnings: Vec::new(),
+    })
+}
+
+/// The name of the partition that nothing names.
+const NO_JOBS_PARTITION: &str = "local";
+
+fn assumed_partition(name: &str) -> Result<Vec<Document>, ManifestError> {
+    let text = json!({ "apiVersion": API_VERSION, "kind": "Partition", "metadata": { "name": name }, "spec": {} });
+    manifest::parse("the assumed partition", &text.to_string())
+}
+
 fn read_all(files: &[impl AsRef<Path>]) -> Result<Vec<Document>, ManifestError> {
     let (mut documents, mut problems, mut more) = (Vec::new(), Vec::new(), 0);
     for file in files.iter().map(AsRef::as_ref) {
@@ -155,8 +181,7 @@ fn override_partitions(documents: &mut Vec<Document>, arguments: &RunArguments) 
             })
             .collect();
         for name in names {
-            let text = json!({ "apiVersion": API_VERSION, "kind": "Partition", "metadata": { "name": name }, "spec": {} });
-            documents.extend(manifest::parse("the assumed partition", &text.to_string()).map_err(PrepareError::Manifests)?);
+            documents.extend(assumed_partition(&name).map_err(PrepareError::Manifests)?);
         }
     }
     for document in documents {

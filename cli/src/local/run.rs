@@ -2,6 +2,7 @@
 
 mod commands;
 mod ending;
+mod file;
 mod picture;
 
 use std::{
@@ -11,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use file::FileTask;
+pub(super) use file::{FileEnding, FileOptions, rate};
 use strobe_authority::SessionOptions;
 use strobe_core::{
     authority::{AuthorityInput, Launches, PartitionConfiguration, TermPhase},
@@ -57,6 +60,8 @@ pub(super) struct RunOptions<'a> {
     pub cgroup: Option<&'a str>,
     /// Nodes whose agents are not started again.
     pub down: BTreeSet<u16>,
+    /// A file that is given to all nodes, beside the jobs.
+    pub file: Option<&'a FileOptions>,
     /// How it is shown.
     pub mode: Mode,
 }
@@ -66,8 +71,10 @@ pub(super) struct RunOptions<'a> {
 pub(super) struct Ending {
     /// The report.
     pub report: Report,
-    /// A job failed, or the run was cut off.
+    /// A job failed, the file was not given, or the run was cut off.
     pub failed: bool,
+    /// What became of the file, where there was one.
+    pub file: Option<FileEnding>,
 }
 
 /// Why a run was given up.
@@ -115,6 +122,7 @@ struct Run<'a> {
     agents: Agents,
     shell: AuthorityShell,
     jobs: Jobs,
+    file: Option<FileTask<'a>>,
     launches: Launches,
     outputs: Outputs,
     statistics: Statistics,
@@ -195,6 +203,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             agents: Agents::new(agents, &options.down, sessions, cgroup.clone(), events.clone()),
             outputs: Outputs::new(folder.pipes(), events, screen.pictures()),
+            file: options.file.map(FileTask::new),
             jobs: Jobs::new(prepared.jobs.iter().map(|job| &job.job)),
             launches: Launches::default(),
             statistics: Statistics::new(prepared.nodes.len()),
@@ -270,10 +279,11 @@ impl<'a> Run<'a> {
         match &self.phase {
             Phase::Starting if matches!(self.shell.term_phase(), TermPhase::Confirming | TermPhase::Established) => {
                 (self.phase, self.start_up) = (Phase::Running, now.since(self.began));
+                self.ask_for_file(now);
                 self.submit(now)
             }
             Phase::Starting if now >= self.began + START_UP => Err(RunError::StartUp(START_UP)),
-            Phase::Running if self.jobs.at_rest() => {
+            Phase::Running if self.jobs.at_rest() && self.file_is_over() => {
                 // A node's samples are told a little after its counters: a trace is whole with the figures after the next.
                 let rounds = if self.trace.is_some() { 2 } else { 1 };
                 self.phase =
@@ -286,6 +296,11 @@ impl<'a> Run<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Who ends a run does not wait for its file.
+    fn file_is_over(&self) -> bool {
+        self.interrupts > 0 || self.file.as_ref().is_none_or(FileTask::is_over)
     }
 
     fn submit(&mut self, now: Instant) -> Result<(), RunError> {
@@ -328,6 +343,7 @@ fn agent_options(
             node,
             cpus: capacity.cpus.iter().collect(),
             directory: folder.node(node.0),
+            store: options.file.map(|file| file.store(node)),
             cgroup: cgroup.map(|cgroup| cgroup.node(node.0)),
             certificate: certificates.issue_node(node)?,
             log: folder.logs().join(format!("agent-{node}.log")),

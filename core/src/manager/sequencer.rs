@@ -134,7 +134,7 @@ mod tests {
 
     fn put(bytes: usize) -> Arc<Record> {
         let caller = NodeIncarnation { node: NodeIndex(0), incarnation: AgentIncarnation(1) };
-        let region = RegionName { run: GangRun { gang: GangId(1), incarnation: GangIncarnation(1) }, number: 1 };
+        let region = RegionName::of_gang(GangRun { gang: GangId(1), incarnation: GangIncarnation(1) }, 1);
         let xfer = Xfer { region, set: NodeSet::EMPTY, content: Content::Inline(Payload::new(vec![0; bytes])) };
         Arc::new(Record::Xfer { operation: OperationId { caller, sequence: 1 }, xfer })
     }

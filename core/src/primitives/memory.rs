@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AbortReason, Compare, CompareResult, Content, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName, Write, Xfer,
+    AbortReason, Compare, CompareResult, Content, GangCommand, GangVerb, OperationId, Outcome, Payload, Record, RegionName, RegionOwner,
+    Write, Xfer,
 };
 use crate::{
-    limits::{MEMORY_BYTES_MAX, OUTCOMES_PER_NODE_MAX, STAGED_BYTES_MAX},
+    limits::{MEMORY_BYTES_MAX, NODE_REGIONS_MAX, OUTCOMES_PER_NODE_MAX, STAGED_BYTES_MAX},
     model::{EndCause, GangId, GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet, Plan, RecordNumber, Term},
 };
 
@@ -159,6 +160,9 @@ impl Memory {
     /// True when that fits under that name, beside blocks of `open` bytes that are on their way.
     #[must_use]
     pub fn has_room(&self, name: RegionName, content: &Content, open: u64) -> bool {
+        if matches!(name.owner, RegionOwner::Node(_)) && name.number >= NODE_REGIONS_MAX {
+            return false;
+        }
         let others = || self.regions.iter().filter(|(other, _)| **other != name).map(|(_, region)| &region.content);
         match content {
             Content::Inline(_) => others().map(Content::inline_bytes).sum::<usize>() + content.inline_bytes() <= MEMORY_BYTES_MAX,
@@ -202,7 +206,10 @@ impl Memory {
             })
             .collect();
         let gangs = &self.gangs;
-        self.regions.retain(|name, _| gangs.get(&name.run.gang).is_some_and(|gang| gang.run == name.run));
+        self.regions.retain(|name, _| match name.owner {
+            RegionOwner::Gang(run) => gangs.get(&run.gang).is_some_and(|gang| gang.run == run),
+            RegionOwner::Node(_) => true,
+        });
         self.plan = Arc::clone(plan);
         Applied::Plan
     }

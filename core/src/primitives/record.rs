@@ -136,6 +136,10 @@ pub enum Cell {
     /// `incarnation << 32 | number` of the last block of that number of the gang's memory that the node's ranks have taken:
     /// it may be put anew. Owned by the node, only grows.
     Taken(crate::model::GangId, u32),
+    /// Number of the last operation of that caller whose block the node has stored, or given up to store. Owned by the node, only grows.
+    Stored(NodeIncarnation),
+    /// Number of the last operation of that caller whose block the node could not store. Owned by the node, only grows.
+    NotStored(NodeIncarnation),
 }
 
 impl Cell {
@@ -181,10 +185,43 @@ impl Comparison {
 /// The name of a block of global memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RegionName {
-    /// The gang whose memory it is; freed when that life of it ends.
-    pub run: GangRun,
-    /// Its number within the gang.
+    /// Whose it is.
+    pub owner: RegionOwner,
+    /// Its number among its owner's.
     pub number: u32,
+}
+
+/// To whom blocks of global memory belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RegionOwner {
+    /// A gang: freed when that life of it ends.
+    Gang(GangRun),
+    /// A node, for what it gives to others beside all gangs, such as files: at most [`crate::limits::NODE_REGIONS_MAX`], each of which stays until
+    /// another is put in its place.
+    Node(NodeIndex),
+}
+
+impl RegionName {
+    /// A gang's.
+    #[must_use]
+    pub const fn of_gang(run: GangRun, number: u32) -> Self {
+        Self { owner: RegionOwner::Gang(run), number }
+    }
+
+    /// A node's.
+    #[must_use]
+    pub const fn of_node(node: NodeIndex, number: u32) -> Self {
+        Self { owner: RegionOwner::Node(node), number }
+    }
+
+    /// The gang's life to which it belongs.
+    #[must_use]
+    pub const fn run(&self) -> Option<GangRun> {
+        match self.owner {
+            RegionOwner::Gang(run) => Some(run),
+            RegionOwner::Node(_) => None,
+        }
+    }
 }
 
 /// What a caller asks for.

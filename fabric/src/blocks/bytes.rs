@@ -32,6 +32,24 @@ impl BlockBytes {
         self.chunks.iter().map(|chunk| &chunk[..])
     }
 
+    /// Those from `begin` on, as many as there are up to `length`, without a copy.
+    #[must_use]
+    pub fn slice(&self, begin: u64, length: u64) -> Vec<Bytes> {
+        let (mut skip, mut left) = (begin, length);
+        let mut found = Vec::new();
+        for chunk in &*self.chunks {
+            let size = chunk.len() as u64;
+            let begin = skip.min(size);
+            let taken = left.min(size - begin);
+            (skip, left) = (skip - begin, left - taken);
+            if taken > 0 {
+                let within = |place: u64| usize::try_from(place).expect("within a chunk");
+                found.push(chunk.slice(within(begin)..within(begin + taken)));
+            }
+        }
+        found
+    }
+
     /// What is told of them in the order. It looks at every byte.
     #[must_use]
     pub fn block(&self) -> Block {
@@ -56,25 +74,6 @@ impl BlockBytes {
         }
         leaves.extend(digest::leaves(&leaf));
         Block { digest: digest::of_leaves(leaves), length: self.length }
-    }
-
-    /// Appends the bytes from `begin` on to `to`, as many as there are up to `length`.
-    pub(super) fn copy(&self, begin: u64, length: u64, to: &mut Vec<u8>) {
-        let (mut skip, mut left) = (begin, length);
-        for chunk in self.chunks() {
-            let size = chunk.len() as u64;
-            if skip >= size {
-                skip -= size;
-                continue;
-            }
-            let taken = left.min(size - skip);
-            let range = usize::try_from(skip).expect("within a chunk")..usize::try_from(skip + taken).expect("within a chunk");
-            to.extend_from_slice(&chunk[range]);
-            (skip, left) = (0, left - taken);
-            if left == 0 {
-                return;
-            }
-        }
     }
 }
 
@@ -107,9 +106,9 @@ mod tests {
             prop_assert_eq!(bytes.block(), Block { digest: digest::of_bytes(&whole), length: whole.len() as u64 });
             let begin = begin.index(whole.len() + 1);
             let length = length.index(whole.len() + 10);
-            let mut part = vec![9];
-            bytes.copy(begin as u64, length as u64, &mut part);
-            prop_assert_eq!(&part[1..], &whole[begin..whole.len().min(begin + length)]);
+            let part = bytes.slice(begin as u64, length as u64).concat();
+            prop_assert_eq!(&part[..], &whole[begin..whole.len().min(begin + length)]);
+            prop_assert_eq!(bytes.slice(begin as u64, u64::MAX).concat(), &whole[begin..]);
         }
     }
 }

@@ -151,7 +151,7 @@ impl Staged {
                 let (begin, length) = self.transfer.extent(piece).expect("it gives what there is");
                 let mut frame = Vec::with_capacity(PIECE_HEADER_BYTES + usize::try_from(length).expect("a piece is small"));
                 frame.extend_from_slice(&PieceHeader { staging: self.staging, piece }.encode());
-                bytes.copy(begin, length, &mut frame);
+                bytes.slice(begin, length).iter().for_each(|chunk| frame.extend_from_slice(chunk));
                 frame.into()
             }
         }

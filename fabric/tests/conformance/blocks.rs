@@ -105,7 +105,7 @@ fn set(nodes: impl IntoIterator<Item = u16>) -> NodeSet {
 }
 
 fn region(number: u32) -> RegionName {
-    RegionName { run: GangRun { gang: GangId(1), incarnation: GangIncarnation(1) }, number }
+    RegionName::of_gang(GangRun { gang: GangId(1), incarnation: GangIncarnation(1) }, number)
 }
 
 /// A block of the first node for the set is asked for everywhere.

@@ -101,6 +101,7 @@ impl Agent {
         };
         if let Some(request) = request {
             self.barriers.submit(job);
+            self.calls.submitted_by_barriers();
             self.pending.push_back(Pending::Member(MemberInput::Submit(request)));
         }
     }
@@ -119,7 +120,7 @@ impl Agent {
             Task::Xfer => {
                 let mut bytes = number.to_le_bytes().to_vec();
                 bytes.extend(self.barriers.keys(run));
-                Request::Xfer(Xfer { region: RegionName { run, number: KEYS_REGION }, set, content: Content::Inline(Payload::new(bytes)) })
+                Request::Xfer(Xfer { region: RegionName::of_gang(run, KEYS_REGION), set, content: Content::Inline(Payload::new(bytes)) })
             }
         })
     }
@@ -153,7 +154,7 @@ impl Agent {
     /// On every node: the whole is in global memory if the barrier is complete, whether it was put there just now or came
     /// with a prefix that was installed. True when that answers the local ranks' barrier.
     pub(super) fn keys_came(&mut self, run: GangRun) -> bool {
-        let name = RegionName { run, number: KEYS_REGION };
+        let name = RegionName::of_gang(run, KEYS_REGION);
         let region = self.member.memory().and_then(|memory| memory.region(name, self.own.node));
         let payload = region.and_then(|region| region.content.inline()).cloned();
         let Some(payload) = payload else { return false };

@@ -5,7 +5,7 @@ use strobe_core::{
     message::{SwitcherCommand, ToManager, ToMember},
     model::{NodeIndex, Term},
     node::{MemberEffect, MemberEvent, MemberInput},
-    primitives::Content,
+    primitives::{Cell, Content, RegionOwner},
 };
 use strobe_fabric::transport::{Class, LinkId, LinkPlan, Peer, Transport};
 
@@ -39,19 +39,33 @@ impl Agent {
             MemberEffect::TerminateRanks { run, grace } => self.terminate_ranks(run, grace),
             MemberEffect::KillRanks(run) => self.kill_ranks(run),
             MemberEffect::Forget { run, slot } => self.forget(run, slot),
-            MemberEffect::Submitted(operation) => self.barriers.submitted(operation),
-            MemberEffect::Outcome { operation, outcome } => self.operation_done(operation, outcome),
+            MemberEffect::Submitted(operation) => self.operation_named(operation).await?,
+            MemberEffect::Outcome { operation, outcome } => self.operation_over(operation, outcome).await?,
             MemberEffect::Put { region, content: Content::Inline(_), .. } => {
-                self.keys_came(region.run);
-                self.group_keys_came(region.run);
+                if let Some(run) = region.run() {
+                    self.keys_came(run);
+                    self.group_keys_came(run);
+                }
             }
-            MemberEffect::Put { region, operation, content: Content::Staged(_) } => self.blocks.put(region, operation).await?,
+            MemberEffect::Put { region, operation, content: Content::Staged(_) } => {
+                self.blocks.put(region, operation).await?;
+                if let RegionOwner::Node(_) = region.owner {
+                    self.store.put(region, operation);
+                }
+            }
             MemberEffect::Stage(staging) => {
                 let term = self.link_term.expect("a manager is obeyed over links only");
                 self.blocks.stage(term, staging).await?;
             }
             MemberEffect::Discard(operation) => self.blocks.discard(operation).await?,
-            MemberEffect::Absent { region, operation, .. } => tracing::info!(?region, ?operation, "a block is in memory and not here"),
+            MemberEffect::Absent { region, operation, .. } => {
+                tracing::info!(?region, ?operation, "a block is in memory and not here");
+                if let RegionOwner::Node(_) = region.owner {
+                    for cell in [Cell::NotStored(operation.caller), Cell::Stored(operation.caller)] {
+                        self.pending.push_back(Pending::Member(MemberInput::Store { cell, value: operation.sequence }));
+                    }
+                }
+            }
             MemberEffect::Event(event) => {
                 if let MemberEvent::Admitted(_) = event {
                     self.all_group_keys_came();

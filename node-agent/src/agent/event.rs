@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use strobe_core::model::{Appointment, GangRun, NodeSet, Plan, TermRecord};
-use strobe_proto::agent::{AgentMessage, Launch};
+use strobe_core::{
+    model::{Appointment, GangRun, NodeSet, Plan, TermRecord},
+    primitives::Cell,
+};
+use strobe_proto::agent::{AgentMessage, FileStaging, Launch, StageFile};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{LeavingReason, addresses::AddressBook, supervisors::SupervisorEvent};
+use super::{LeavingReason, addresses::AddressBook, calls::Call, supervisors::SupervisorEvent};
 use crate::cgroup::PodUid;
 
 /// See the module.
@@ -28,6 +31,14 @@ pub(super) enum Event {
     Launch(Box<Launch>),
     /// The gang's life is known to be over everywhere.
     Remove(GangRun),
+    /// Give a file to the stores of nodes.
+    StageFile(StageFile),
+    /// How far a file is that this node gives.
+    Staging(FileStaging),
+    /// A task of this process calls a primitive.
+    Call(Box<Call>),
+    /// A task of this process stores into a cell of this node.
+    Store(Cell, u64),
     /// End every gang and the agent.
     Shutdown,
     /// A supervisor's connection.

@@ -65,6 +65,7 @@ impl Agent {
         };
         self.say(Message::Hello(hello));
         self.send_report();
+        self.say_staging();
     }
 
     pub(super) fn scheduler(&self) -> &'static str {

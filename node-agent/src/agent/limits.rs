@@ -48,6 +48,24 @@ pub(super) const REFUSAL_TIME: Duration = Duration::from_millis(200);
 /// than its pod is given to end.
 pub(super) const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Bytes of the parts in which a file is given to all nodes: what is on its way while the part before it is written.
+pub(super) const FILE_PART_BYTES: u64 = 16 << 20;
+
+/// Parts of a file that are in memory at a time; a further one waits until all nodes have written the first of these.
+pub(super) const FILE_SLOTS: u32 = 3;
+
+/// Parts of a file that are read and wait for their turn.
+pub(super) const FILE_PARTS_READ_AHEAD: usize = 1;
+
+/// How long a file may come no further. Past it, it is given up.
+pub(super) const FILE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// First pause before an operation is called again that was refused, or did not hold.
+pub(super) const OPERATION_PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// Longest such pause.
+pub(super) const OPERATION_PAUSE_MAX: Duration = Duration::from_millis(50);
+
 /// Messages to one supervisor that wait for its task. A further one closes the connection: a supervisor that does not
 /// read is taken over again by its next connection.
 pub(super) const SUPERVISOR_MESSAGES_MAX: usize = 256;
@@ -70,3 +88,5 @@ pub(super) const GRACE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Connections whose first message has not come. A further one is closed: supervisors try again, and these have their time.
 pub(super) const STRANGERS_MAX: usize = 128;
+
+const _: () = assert!(FILE_PART_BYTES < strobe_core::limits::BLOCK_BYTES_MAX && FILE_SLOTS <= strobe_core::limits::NODE_REGIONS_MAX);

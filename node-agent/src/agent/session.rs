@@ -232,6 +232,7 @@ fn event_of(message: Message) -> Result<Event, ConvertError> {
         Message::Lost(lost) => Event::Lost(NodeSet::from_bits(lost.nodes)),
         Message::Launch(gang) => Event::Launch(Box::new(gang)),
         Message::Remove(run) => Event::Remove(run.into()),
+        Message::Stage(file) => Event::StageFile(file),
         Message::Shutdown(_) => Event::Shutdown,
     })
 }

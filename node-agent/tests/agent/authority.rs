@@ -164,6 +164,7 @@ impl Nodes {
             cpus: Vec::new(),
             address: [127, 0, 0, 1].into(),
             directory: self.folder.path().join(format!("node-{node}")),
+            store: Some(self.store(node.0)),
             cgroup: (!self.options.by_signals).then(|| cgroup_path(self.partition, node)),
             supervisor: env!("CARGO_BIN_EXE_strobe-init").into(),
             owner: i32::try_from(self.options.owner).ok(),
@@ -390,6 +391,19 @@ impl Nodes {
         if let Some(record) = &self.record {
             self.agents[usize::from(node)].say(Message::Introduction(record.into())).await;
         }
+    }
+
+    /// The folder in which a node keeps files.
+    pub(crate) fn store(&self, node: u16) -> std::path::PathBuf {
+        self.folder.path().join(format!("store-{node}"))
+    }
+
+    /// Asks a node to give a file to the stores of all.
+    pub(crate) async fn stage(&mut self, node: u16, path: &std::path::Path, name: &str) {
+        let nodes = (0..self.agents.len()).fold(0, |nodes, node| nodes | 1 << node);
+        let file = agent::StageFile { path: path.display().to_string(), name: name.to_owned(), nodes };
+        self.heard.stagings.remove(name);
+        self.agents[usize::from(node)].say(Message::Stage(file)).await;
     }
 
     /// A folder of the test's own.

@@ -7,6 +7,7 @@ mod barriers;
 mod by_signals;
 mod commands;
 mod faults;
+mod files;
 mod groups;
 mod kubelet;
 mod metrics;

@@ -184,7 +184,7 @@ mod tests {
 
     fn xfer() -> Xfer {
         let run = GangRun { gang: GangId(0), incarnation: GangIncarnation(1) };
-        Xfer { region: RegionName { run, number: 0 }, set: NodeSet::from_bits(1), content: Content::Inline(Payload::new([1])) }
+        Xfer { region: RegionName::of_gang(run, 0), set: NodeSet::from_bits(1), content: Content::Inline(Payload::new([1])) }
     }
 
     /// A member applies an XFER's record as the first of its memory.

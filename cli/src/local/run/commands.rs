@@ -58,6 +58,12 @@ impl Run<'_> {
             },
             Some(agent_message::Message::LaunchFailed(failed)) => self.launch_failed(agent.node, failed),
             Some(agent_message::Message::Figures(figures)) => self.measured(agent, &figures),
+            Some(agent_message::Message::Staging(staging)) => {
+                if let Some(file) = &mut self.file {
+                    file.tell(staging);
+                }
+                Ok(())
+            }
             Some(agent_message::Message::Leaving(_)) => self.step(AuthorityInput::AgentLeaving { agent }),
             Some(agent_message::Message::RankAborted(aborted)) => {
                 if let Some(run) = aborted.run {
@@ -82,6 +88,9 @@ impl Run<'_> {
         }
         for run in self.launches.due(agent, &adopted, |run| self.shell.part(run, agent.node)) {
             self.launch_on(agent, run)?;
+        }
+        if self.phase == Phase::Running {
+            self.ask_for_file(clock::now());
         }
         Ok(())
     }

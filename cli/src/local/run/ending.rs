@@ -2,7 +2,7 @@
 
 use strobe_core::model::Instant;
 
-use super::{Ending, Phase, Run, RunError};
+use super::{Ending, FileTask, Phase, Run, RunError};
 use crate::local::{
     clock,
     limits::{KILLED, LAST_FIGURES, LAST_OUTPUT, LEAVING},
@@ -61,7 +61,8 @@ impl Run<'_> {
         }
         self.statistics.finish();
         let report = self.report();
-        let failed = self.jobs.any_failed() || self.cut_off;
+        let file = self.file.as_ref().map(FileTask::ending);
+        let failed = self.jobs.any_failed() || self.cut_off || file.as_ref().is_some_and(|file| file.given.is_err());
         let traced = self.trace.take().map_or(Ok(()), Trace::finish);
         drop(self.outputs);
         drop(self.agents);
@@ -73,7 +74,7 @@ impl Run<'_> {
         if let (Err(source), Some(path)) = (traced, self.options.trace) {
             return Err(TraceError::new(path, source).into());
         }
-        Ok(Ending { report, failed })
+        Ok(Ending { report, failed, file })
     }
 
     fn report(&self) -> Report {

@@ -31,7 +31,7 @@ impl Run<'_> {
             title: format!("{} · {policy}", prepared.partition),
             nodes: prepared.nodes.iter().map(|node| self.column(node.node, reached.contains(&node.node))).collect(),
             rows: settings.rows.into(),
-            jobs: self.jobs.iter().map(|job| job_line(job, now)).collect(),
+            jobs: self.jobs.iter().map(|job| job_line(job, now)).chain(self.file.iter().map(|file| file.line(now))).collect(),
             strobes: (counters.strobes > 0).then_some(StrobeCounts {
                 count: counters.strobes,
                 late: counters.late,

@@ -108,7 +108,7 @@ impl Member {
     pub(super) fn cell(&self, cell: Cell) -> u64 {
         match cell {
             Cell::Ordered(number) => self.memory.as_ref().map_or(0, |memory| memory.ordered_cell(self.configuration.node, number)),
-            Cell::Up(_) | Cell::Exited(_) | Cell::Gone(_) | Cell::Barrier(_) | Cell::Taken(..) => {
+            Cell::Up(_) | Cell::Exited(_) | Cell::Gone(_) | Cell::Barrier(_) | Cell::Taken(..) | Cell::Stored(_) | Cell::NotStored(_) => {
                 self.cells.get(&cell).copied().unwrap_or(0)
             }
         }

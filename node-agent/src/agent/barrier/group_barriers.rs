@@ -78,7 +78,7 @@ impl Agent {
     fn contents(&self, run: GangRun) -> Contents {
         let memory = self.member.memory();
         let content = |number| {
-            let payload = memory?.region(RegionName { run, number }, self.own.node)?.content.inline()?;
+            let payload = memory?.region(RegionName::of_gang(run, number), self.own.node)?.content.inline()?;
             Some((number, Content::of(payload)?))
         };
         regions().filter_map(content).collect()
@@ -99,7 +99,7 @@ impl Agent {
                 let content = self.barriers.groups.content(job, region)?;
                 let set = content.tickets.iter().map(|(node, _)| *node).chain([self.own.node]).collect();
                 Request::Xfer(Xfer {
-                    region: RegionName { run, number: region },
+                    region: RegionName::of_gang(run, region),
                     set,
                     content: primitives::Content::Inline(content.payload()),
                 })

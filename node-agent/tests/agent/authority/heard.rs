@@ -21,6 +21,8 @@ pub(crate) struct Heard {
     pub(crate) figures: BTreeMap<u16, (u64, agent::Figures)>,
     /// What ranks said as they called MPI_Abort.
     pub(crate) last_words: Vec<String>,
+    /// How far the files are that were asked for.
+    pub(super) stagings: BTreeMap<String, agent::FileStaging>,
     /// Why gangs were switched.
     pub(crate) causes: BTreeSet<agent::SwitchCause>,
     /// Epochs that thawed a gang.
@@ -28,6 +30,19 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
+    /// What is told of a file at the end.
+    pub(crate) fn staged(&self, name: &str) -> Option<&agent::FileStaging> {
+        self.stagings.get(name).filter(|staging| !matches!(staging.state, Some(agent::file_staging::State::Stored(_))))
+    }
+
+    /// Bytes of a file that every node has written, while that goes on.
+    pub(crate) fn stored(&self, name: &str) -> Option<u64> {
+        match self.stagings.get(name)?.state {
+            Some(agent::file_staging::State::Stored(stored)) => Some(stored),
+            _ => None,
+        }
+    }
+
     /// The phase of a gang in the newest report.
     pub(crate) fn phase(&self, run: GangRun) -> Option<GangPhase> {
         self.report.as_ref()?.gangs.iter().find(|gang| gang.run == run).map(|gang| gang.phase)
@@ -51,6 +66,7 @@ impl Heard {
                 self.figures.insert(node.0, (count + 1, figures));
             }
             FromAgent::Hello(_) | FromAgent::Leaving(_) => {}
+            FromAgent::Staging(staging) => drop(self.stagings.insert(staging.name.clone(), staging)),
             FromAgent::RankAborted(aborted) => self.last_words.push(aborted.message),
             FromAgent::LaunchFailed(failure) => panic!("launch failed: {failure:?}"),
         }

@@ -1,0 +1,126 @@
+//! A file that a run gives to the stores of all its nodes.
+
+use std::path::PathBuf;
+
+use strobe_core::model::{Instant, NodeIndex};
+use strobe_proto::agent::{FileStaging, StageFile, authority_message::Message, file_staging::State};
+
+use super::Run;
+use crate::local::{clock, view::JobLine};
+
+/// Which file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::local) struct FileOptions {
+    /// Where it is, from the root.
+    pub path: PathBuf,
+    /// Its name in the stores.
+    pub name: String,
+    /// Below this folder each node has its store.
+    pub stores: PathBuf,
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub(super) struct FileTask<'a> {
+    options: &'a FileOptions,
+    /// When the agent was asked first.
+    asked: Option<Instant>,
+    /// What that has told last, and when.
+    told: Option<(FileStaging, Instant)>,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::local) struct FileEnding {
+    /// Its bytes.
+    pub length: u64,
+    /// From the first asking to the end.
+    pub seconds: f64,
+    /// Its SHA-256 where all nodes have it, or why they have not.
+    pub given: Result<Vec<u8>, String>,
+}
+
+/// The node whose agent reads the file and gives it.
+const GIVER: NodeIndex = NodeIndex(0);
+
+// === impl FileOptions ===
+
+impl FileOptions {
+    /// The store of a node.
+    pub(in crate::local) fn store(&self, node: NodeIndex) -> PathBuf {
+        self.stores.join(format!("node-{node}"))
+    }
+}
+
+// === impl FileTask ===
+
+impl<'a> FileTask<'a> {
+    pub(super) const fn new(options: &'a FileOptions) -> Self {
+        Self { options, asked: None, told: None }
+    }
+
+    /// The newest that was told.
+    pub(super) fn tell(&mut self, staging: FileStaging) {
+        if staging.name == self.options.name && !self.is_over() {
+            self.told = Some((staging, clock::now()));
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.told.as_ref().is_some_and(|(staging, _)| matches!(staging.state, Some(State::Done(_) | State::Failed(_))))
+    }
+
+    fn seconds(&self, now: Instant) -> f64 {
+        self.asked.map_or(0.0, |asked| now.since(asked).as_secs_f64())
+    }
+
+    /// As the live view shows it.
+    pub(super) fn line(&self, now: Instant) -> JobLine {
+        let (length, stored) = match self.told.as_ref() {
+            Some((FileStaging { length, state: Some(State::Stored(stored)), .. }, _)) => (*length, *stored),
+            Some((FileStaging { length, .. }, _)) => (*length, *length),
+            None => (0, 0),
+        };
+        let percent = (stored * 100).checked_div(length).and_then(|percent| u8::try_from(percent).ok());
+        let seconds = self.seconds(now);
+        JobLine {
+            name: self.options.name.clone(),
+            state: "Staging".to_owned(),
+            progress: percent,
+            seconds,
+            over: self.is_over(),
+            note: if stored > 0 { rate(stored, seconds) } else { String::new() },
+        }
+    }
+
+    pub(super) fn ending(&self) -> FileEnding {
+        let Some((staging, at)) = &self.told else {
+            return FileEnding { length: 0, seconds: 0.0, given: Err("it was not asked for".to_owned()) };
+        };
+        let given = match &staging.state {
+            Some(State::Done(done)) => Ok(done.checksum.clone()),
+            Some(State::Failed(why)) => Err(why.clone()),
+            Some(State::Stored(_)) | None => Err("it was interrupted".to_owned()),
+        };
+        FileEnding { length: staging.length, seconds: self.seconds(*at), given }
+    }
+}
+
+/// Bytes in a time, for people.
+pub(in crate::local) fn rate(bytes: u64, seconds: f64) -> String {
+    format!("{:.0} MB/s", bytes as f64 / 1e6 / seconds.max(1e-6))
+}
+
+// === impl Run ===
+
+impl Run<'_> {
+    /// Asks for the file, again in each session of the giver's: it begins no file twice.
+    pub(super) fn ask_for_file(&mut self, now: Instant) {
+        let all = self.options.prepared.nodes.iter().fold(0, |nodes, capacity| nodes | 1 << capacity.node.0);
+        let Some(file) = self.file.as_mut().filter(|file| !file.is_over()) else { return };
+        file.asked.get_or_insert(now);
+        let FileOptions { path, name, .. } = file.options;
+        let file = StageFile { path: path.display().to_string(), name: name.clone(), nodes: all };
+        self.agents.say(GIVER, Message::Stage(file));
+    }
+}
