@@ -52,6 +52,9 @@ pub(crate) fn stage(arguments: &StageArguments) -> Result<u8, LocalError> {
         super::execute(&options)
     })?;
     let given = ending.file.expect("the run was of a file");
+    if given.given.is_err() {
+        remove_parts(arguments.nodes, &file);
+    }
     tell(arguments, &file, &given)?;
     Ok(match (ending.report.interrupted, given.given.is_ok()) {
         (true, _) => INTERRUPTED,
@@ -71,6 +74,14 @@ fn file_options(arguments: &StageArguments) -> Result<FileOptions, LocalError> {
     let name = named.filter(is_name).ok_or_else(|| LocalError::FileName(arguments.name.clone().unwrap_or_default()))?;
     let stores = std::path::absolute(&arguments.to).map_err(|source| LocalError::File { path: arguments.to.clone(), source })?;
     Ok(FileOptions { path, name, stores })
+}
+
+/// What agents have written of a file that was not given, and had no time to remove.
+fn remove_parts(nodes: u16, file: &FileOptions) {
+    for node in (0..nodes).map(strobe_core::model::NodeIndex) {
+        // There may be none.
+        let _none = fs::remove_file(file.store(node).join(format!(".{}.part", file.name)));
+    }
 }
 
 /// Bytes of a name in a store: it is written beside its place under a longer one first.

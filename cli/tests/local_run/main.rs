@@ -9,6 +9,7 @@ mod examples;
 mod following;
 mod interrupts;
 mod outputs;
+mod staging;
 mod terminal;
 
 use command::{Outcome, Scratch, job};

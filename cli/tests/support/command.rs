@@ -79,8 +79,13 @@ impl Scratch {
 
     /// `kubectl-strobe local run ARGUMENTS`, not started yet.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.local("run", arguments)
+    }
+
+    /// The same of any recipe of the local mode.
+    pub(crate) fn local(&self, recipe: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
-        command.args(["local", "run", "--run-directory"]).arg(self.runs()).args(arguments);
+        command.args(["local", recipe, "--run-directory"]).arg(self.runs()).args(arguments);
         command.current_dir(self.0.path()).stdin(Stdio::null());
         command
     }

@@ -94,13 +94,12 @@ impl<'a> FileTask<'a> {
     }
 
     pub(super) fn ending(&self) -> FileEnding {
-        let Some((staging, at)) = &self.told else {
-            return FileEnding { length: 0, seconds: 0.0, given: Err("it was not asked for".to_owned()) };
-        };
+        let interrupted = || Err("it was interrupted".to_owned());
+        let Some((staging, at)) = &self.told else { return FileEnding { length: 0, seconds: 0.0, given: interrupted() } };
         let given = match &staging.state {
             Some(State::Done(done)) => Ok(done.checksum.clone()),
             Some(State::Failed(why)) => Err(why.clone()),
-            Some(State::Stored(_)) | None => Err("it was interrupted".to_owned()),
+            Some(State::Stored(_)) | None => interrupted(),
         };
         FileEnding { length: staging.length, seconds: self.seconds(*at), given }
     }
