@@ -10,6 +10,7 @@ mod bootstrap;
 mod by_signals;
 mod calls;
 mod cpu_manager;
+mod deliveries;
 mod effects;
 mod error;
 mod event;
@@ -64,7 +65,7 @@ use strobe_fabric::{
     identity::{CertificateBundle, TlsIdentity},
     limits::STALL,
     tcp::{TcpOptions, TcpTransport},
-    transport::{Delivery, Endpoint, LinkId},
+    transport::Endpoint,
 };
 use strobe_proto::{
     agent::AgentMessage,
@@ -363,43 +364,6 @@ impl Agent {
                 self.figures.take(&record);
             }
             StrobeReport::Returned(returned) => drop(returned),
-        }
-    }
-
-    async fn delivered(&mut self, delivery: Delivery) -> Result<(), AgentError> {
-        match delivery {
-            Delivery::Up(up) => {
-                self.blocks.link_up(up.link).await?;
-                let LinkId { node, .. } = up.link;
-                if let Some(address) = self.addresses.get(&node).map(|address| address.datagram) {
-                    self.command(crate::strobe_thread::StrobeCommand::InstallKeys { keys: up.keys, address });
-                }
-                self.pending.push_back(Pending::Member(MemberInput::LinkUp(node)));
-                self.pending.push_back(Pending::Manager(ManagerInput::LinkUp(node)));
-                self.put_blocks_again(node);
-            }
-            Delivery::Down(down) => {
-                tracing::info!(link = %down.link, reason = %down.reason, "a link went down");
-                self.command(crate::strobe_thread::StrobeCommand::RemoveLink(down.link));
-            }
-            Delivery::Frame(frame) => self.frame(frame.link.node, &frame.payload),
-        }
-        Ok(())
-    }
-
-    fn frame(&mut self, from: strobe_core::model::NodeIndex, payload: &[u8]) {
-        match frames::AgentFrame::decode(payload) {
-            Ok(frames::AgentFrame::ToMember(message)) => {
-                self.pending.push_back(Pending::Member(MemberInput::FromManager { from, message }));
-            }
-            Ok(frames::AgentFrame::ToManager(message)) => {
-                self.pending.push_back(Pending::Manager(ManagerInput::FromMember { from, message }));
-            }
-            Ok(frames::AgentFrame::BarrierBlock(block)) if block.node == from => self.block_put(block),
-            Ok(frames::AgentFrame::BarrierBlock(_)) => tracing::warn!(%from, "a node puts another's block; refused"),
-            Ok(frames::AgentFrame::GroupBlock(block)) if block.node == from => self.group_block_put(block),
-            Ok(frames::AgentFrame::GroupBlock(_)) => tracing::warn!(%from, "a node puts another's block; refused"),
-            Err(error) => tracing::warn!(%from, %error, "a frame that is no message; refused"),
         }
     }
 
