@@ -10,12 +10,14 @@
 
 mod bytes;
 mod carrier;
+mod counters;
 mod piece;
 mod staged;
 
 use std::{sync::Arc, time::Duration};
 
 pub use bytes::BlockBytes;
+pub use counters::BlockCounters;
 use strobe_core::{
     message::Staging,
     model::Term,
@@ -33,6 +35,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Blocks {
     commands: mpsc::Sender<Command>,
+    counters: Arc<BlockCounters>,
 }
 
 /// What became of a block that the order has asked this node for.
@@ -67,8 +70,9 @@ enum Command {
 pub fn carry<T: Transport>(transport: Arc<T>, inbox: BulkInbox, stall: Duration) -> (Blocks, mpsc::Receiver<BlockStaged>) {
     let (commands, receiver) = mpsc::channel(BLOCK_COMMANDS_MAX);
     let (events, staged) = mpsc::channel(BLOCK_EVENTS_MAX);
-    tokio::spawn(carrier::Carrier::new(transport, inbox, stall, receiver, events).run());
-    (Blocks { commands }, staged)
+    let counters = Arc::<BlockCounters>::default();
+    tokio::spawn(carrier::Carrier::new(transport, inbox, stall, (receiver, events), Arc::clone(&counters)).run());
+    (Blocks { commands, counters }, staged)
 }
 
 // === impl Blocks ===
@@ -131,6 +135,12 @@ impl Blocks {
         let (answer, read) = oneshot::channel();
         self.command(Command::Read { region, answer }).await?;
         read.await.map_err(|_| CarrierEnded)
+    }
+
+    /// What was done since the start.
+    #[must_use]
+    pub fn counters(&self) -> &BlockCounters {
+        &self.counters
     }
 
     async fn command(&self, command: Command) -> Result<(), CarrierEnded> {

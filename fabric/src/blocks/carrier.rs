@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    BlockStaged, Command,
+    BlockCounters, BlockStaged, Command,
     bytes::BlockBytes,
     piece::PieceHeader,
     staged::{Came, Staged},
@@ -39,6 +39,7 @@ pub(super) struct Carrier<T> {
     inbox: BulkInbox,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<BlockStaged>,
+    counters: Arc<BlockCounters>,
     stall: Duration,
     /// What the events' channel has no room for.
     unsaid: VecDeque<BlockStaged>,
@@ -64,14 +65,15 @@ impl<T: Transport> Carrier<T> {
         transport: Arc<T>,
         inbox: BulkInbox,
         stall: Duration,
-        commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<BlockStaged>,
+        (commands, events): (mpsc::Receiver<Command>, mpsc::Sender<BlockStaged>),
+        counters: Arc<BlockCounters>,
     ) -> Self {
         Self {
             transport,
             inbox,
             commands,
             events,
+            counters,
             stall,
             unsaid: VecDeque::new(),
             offered: BTreeMap::new(),
@@ -92,6 +94,7 @@ impl<T: Transport> Carrier<T> {
                 Happening::Received(frame) => self.received(frame),
                 Happening::Late => self.expire(),
             }
+            self.counters.held_bytes.store(self.held_bytes(), Ordering::Relaxed);
         }
     }
 
@@ -149,6 +152,10 @@ impl<T: Transport> Carrier<T> {
         self.give(operation);
     }
 
+    fn held_bytes(&self) -> u64 {
+        self.offered.values().map(BlockBytes::length).chain(self.staged.values().map(Staged::held_bytes)).sum()
+    }
+
     /// Makes a place for a block that others give; false where there is no room, or nobody else has it.
     fn await_block(&mut self, staging: Staging) -> bool {
         let charge = |length: u64| length.max(BLOCK_CHARGE_MIN);
@@ -196,8 +203,13 @@ impl<T: Transport> Carrier<T> {
             return Err(Refusal::NoRoom);
         }
         let staged = self.staged.get_mut(&operation).filter(|staged| staged.staging == staging).ok_or(Refusal::BadPiece)?;
-        match staged.take(piece, frame)? {
-            Came::Part => {}
+        let bytes = frame.len() as u64;
+        let came = staged.take(piece, frame)?;
+        if came != Came::Known {
+            BlockCounters::add(&self.counters.received_bytes, bytes);
+        }
+        match came {
+            Came::Part | Came::Known => {}
             Came::Whole => self.tell_if_held(operation),
             Came::Different => {
                 self.give_up(operation);
@@ -216,6 +228,7 @@ impl<T: Transport> Carrier<T> {
         let Some(staged) = self.staged.get_mut(&operation) else { return };
         let (Some(term), Some((gift, frame))) = (staged.asked, staged.next_gift()) else { return };
         self.sending.insert(operation);
+        BlockCounters::add(&self.counters.given_bytes, frame.len() as u64);
         let (transport, link) = (Arc::clone(&self.transport), LinkId { term, node: gift.to });
         self.sends.spawn(async move { (operation, transport.send(link, Class::Bulk, frame).await) });
     }
@@ -252,6 +265,7 @@ impl<T: Transport> Carrier<T> {
     /// Only nodes of the set are asked whether they hold it.
     fn say(&mut self, staging: &Staging, held: bool) {
         if staging.set.contains(self.transport.node()) {
+            BlockCounters::add(&self.counters.given_up, u64::from(!held));
             self.unsaid.push_back(BlockStaged { operation: staging.operation, held });
         }
     }

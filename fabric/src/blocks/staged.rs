@@ -36,6 +36,8 @@ pub(super) struct Staged {
     again: VecDeque<Gift>,
     /// When the last piece came.
     last: Instant,
+    /// Bytes that are here.
+    held: u64,
 }
 
 /// Where the bytes are.
@@ -50,8 +52,10 @@ enum Bytewise {
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Came {
-    /// More is missing, or nothing was.
+    /// More is missing.
     Part,
+    /// It was here already.
+    Known,
     /// It was the last one.
     Whole,
     /// All is here, and it is not what it should be.
@@ -78,7 +82,8 @@ impl Staged {
 
     fn new(staging: Staging, transfer: Transfer, bytes: Bytewise) -> Self {
         let (given, again) = (Vec::new(), VecDeque::new());
-        Self { staging, asked: None, told: false, transfer, bytes, given, again, last: Instant::now() }
+        let held = if let Bytewise::Own(bytes) = &bytes { bytes.length() } else { 0 };
+        Self { staging, asked: None, told: false, transfer, bytes, given, again, last: Instant::now(), held }
     }
 
     /// A frame with a piece of it has come.
@@ -91,15 +96,17 @@ impl Staged {
         if !fits {
             return Err(Refusal::BadPiece);
         }
-        let Bytewise::Pieces(pieces) = &mut self.bytes else { return Ok(Came::Part) };
-        if self.transfer.take(piece) == Taken::New {
-            pieces[piece as usize] = Some((frame, digest::leaves(&bytes).collect()));
-            self.last = Instant::now();
-            if self.transfer.is_whole() {
-                return Ok(if self.is_right() { Came::Whole } else { Came::Different });
-            }
+        let Bytewise::Pieces(pieces) = &mut self.bytes else { return Ok(Came::Known) };
+        if self.transfer.take(piece) != Taken::New {
+            return Ok(Came::Known);
         }
-        Ok(Came::Part)
+        pieces[piece as usize] = Some((frame, digest::leaves(&bytes).collect()));
+        (self.last, self.held) = (Instant::now(), self.held + bytes.len() as u64);
+        Ok(match self.transfer.is_whole() {
+            false => Came::Part,
+            true if self.is_right() => Came::Whole,
+            true => Came::Different,
+        })
     }
 
     /// Whether what is here is what was announced. Of its own bytes the caller has made the announcement.
@@ -107,6 +114,11 @@ impl Staged {
         let Bytewise::Pieces(pieces) = &self.bytes else { return true };
         let leaves = pieces.iter().flatten().flat_map(|(_, leaves)| leaves.iter().copied());
         digest::of_leaves(leaves) == self.staging.block.digest
+    }
+
+    /// Bytes of it that are here.
+    pub(super) const fn held_bytes(&self) -> u64 {
+        self.held
     }
 
     /// True when every piece is here and the digest is right.

@@ -92,7 +92,7 @@ impl Agent {
         self.note_shared_memory(now);
         let gangs = self.gang_figures();
         let counters = self.strobe.counters();
-        self.metrics.update(&counters, &gangs, self.figures.clock);
+        self.metrics.update(&counters, self.blocks.counters(), &gangs, self.figures.clock);
         self.refusals.update(self.transport.counters(), &self.datagrams);
         let samples: Vec<agent::SwitchSample> =
             std::mem::take(&mut self.figures.records).iter().map(|record| self.sample(record)).collect();

@@ -8,7 +8,10 @@ use std::{
     collections::BTreeSet,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,7 @@ use strobe_core::{
     model::{GangRun, NodeIndex},
     node::{MemberEvent, SwitchSample},
 };
+use strobe_fabric::blocks::BlockCounters;
 use strobe_proto::agent::GangFigures;
 
 use super::{cpu_manager::CpuManagerPolicy, refusals::Refusals};
@@ -48,6 +52,7 @@ pub(super) struct Metrics {
     registry: Arc<Registry>,
     strobe: StrobeMetrics,
     clock: ClockMetrics,
+    blocks: BlockMetrics,
     seals: Counter,
     admissions: Counter,
     affinity_escapes: Counter,
@@ -82,6 +87,15 @@ struct ClockMetrics {
     disturbances: Counter,
 }
 
+/// Of the task that carries blocks.
+#[derive(Debug)]
+struct BlockMetrics {
+    held: Gauge,
+    received: Counter,
+    given: Counter,
+    given_up: Counter,
+}
+
 /// Gang and incarnation.
 type GangLabels = [(&'static str, u64); 2];
 
@@ -96,6 +110,7 @@ impl Metrics {
         registry.register("scheduler", "Scheduling class of the strobe thread: fifo or other", class);
         let strobe = StrobeMetrics::registered(&mut registry);
         let clock = ClockMetrics::registered(&mut registry);
+        let blocks = BlockMetrics::registered(&mut registry);
         let seals = counter(&mut registry, "seals", "Terms promised");
         let admissions = counter(&mut registry, "admissions", "Times that the agent was admitted to a view");
         let escapes = "Threads of ranks that had left the CPUs of their gang, and were pinned again";
@@ -115,6 +130,7 @@ impl Metrics {
             registry: Arc::new(registry),
             strobe,
             clock,
+            blocks,
             seals,
             admissions,
             affinity_escapes,
@@ -173,8 +189,9 @@ impl Metrics {
 
     /// Takes over what others have counted. `clock`: the manager's clock minus the own one, and the bound of its error,
     /// both in nanoseconds; none while it is not known.
-    pub(super) fn update(&mut self, counters: &StrobeCounters, gangs: &[GangFigures], clock: Option<(i64, u64)>) {
+    pub(super) fn update(&mut self, counters: &StrobeCounters, blocks: &BlockCounters, gangs: &[GangFigures], clock: Option<(i64, u64)>) {
         self.strobe.update(counters);
+        self.blocks.update(blocks);
         raise(&self.clock.disturbances, counters.switcher.clock_disturbances);
         if let Some((offset, bound)) = clock {
             self.clock.offset.set(offset as f64 / 1e9);
@@ -242,6 +259,32 @@ impl StrobeMetrics {
         for (counter, value) in pairs {
             raise(counter, value);
         }
+    }
+}
+
+// === impl BlockMetrics ===
+
+impl BlockMetrics {
+    fn registered(registry: &mut Registry) -> Self {
+        let (held, received, given) = (Gauge::default(), Counter::default(), Counter::default());
+        let in_memory = "Bytes of staged blocks in the agent's memory, whole or in part";
+        registry.register_with_unit("blocks_held", in_memory, Unit::Bytes, held.clone());
+        registry.register_with_unit("blocks_received", "Bytes of staged blocks that came from other nodes", Unit::Bytes, received.clone());
+        registry.register_with_unit("blocks_given", "Bytes of staged blocks that went to other nodes", Unit::Bytes, given.clone());
+        Self {
+            held,
+            received,
+            given,
+            given_up: counter(registry, "blocks_given_up", "Blocks that were asked for and are not held: their operations were aborted"),
+        }
+    }
+
+    fn update(&self, counters: &BlockCounters) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.held.set(i64::try_from(read(&counters.held_bytes)).unwrap_or(i64::MAX));
+        raise(&self.received, read(&counters.received_bytes));
+        raise(&self.given, read(&counters.given_bytes));
+        raise(&self.given_up, read(&counters.given_up));
     }
 }
 

@@ -4,7 +4,11 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use strobe_proto::agent::{FileStaging, file_staging::State};
 
-use crate::authority::{Nodes, Options};
+use crate::{
+    authority::{Nodes, Options},
+    metrics::Scrape,
+    observe::eventually,
+};
 
 /// Two parts and a bit: the third one begins while the first one is still in memory.
 const LENGTH: usize = (32 << 20) + 12_345;
@@ -73,6 +77,9 @@ async fn a_file_is_in_the_stores_of_all_nodes_whoever_gives_it() {
         }
     }
     assert_eq!(given.names(1), ["from-0", "from-2"]);
+    let of_blocks = |node: u16, what: &str| Scrape::of(&given.nodes, node).value(&format!("strobe_blocks_{what}{{node=\"{node}\"}}"));
+    eventually("both files have come to node 1", || of_blocks(1, "received_bytes_total") > Some(2.0 * LENGTH as f64)).await;
+    eventually("nothing of them is in memory any more", || (0..3).all(|node| of_blocks(node, "held_bytes") == Some(0.0))).await;
     given.nodes.stop().await;
 }
 

@@ -20,7 +20,7 @@ use crate::{
 const OTHER: GangRun = GangRun { gang: GangId(2), incarnation: GangIncarnation(1) };
 
 /// Every family: its name, its type, and the unit that its name has to end in.
-const FAMILIES: [(&str, &str, Option<&str>); 21] = [
+const FAMILIES: [(&str, &str, Option<&str>); 25] = [
     ("strobe_scheduler", "info", None),
     ("strobe_epochs", "counter", None),
     ("strobe_late_epochs", "counter", None),
@@ -35,6 +35,10 @@ const FAMILIES: [(&str, &str, Option<&str>); 21] = [
     ("strobe_clock_offset_seconds", "gauge", Some("seconds")),
     ("strobe_clock_error_bound_seconds", "gauge", Some("seconds")),
     ("strobe_clock_disturbances", "counter", None),
+    ("strobe_blocks_held_bytes", "gauge", Some("bytes")),
+    ("strobe_blocks_received_bytes", "counter", Some("bytes")),
+    ("strobe_blocks_given_bytes", "counter", Some("bytes")),
+    ("strobe_blocks_given_up", "counter", None),
     ("strobe_seals", "counter", None),
     ("strobe_admissions", "counter", None),
     ("strobe_affinity_escapes", "counter", None),
