@@ -5,7 +5,8 @@
 //! node to node, says the [binomial pipeline](strobe_core::primitives::pipeline). Frames that come before the order's word are kept, and given
 //! on only after it. A link that comes up anew is given again what went over it before.
 //!
-//! *Invariant:* a block that is told as held is here whole, and its digest is what its record says.
+//! *Invariant:* a block that is told as held is here whole, and of what came from other nodes the digest is what its record says; of its own
+//! bytes a caller has said it itself.
 //! *Invariant:* what readers were given never changes.
 
 mod bytes;
@@ -61,7 +62,7 @@ enum Command {
     LinkUp(LinkId),
     Put { region: RegionName, operation: OperationId },
     Discard(OperationId),
-    Read { region: RegionName, answer: oneshot::Sender<Option<BlockBytes>> },
+    Read { region: RegionName, operation: Option<OperationId>, answer: oneshot::Sender<Option<BlockBytes>> },
 }
 
 /// Begins to carry the blocks of a node. `stall` is how long it waits for the next piece of one, see [`crate::limits::STALL`].
@@ -132,8 +133,20 @@ impl Blocks {
     /// # Errors
     /// See [`Self::offer`].
     pub async fn read(&self, region: RegionName) -> Result<Option<BlockBytes>, CarrierEnded> {
+        self.read_of(region, None).await
+    }
+
+    /// The block that this operation has put under a name; none where another was put there since.
+    ///
+    /// # Errors
+    /// See [`Self::offer`].
+    pub async fn read_put(&self, region: RegionName, operation: OperationId) -> Result<Option<BlockBytes>, CarrierEnded> {
+        self.read_of(region, Some(operation)).await
+    }
+
+    async fn read_of(&self, region: RegionName, operation: Option<OperationId>) -> Result<Option<BlockBytes>, CarrierEnded> {
         let (answer, read) = oneshot::channel();
-        self.command(Command::Read { region, answer }).await?;
+        self.command(Command::Read { region, operation, answer }).await?;
         read.await.map_err(|_| CarrierEnded)
     }
 

@@ -60,7 +60,7 @@ pub enum Refusal {
     BadPiece,
     /// A piece of a block for which there is no room.
     NoRoom,
-    /// The last piece of a block whose digest is another.
+    /// A block that came whole and whose digest is another; told of its caller.
     WrongDigest,
 }
 

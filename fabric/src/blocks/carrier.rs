@@ -11,7 +11,7 @@ use strobe_core::{
     limits::BLOCK_BYTES_MAX,
     message::Staging,
     model::{NodeIndex, Term},
-    primitives::{OperationId, RegionName},
+    primitives::{OperationId, RegionName, transfer::Taken},
 };
 use tokio::{
     sync::mpsc,
@@ -23,7 +23,7 @@ use super::{
     BlockCounters, BlockStaged, Command,
     bytes::BlockBytes,
     piece::PieceHeader,
-    staged::{Came, Staged},
+    staged::{Staged, Whole},
 };
 use crate::{
     counters::{Refusal, RefusedPeer},
@@ -124,10 +124,11 @@ impl<T: Transport> Carrier<T> {
             Command::Withdraw(operation) => drop(self.offered.remove(&operation)),
             Command::Stage { term, staging } => self.stage(term, staging),
             Command::LinkUp(link) => self.link_up(link),
-            Command::Put { region, operation } => drop(self.readable.insert(region, operation)),
+            Command::Put { region, operation } => self.put(region, operation),
             Command::Discard(operation) => self.discard(operation),
-            Command::Read { region, answer } => {
-                let staged = self.readable.get(&region).and_then(|operation| self.staged.get(operation));
+            Command::Read { region, operation, answer } => {
+                let wanted = |put: &&OperationId| operation.is_none_or(|operation| operation == **put);
+                let staged = self.readable.get(&region).filter(wanted).and_then(|operation| self.staged.get(operation));
                 // Who has asked may have gone.
                 let _gone = answer.send(staged.map(Staged::read));
             }
@@ -148,7 +149,7 @@ impl<T: Transport> Carrier<T> {
         }
         let Some(staged) = self.staged.get_mut(&operation) else { return };
         staged.ask(term);
-        self.tell_if_held(operation);
+        self.tell_if_whole(operation);
         self.give(operation);
     }
 
@@ -178,6 +179,13 @@ impl<T: Transport> Carrier<T> {
         operations.into_iter().for_each(|operation| self.give(operation));
     }
 
+    fn put(&mut self, region: RegionName, operation: OperationId) {
+        if let Some(staged) = self.staged.get_mut(&operation) {
+            staged.is_everywhere();
+        }
+        self.readable.insert(region, operation);
+    }
+
     fn discard(&mut self, operation: OperationId) {
         self.staged.remove(&operation);
         self.readable.retain(|_, readable| *readable != operation);
@@ -199,24 +207,22 @@ impl<T: Transport> Carrier<T> {
             return Err(Refusal::BadPiece);
         }
         // It may have come before the order's word.
-        if !self.staged.contains_key(&operation) && !self.await_block(staging) {
+        let is_new = !self.staged.contains_key(&operation);
+        if is_new && !self.await_block(staging) {
             return Err(Refusal::NoRoom);
         }
         let staged = self.staged.get_mut(&operation).filter(|staged| staged.staging == staging).ok_or(Refusal::BadPiece)?;
         let bytes = frame.len() as u64;
-        let came = staged.take(piece, frame)?;
-        if came != Came::Known {
+        let came = staged.take(piece, frame);
+        if is_new && came.is_err() {
+            // Nonsense takes no room.
+            self.staged.remove(&operation);
+        }
+        if came? == Taken::New {
             BlockCounters::add(&self.counters.received_bytes, bytes);
+            self.tell_if_whole(operation);
+            self.give(operation);
         }
-        match came {
-            Came::Part | Came::Known => {}
-            Came::Whole => self.tell_if_held(operation),
-            Came::Different => {
-                self.give_up(operation);
-                return Err(Refusal::WrongDigest);
-            }
-        }
-        self.give(operation);
         Ok(())
     }
 
@@ -244,12 +250,20 @@ impl<T: Transport> Carrier<T> {
 
     // === what is said ===
 
-    fn tell_if_held(&mut self, operation: OperationId) {
-        let Some(staged) = self.staged.get_mut(&operation) else { return };
-        if staged.asked.is_some() && !staged.told && staged.is_held() {
-            staged.told = true;
-            let staging = staged.staging;
-            self.say(&staging, true);
+    /// Once the order asks, and all is here: whether it is what it should be.
+    fn tell_if_whole(&mut self, operation: OperationId) {
+        let Some(staged) = self.staged.get_mut(&operation).filter(|staged| staged.asked.is_some() && !staged.told) else { return };
+        match staged.whole() {
+            Whole::NotYet => {}
+            Whole::Held => {
+                staged.told = true;
+                let staging = staged.staging;
+                self.say(&staging, true);
+            }
+            Whole::Different => {
+                self.transport.counters().refuse(RefusedPeer::Node(operation.caller.node), Refusal::WrongDigest);
+                self.give_up(operation);
+            }
         }
     }
 

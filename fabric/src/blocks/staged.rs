@@ -30,11 +30,13 @@ pub(super) struct Staged {
     /// True once the order was told that all of it is here.
     pub(super) told: bool,
     transfer: Transfer,
-    bytes: Bytewise,
+    bytes: Source,
     /// What was given already, to be given again to a peer whose link has come up anew.
     given: Vec<Gift>,
     again: VecDeque<Gift>,
-    /// When the last piece came.
+    /// The next gift is one that was given already: they take turns with new ones, so that nobody waits for a peer that had a bad link.
+    turn_of_again: bool,
+    /// When the last piece came, be it one that was here.
     last: Instant,
     /// Bytes that are here.
     held: u64,
@@ -42,22 +44,20 @@ pub(super) struct Staged {
 
 /// Where the bytes are.
 #[derive(Debug)]
-enum Bytewise {
+enum Source {
     /// The caller has them.
     Own(BlockBytes),
     /// They come in frames, each kept as it came; beside each the digests of its leaves.
     Pieces(Vec<Option<(Bytes, Vec<u64>)>>),
 }
 
-/// What became of a frame.
+/// How a block is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum Whole {
     /// More is missing.
-    Part,
-    /// It was here already.
-    Known,
-    /// It was the last one.
-    Whole,
+    NotYet,
+    /// All is here.
+    Held,
     /// All is here, and it is not what it should be.
     Different,
 }
@@ -66,52 +66,58 @@ impl Staged {
     /// The part of a node that gets a block; none where it takes none, or should have it.
     pub(super) fn awaited(staging: Staging, node: NodeIndex) -> Option<Self> {
         let transfer = Self::transfer(&staging, node).filter(|_| staging.operation.caller.node != node)?;
-        let bytes = Bytewise::Pieces(vec![None; transfer.pieces() as usize]);
+        let bytes = Source::Pieces(vec![None; transfer.pieces() as usize]);
         Some(Self::new(staging, transfer, bytes))
     }
 
     /// The part of the caller; none where these bytes are not what was announced.
     pub(super) fn own(staging: Staging, node: NodeIndex, bytes: BlockBytes) -> Option<Self> {
         let transfer = Self::transfer(&staging, node).filter(|_| staging.operation.caller.node == node)?;
-        (bytes.length() == staging.block.length).then(|| Self::new(staging, transfer, Bytewise::Own(bytes)))
+        (bytes.length() == staging.block.length).then(|| Self::new(staging, transfer, Source::Own(bytes)))
     }
 
     fn transfer(staging: &Staging, node: NodeIndex) -> Option<Transfer> {
         Transfer::new(staging.operation.caller.node, staging.set, staging.block.length, node)
     }
 
-    fn new(staging: Staging, transfer: Transfer, bytes: Bytewise) -> Self {
-        let (given, again) = (Vec::new(), VecDeque::new());
-        let held = if let Bytewise::Own(bytes) = &bytes { bytes.length() } else { 0 };
-        Self { staging, asked: None, told: false, transfer, bytes, given, again, last: Instant::now(), held }
+    fn new(staging: Staging, transfer: Transfer, bytes: Source) -> Self {
+        let (given, again, turn_of_again) = (Vec::new(), VecDeque::new(), false);
+        let held = if let Source::Own(bytes) = &bytes { bytes.length() } else { 0 };
+        Self { staging, asked: None, told: false, transfer, bytes, given, again, turn_of_again, last: Instant::now(), held }
     }
 
     /// A frame with a piece of it has come.
     ///
     /// # Errors
     /// The block has no such piece.
-    pub(super) fn take(&mut self, piece: u32, frame: Bytes) -> Result<Came, Refusal> {
+    pub(super) fn take(&mut self, piece: u32, frame: Bytes) -> Result<Taken, Refusal> {
         let bytes = frame.slice(PIECE_HEADER_BYTES..);
         let fits = self.transfer.extent(piece).is_some_and(|(_, length)| length == bytes.len() as u64);
         if !fits {
             return Err(Refusal::BadPiece);
         }
-        let Bytewise::Pieces(pieces) = &mut self.bytes else { return Ok(Came::Known) };
-        if self.transfer.take(piece) != Taken::New {
-            return Ok(Came::Known);
+        let Source::Pieces(pieces) = &mut self.bytes else { return Ok(Taken::Known) };
+        self.last = Instant::now();
+        let taken = self.transfer.take(piece);
+        if taken == Taken::New {
+            pieces[piece as usize] = Some((frame, digest::leaves(&bytes).collect()));
+            self.held += bytes.len() as u64;
         }
-        pieces[piece as usize] = Some((frame, digest::leaves(&bytes).collect()));
-        (self.last, self.held) = (Instant::now(), self.held + bytes.len() as u64);
-        Ok(match self.transfer.is_whole() {
-            false => Came::Part,
-            true if self.is_right() => Came::Whole,
-            true => Came::Different,
-        })
+        Ok(taken)
+    }
+
+    /// How it is.
+    pub(super) fn whole(&self) -> Whole {
+        match self.transfer.is_whole() {
+            false => Whole::NotYet,
+            true if self.is_right() => Whole::Held,
+            true => Whole::Different,
+        }
     }
 
     /// Whether what is here is what was announced. Of its own bytes the caller has made the announcement.
     fn is_right(&self) -> bool {
-        let Bytewise::Pieces(pieces) = &self.bytes else { return true };
+        let Source::Pieces(pieces) = &self.bytes else { return true };
         let leaves = pieces.iter().flatten().flat_map(|(_, leaves)| leaves.iter().copied());
         digest::of_leaves(leaves) == self.staging.block.digest
     }
@@ -119,11 +125,6 @@ impl Staged {
     /// Bytes of it that are here.
     pub(super) const fn held_bytes(&self) -> u64 {
         self.held
-    }
-
-    /// True when every piece is here and the digest is right.
-    pub(super) fn is_held(&self) -> bool {
-        self.transfer.is_whole() && self.is_right()
     }
 
     /// When it is given up, if it is: what has come unasked is not kept for ever either.
@@ -139,15 +140,16 @@ impl Staged {
     /// The next frame that this node gives, and to whom; none while it was not asked for it, or lacks what it gives next.
     pub(super) fn next_gift(&mut self) -> Option<(Gift, Bytes)> {
         self.asked?;
-        let gift = match self.again.pop_front() {
-            Some(gift) => gift,
-            None => {
-                let gift = self.transfer.next_gift()?;
-                self.given.push(gift);
-                gift
-            }
-        };
+        self.turn_of_again = !self.turn_of_again;
+        let again = if self.turn_of_again { self.again.pop_front() } else { None };
+        let new = || self.transfer.next_gift().inspect(|gift| self.given.push(*gift));
+        let gift = again.or_else(new).or_else(|| self.again.pop_front())?;
         Some((gift, self.frame(gift.piece)))
+    }
+
+    /// All nodes of the set hold it: nothing is given again.
+    pub(super) fn is_everywhere(&mut self) {
+        (self.given, self.again) = (Vec::new(), VecDeque::new());
     }
 
     /// A link to a node came up: what was given over an earlier one may not have come.
@@ -158,8 +160,8 @@ impl Staged {
 
     fn frame(&self, piece: u32) -> Bytes {
         match &self.bytes {
-            Bytewise::Pieces(pieces) => pieces[piece as usize].as_ref().map(|(frame, _)| frame.clone()).expect("it gives what it has"),
-            Bytewise::Own(bytes) => {
+            Source::Pieces(pieces) => pieces[piece as usize].as_ref().map(|(frame, _)| frame.clone()).expect("it gives what it has"),
+            Source::Own(bytes) => {
                 let (begin, length) = self.transfer.extent(piece).expect("it gives what there is");
                 let mut frame = Vec::with_capacity(PIECE_HEADER_BYTES + usize::try_from(length).expect("a piece is small"));
                 frame.extend_from_slice(&PieceHeader { staging: self.staging, piece }.encode());
@@ -172,8 +174,8 @@ impl Staged {
     /// All of it, for readers.
     pub(super) fn read(&self) -> BlockBytes {
         match &self.bytes {
-            Bytewise::Own(bytes) => bytes.clone(),
-            Bytewise::Pieces(pieces) => BlockBytes::new(pieces.iter().flatten().map(|(frame, _)| frame.slice(PIECE_HEADER_BYTES..))),
+            Source::Own(bytes) => bytes.clone(),
+            Source::Pieces(pieces) => BlockBytes::new(pieces.iter().flatten().map(|(frame, _)| frame.slice(PIECE_HEADER_BYTES..))),
         }
     }
 }

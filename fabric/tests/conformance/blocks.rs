@@ -17,7 +17,7 @@ use strobe_core::{
 use strobe_fabric::{
     blocks::{BlockBytes, BlockStaged, Blocks, carry},
     counters::Refusal,
-    limits::{BLOCKS_BYTES_MAX, STALL},
+    limits::BLOCKS_BYTES_MAX,
     transport::{BulkInbox, Class, Delivery, Endpoint, Fault, FaultHook, FaultPoint, Transport},
 };
 use tokio::{sync::mpsc::Receiver, task::JoinHandle};
@@ -25,6 +25,9 @@ use tokio::{sync::mpsc::Receiver, task::JoinHandle};
 use super::harness::{Cluster, Fabric, link, soon};
 
 const TERM: Term = Term(1);
+
+/// How long a node waits for a piece where that is not what is tried: longer than a machine that is busy with other things stands still.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A node whose blocks are carried.
 struct Node<T> {
@@ -122,8 +125,11 @@ async fn given<T: Transport>(nodes: &[Node<T>], sequence: u64, set: NodeSet, con
 async fn comes_whole<T: Transport>(nodes: &mut [Node<T>], sequence: u64, length: u64) {
     let content = bytes(length, sequence);
     let staging = given(nodes, sequence, set(0..nodes.len() as u16), &content).await;
+    // As by the order: it is put when all hold it, and wanted no more when all have put it.
     for node in &mut *nodes {
         node.holds(&staging).await;
+    }
+    for node in &*nodes {
         assert!(node.reads(&staging).await == content, "{length} bytes came differently");
     }
     for node in nodes {
@@ -134,7 +140,7 @@ async fn comes_whole<T: Transport>(nodes: &mut [Node<T>], sequence: u64, length:
 pub(crate) async fn blocks_of_every_size_come_whole_to_sets_of_every_size<F: Fabric>() {
     let piece = PIECE_BYTES_MIN;
     for count in [1, 2, 3, 5, 8, 16] {
-        let mut nodes = nodes::<F>(count, None, STALL).await;
+        let mut nodes = nodes::<F>(count, None, LONG).await;
         for (sequence, length) in (1..).zip([0, 1, 8, piece - 1, piece, piece + 1, PIECE_BYTES_MAX + 1]) {
             comes_whole(&mut nodes, sequence, length).await;
         }
@@ -142,12 +148,12 @@ pub(crate) async fn blocks_of_every_size_come_whole_to_sets_of_every_size<F: Fab
 }
 
 pub(crate) async fn a_block_of_64_mib_comes_whole<F: Fabric>() {
-    let mut nodes = nodes::<F>(3, None, STALL).await;
+    let mut nodes = nodes::<F>(3, None, LONG).await;
     comes_whole(&mut nodes, 1, 64 << 20).await;
 }
 
 pub(crate) async fn who_calls_for_others_gives_and_is_not_asked<F: Fabric>() {
-    let mut nodes = nodes::<F>(3, None, STALL).await;
+    let mut nodes = nodes::<F>(3, None, LONG).await;
     let first = given(&nodes, 1, set([1, 2]), &bytes(PIECE_BYTES_MAX + 7, 1)).await;
     nodes[1].holds(&first).await;
     nodes[2].holds(&first).await;
@@ -157,7 +163,7 @@ pub(crate) async fn who_calls_for_others_gives_and_is_not_asked<F: Fabric>() {
 
 pub(crate) async fn all_nodes_give_to_each_other_at_the_same_time<F: Fabric>() {
     const EACH: u64 = 3;
-    let mut nodes = nodes::<F>(5, None, STALL).await;
+    let mut nodes = nodes::<F>(5, None, LONG).await;
     let all = set(0..5);
     let content = |caller: u16, sequence: u64| bytes(200_000 + u64::from(caller) * 1000 + sequence, sequence);
     let mut stagings = Vec::new();
@@ -221,13 +227,13 @@ pub(crate) async fn a_link_that_breaks_on_the_way_is_given_again_what_went_over_
         let frames = if is_bulk { counted.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
         if is_bulk && frames.is_multiple_of(7) && frames <= 7 * BREAKS { Fault::Cut } else { Fault::None }
     };
-    let mut nodes = nodes::<F>(4, Some(Arc::new(hook)), STALL).await;
+    let mut nodes = nodes::<F>(4, Some(Arc::new(hook)), LONG).await;
     comes_whole(&mut nodes, 1, 16 * PIECE_BYTES_MAX).await;
     assert!(count.load(Ordering::SeqCst) > 7 * BREAKS, "all breaks were on the way");
 }
 
 pub(crate) async fn bytes_that_are_not_what_was_announced_are_not_held<F: Fabric>() {
-    let mut nodes = nodes::<F>(2, None, STALL).await;
+    let mut nodes = nodes::<F>(2, None, LONG).await;
     let content = BlockBytes::from(bytes(PIECE_BYTES_MAX + 1, 1));
     let Block { digest, length } = content.block();
     let announced = staging(0, 1, set([0, 1]), Block { digest: digest ^ 1, length });
@@ -262,7 +268,7 @@ pub(crate) async fn what_there_is_no_room_for_is_refused_at_once<F: Fabric>() {
 }
 
 pub(crate) async fn what_is_no_piece_is_refused_and_counted<F: Fabric>() {
-    let mut nodes = nodes::<F>(3, None, STALL).await;
+    let mut nodes = nodes::<F>(3, None, LONG).await;
     // A block that goes on while others talk nonsense.
     let staging = given(&nodes, 1, set([1]), &bytes(PIECE_BYTES_MAX + 1, 1)).await;
     nodes[1].holds(&staging).await;
@@ -295,12 +301,13 @@ pub(crate) async fn what_is_no_piece_is_refused_and_counted<F: Fabric>() {
     nodes[2].stages(&last).await;
     nodes[1].stages(&last).await;
     nodes[1].holds(&last).await;
+    assert_eq!(nodes[1].blocks.counters().held_bytes.load(Ordering::Relaxed), staging.block.length + 1, "nonsense takes no room");
     let refused = |refusal| nodes[1].transport.counters().refused(refusal);
     assert_eq!((refused(Refusal::BadPiece), refused(Refusal::NoRoom)), (nonsense.len() as u64, 1));
 }
 
 pub(crate) async fn readers_keep_what_they_got_and_get_what_was_put_last<F: Fabric>() {
-    let mut nodes = nodes::<F>(2, None, STALL).await;
+    let mut nodes = nodes::<F>(2, None, LONG).await;
     let (old, new) = (bytes(100_000, 1), bytes(70_000, 2));
     let first = given(&nodes, 1, set([1]), &old).await;
     let second = given(&nodes, 2, set([1]), &new).await;
@@ -312,6 +319,8 @@ pub(crate) async fn readers_keep_what_they_got_and_get_what_was_put_last<F: Fabr
     blocks.put(region(3), first.operation).await.unwrap();
     let read = blocks.read(region(3)).await.unwrap().unwrap();
     blocks.put(region(3), second.operation).await.unwrap();
+    assert!(blocks.read_put(region(3), first.operation).await.unwrap().is_none(), "another was put since");
+    assert!(blocks.read_put(region(3), second.operation).await.unwrap().is_some());
     blocks.discard(first.operation).await.unwrap();
     assert!(read.chunks().flatten().eq(&old), "what a reader was given stays");
     assert!(blocks.read(region(3)).await.unwrap().unwrap().chunks().flatten().eq(&new));
@@ -324,7 +333,7 @@ pub(crate) async fn control_frames_pass_a_block_that_nobody_takes<F: Fabric>() {
     let mut cluster = Cluster::<F>::new(2).await;
     cluster.open_everywhere(TERM.0).await;
     let mut ends = cluster.ends.iter_mut().map(|end| end.take().unwrap());
-    let giver = Node::new(ends.next().unwrap(), STALL);
+    let giver = Node::new(ends.next().unwrap(), LONG);
     let Endpoint { transport, mut control, bulk } = ends.next().unwrap();
     let _unread: BulkInbox = bulk;
     let content = BlockBytes::from(vec![0; 64 << 20]);

@@ -85,7 +85,10 @@ impl Member {
         let node = self.configuration.node;
         let known = |name| earlier.and_then(|memory| memory.region(name, node));
         let Some(memory) = self.memory.clone() else { return };
-        for (name, region) in memory.regions(node).filter(|(name, region)| known(*name) != Some(region)) {
+        let mut new: Vec<_> = memory.regions(node).filter(|(name, region)| known(*name) != Some(region)).collect();
+        // What one caller has put, in the order in which it has.
+        new.sort_by_key(|(_, region)| region.operation);
+        for (name, region) in new {
             self.put(name, region.clone(), out);
         }
     }
