@@ -28,6 +28,12 @@ const FIRST_PORT: u16 = 6443;
 /// The last bytes of a log that are shown with an error.
 const LOG_BYTES_SHOWN: usize = 4000;
 
+/// The version of Kubernetes that serves groups of pods as they were tried, and the options by which its API server does: it does not know
+/// another's and would not start.
+const POD_GROUPS_VERSION: &str = "1.36";
+const POD_GROUPS: [&str; 2] =
+    ["--feature-gates=GenericWorkload=true,GangScheduling=true", "--runtime-config=scheduling.k8s.io/v1alpha2=true"];
+
 /// Runs the programs while its standard input is open.
 const KEEPER: &str = include_str!("api_server/keeper.sh");
 
@@ -40,6 +46,30 @@ pub struct ApiServer {
     lifeline: Option<ChildStdin>,
 }
 
+/// A server that all tests of a process share. A static is not dropped, but the keeper sees the end of this process.
+type Shared = OnceCell<Result<Option<ApiServer>>>;
+
+/// The programs of which it consists, and the one that asks it.
+struct Programs {
+    etcd: PathBuf,
+    server: PathBuf,
+    kubectl: PathBuf,
+}
+
+// === impl Programs ===
+
+impl Programs {
+    fn find() -> Option<Self> {
+        let [etcd, server, kubectl] = ["etcd", "kube-apiserver", "kubectl"].map(programs::find);
+        Some(Self { etcd: etcd?, server: server?, kubectl: kubectl? })
+    }
+
+    fn know_pod_groups(&self) -> Result<bool> {
+        let said = Command::new(&self.server).arg("--version").output().context("ask kube-apiserver for its version")?;
+        Ok(String::from_utf8_lossy(&said.stdout).contains(&format!(" v{POD_GROUPS_VERSION}.")))
+    }
+}
+
 // === impl ApiServer ===
 
 impl ApiServer {
@@ -48,27 +78,42 @@ impl ApiServer {
     /// # Errors
     /// It does not start, or is not ready in time; with the ends of its logs.
     pub async fn start() -> Result<Option<Self>> {
-        let found = (programs::find("etcd"), programs::find("kube-apiserver"), programs::find("kubectl"));
-        let (Some(etcd), Some(server), Some(kubectl)) = found else {
-            return Ok(None);
-        };
+        match Programs::find() {
+            Some(programs) => Self::run(&programs, &[]).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, and it serves groups of pods; none, too, where it is of a version that cannot.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub async fn start_with_pod_groups() -> Result<Option<Self>> {
+        match Programs::find() {
+            Some(programs) if programs.know_pod_groups()? => Self::run(&programs, &POD_GROUPS).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    async fn run(Programs { etcd, server, kubectl }: &Programs, options: &[&str]) -> Result<Self> {
         let address = own_address();
         let folder = tempfile::Builder::new().prefix("strobe-api-server-").tempdir().context("make a folder")?;
         certificates::write(folder.path(), address)?;
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(folder.path())
-            .args([&etcd, &server])
+            .args([etcd, server])
             .args([address.ip().to_string(), address.port().to_string()])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .context("start a shell")?;
         let lifeline = keeper.stdin.take();
         // From here on the keeper removes it.
-        let started = Self { folder: folder.keep(), kubectl, keeper, lifeline };
+        let started = Self { folder: folder.keep(), kubectl: kubectl.clone(), keeper, lifeline };
         started.ready().await?;
-        Ok(Some(started))
+        Ok(started)
     }
 
     /// The server that all tests of this process share; none where its programs are not named, which is said for each test.
@@ -76,17 +121,17 @@ impl ApiServer {
     /// # Errors
     /// See [`Self::start`].
     pub async fn shared(test: &str) -> Result<Option<&'static Self>> {
-        // A static is not dropped, but the keeper sees the end of this process.
-        static SHARED: OnceCell<Result<Option<ApiServer>>> = OnceCell::const_new();
-        match SHARED.get_or_init(Self::start).await {
-            Ok(Some(server)) => Ok(Some(server)),
-            Ok(None) => {
-                programs::left_out(test, &format!("{KUBERNETES} names no programs; `cargo xtask test` builds them"));
-                Ok(None)
-            }
-            // It would not start for another test either.
-            Err(error) => bail!("{error:#}"),
-        }
+        static SHARED: Shared = Shared::const_new();
+        found(SHARED.get_or_init(Self::start).await, test, "")
+    }
+
+    /// The same that serves groups of pods; none, too, where it is of a version that cannot.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub async fn shared_with_pod_groups(test: &str) -> Result<Option<&'static Self>> {
+        static SHARED: Shared = Shared::const_new();
+        found(SHARED.get_or_init(Self::start_with_pod_groups).await, test, &format!(", of Kubernetes {POD_GROUPS_VERSION}"))
     }
 
     /// A client with all rights.
@@ -147,6 +192,19 @@ impl Drop for ApiServer {
         drop(self.lifeline.take());
         // It has nothing to answer: when it cannot be waited for, it is gone.
         let _ended = self.keeper.wait();
+    }
+}
+
+/// The shared server, if it has started; where it is not there because its programs are not, that is said.
+fn found(shared: &'static Result<Option<ApiServer>>, test: &str, of: &str) -> Result<Option<&'static ApiServer>> {
+    match shared {
+        Ok(Some(server)) => Ok(Some(server)),
+        Ok(None) => {
+            programs::left_out(test, &format!("{KUBERNETES} names no programs{of}; `cargo xtask test` builds them"));
+            Ok(None)
+        }
+        // It would not start for another test either.
+        Err(error) => bail!("{error:#}"),
     }
 }
 

@@ -41,7 +41,7 @@ use crate::watched::Watched;
 pub(crate) const MANAGER: &str = "strobe-operator";
 
 /// The value of a job's `managedBy` that is ours, stated.
-const OURS: &str = "strobe.dev/operator";
+pub(crate) const OURS: &str = "strobe.dev/operator";
 
 /// A job as it comes from the API server: one that cannot be read is there too, and stops no other.
 pub type WatchedJob = DeserializeGuard<ParallelJob>;

@@ -15,19 +15,32 @@ use crate::election::{Election, Times};
 use crate::limits::{CHANGED_JOBS, ELECTION_AGAIN, END_TIME_MAX};
 use crate::metrics::Metrics;
 use crate::names::LABEL_LEADS;
+use crate::partition::pod_groups::PodGroups;
 use crate::partitions::{self, Partitions};
 
 /// The partitions' authorities, in the replica that leads.
 pub type Leading = watch::Receiver<Option<Arc<Partitions>>>;
 
+/// What a replica is to be.
+pub struct Options {
+    /// The API server.
+    pub client: Client,
+    /// The operator's namespace.
+    pub namespace: String,
+    /// What names this replica in events and in the election.
+    pub instance: String,
+    /// Who signs certificates.
+    pub authority: Arc<CertificateAuthority>,
+    /// Where it counts.
+    pub metrics: Metrics,
+    /// Each gang is a group of pods for the scheduler too, where the API server serves them (docs/adr/0013).
+    pub pod_groups: bool,
+}
+
 /// See the module.
 pub struct Replica {
-    client: Client,
-    namespace: String,
-    instance: String,
-    authority: Arc<CertificateAuthority>,
+    options: Options,
     leading: watch::Sender<Option<Arc<Partitions>>>,
-    metrics: Metrics,
 }
 
 // === impl Replica ===
@@ -35,15 +48,9 @@ pub struct Replica {
 impl Replica {
     /// One that does not lead yet.
     #[must_use]
-    pub fn new(
-        client: Client,
-        namespace: String,
-        instance: String,
-        authority: Arc<CertificateAuthority>,
-        metrics: Metrics,
-    ) -> (Self, Leading) {
+    pub fn new(options: Options) -> (Self, Leading) {
         let (leading, seen) = watch::channel(None);
-        (Self { client, namespace, instance, authority, leading, metrics }, seen)
+        (Self { options, leading }, seen)
     }
 
     /// Works until it is asked to end; then it gives the Lease up.
@@ -51,13 +58,14 @@ impl Replica {
     /// *Guarantees*: what is the operator's alone ends before another replica may take the Lease. What was sent to the API server by then
     /// may still be taken; what an authority keeps is written only where no other has written it.
     pub async fn run(self, ending: watch::Receiver<bool>) {
-        let mut election = Election::new(self.client.clone(), &self.namespace, self.instance.clone(), Times::default());
+        let Options { client, namespace, instance, .. } = &self.options;
+        let mut election = Election::new(client.clone(), namespace, instance.clone(), Times::default());
         loop {
             tokio::select! {
                 () = election.elected() => {}
                 () = asked_to_end(ending.clone()) => return,
             }
-            tracing::info!(instance = self.instance, "this replica leads");
+            tracing::info!(instance, "this replica leads");
             let lost = tokio::select! {
                 lost = election.hold() => Some(lost),
                 () = self.lead(ending.clone()) => None,
@@ -72,21 +80,23 @@ impl Replica {
 
     /// Is the operator, until it is asked to end; what is being written then is written.
     async fn lead(&self, ending: watch::Receiver<bool>) {
+        let Options { client, namespace, instance, authority, metrics, pod_groups } = &self.options;
         let (changed, changes) = mpsc::channel(CHANGED_JOBS);
-        let jobs = JobController::new(self.client.clone(), changes, self.metrics.clone());
+        let jobs = JobController::new(client.clone(), changes, metrics.clone());
         let touched = Jobs { known: jobs.store(), changed: changed.clone() };
         let context = partitions::Context {
-            client: self.client.clone(),
-            namespace: self.namespace.clone(),
-            authority: Arc::clone(&self.authority),
+            client: client.clone(),
+            namespace: namespace.clone(),
+            authority: Arc::clone(authority),
             jobs: jobs.store(),
             changed,
+            pod_groups: pod_groups.then(|| PodGroups::new(client.clone(), instance.clone())),
         };
         let partitions = Arc::new(Partitions::new(context));
         self.leading.send_replace(Some(Arc::clone(&partitions)));
         tokio::select! {
-            () = follow_partitions(self.client.clone(), Arc::clone(&partitions), touched) => {}
-            () = jobs.run(self.client.clone(), Some(self.instance.clone()), partitions, asked_to_end(ending.clone())) => {}
+            () = follow_partitions(client.clone(), Arc::clone(&partitions), touched) => {}
+            () = jobs.run(client.clone(), Some(instance.clone()), partitions, asked_to_end(ending.clone())) => {}
             () = overdue(ending) => tracing::warn!("what was being written is not waited for any longer"),
             never = self.be_found() => match never {},
         }
@@ -102,10 +112,11 @@ impl Replica {
     }
 
     async fn mark(&self) -> Result<(), kube::Error> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let Options { client, namespace, instance, .. } = &self.options;
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let marked = pods.list_metadata(&ListParams::default().labels(LABEL_LEADS)).await?;
-        let others = marked.iter().filter_map(|pod| pod.metadata.name.as_deref()).filter(|name| *name != self.instance);
-        for (name, value) in others.map(|name| (name, None)).chain([(self.instance.as_str(), Some("true"))]) {
+        let others = marked.iter().filter_map(|pod| pod.metadata.name.as_deref()).filter(|name| name != instance);
+        for (name, value) in others.map(|name| (name, None)).chain([(instance.as_str(), Some("true"))]) {
             let patch = Patch::Merge(json!({ "metadata": { "labels": { LABEL_LEADS: value } } }));
             match pods.patch_metadata(name, &PatchParams::default(), &patch).await {
                 Ok(_) => {}

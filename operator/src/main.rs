@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use kube::Client;
-use strobe_operator::leading::Replica;
+use strobe_operator::leading::{self, Replica};
 use strobe_operator::metrics::{self, Metrics};
 use strobe_operator::{certificates, errands, identity};
 use tokio::net::TcpListener;
@@ -38,6 +38,11 @@ struct Arguments {
     /// Where `/metrics` and `/readyz` are served, by plain HTTP.
     #[arg(long, default_value = "[::]:7413")]
     metrics_listen: SocketAddr,
+    /// Make each gang a group of pods for the scheduler too (`PodGroup` of scheduling.k8s.io/v1alpha2), which binds all of its pods or none.
+    ///
+    /// Without effect where the API server does not serve them in this version: events of the Partitions say so then.
+    #[arg(long, global = true)]
+    pod_groups: bool,
     #[command(subcommand)]
     command: Option<Errand>,
 }
@@ -72,7 +77,7 @@ async fn main() -> anyhow::Result<()> {
     let client = Client::try_default().await.context("find the API server")?;
     match &arguments.command {
         None => operate(arguments, client).await,
-        Some(Errand::Withdraw) => Ok(errands::withdraw(&client, &arguments.namespace).await?),
+        Some(Errand::Withdraw) => Ok(errands::withdraw(&client, &arguments.namespace, arguments.pod_groups).await?),
         Some(Errand::RotateCertificates { now }) => {
             println!("{}", certificates::rotation::step(&client, &arguments.namespace, *now).await?.advice());
             Ok(())
@@ -96,7 +101,14 @@ async fn operate(arguments: Arguments, client: Client) -> anyhow::Result<()> {
     let instance = arguments.instance.unwrap_or_else(|| format!("process-{}", std::process::id()));
     let authority = Arc::new(certificates::authority(&client, &arguments.namespace).await?);
     let metrics = Metrics::default();
-    let (replica, leading) = Replica::new(client.clone(), arguments.namespace.clone(), instance, Arc::clone(&authority), metrics.clone());
+    let (replica, leading) = Replica::new(leading::Options {
+        client: client.clone(),
+        namespace: arguments.namespace.clone(),
+        instance,
+        authority: Arc::clone(&authority),
+        metrics: metrics.clone(),
+        pod_groups: arguments.pod_groups,
+    });
     let identity = identity::Options {
         listener: listen(arguments.identity_listen).await?,
         server_name: arguments.identity_name,

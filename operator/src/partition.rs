@@ -14,6 +14,7 @@ mod lives;
 mod making;
 mod node_statuses;
 pub(crate) mod pod;
+pub(crate) mod pod_groups;
 mod pods;
 mod report;
 mod resuming;

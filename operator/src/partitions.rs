@@ -21,6 +21,7 @@ use crate::controller::WatchedJob;
 use crate::limits::PARTITION_EVENTS;
 use crate::names::ANNOTATION_CPUS;
 use crate::nodes::{NodeFacts, Nodes};
+use crate::partition::pod_groups::PodGroups;
 use crate::partition::{self, Board, Enrolling, Event, shares};
 use crate::resources::Resource;
 use crate::standing::Standing;
@@ -38,6 +39,8 @@ pub struct Context {
     pub jobs: Cache<WatchedJob>,
     /// Jobs of which there is something new to be said.
     pub changed: mpsc::Sender<ObjectRef<WatchedJob>>,
+    /// Gangs are groups of pods for the scheduler too; none where that is not wished for.
+    pub(crate) pod_groups: Option<PodGroups>,
 }
 
 /// See the module.
@@ -172,7 +175,8 @@ impl Partitions {
                 let known = Arc::new(Known::default());
                 let shared = Shared { board: Arc::clone(&self.board), nodes: self.nodes.subscribe(), known: Arc::clone(&known) };
                 let running = partition::run(self.context.clone(), Arc::clone(&partition), shared, queue);
-                let handle = tokio::spawn(running).abort_handle();
+                let told = tell_of_pod_groups(self.context.pod_groups.clone(), Arc::clone(&partition));
+                let handle = tokio::spawn(async { tokio::join!(running, told) }).abort_handle();
                 tasks.insert(uid, Task { partition, events, known, handle });
             }
         }
@@ -303,6 +307,13 @@ impl Partitions {
 impl Drop for Task {
     fn drop(&mut self) {
         self.handle.abort();
+    }
+}
+
+/// Says of a partition what becomes of the wish for groups of pods, where there is one.
+async fn tell_of_pod_groups(wished: Option<PodGroups>, partition: Arc<Partition>) {
+    if let Some(pod_groups) = wished {
+        pod_groups.tell(&partition).await;
     }
 }
 

@@ -190,7 +190,7 @@ fn pod_of(job: &ParallelJob, partition: &Partition) -> Pod {
     let cpu = resources::cpu_at_most(slots, rows.into());
     let run = GangRun { gang: GangId(0), incarnation: GangIncarnation(0) };
     let partition_uid = partition.uid().unwrap_or_default();
-    pod::pod(job, &pod::Place { run, index: 0, node: None, partition_uid: &partition_uid, cpu, rows })
+    pod::pod(job, &pod::Place { run, index: 0, node: None, partition_uid: &partition_uid, cpu, rows, is_grouped: false })
 }
 
 /// The CPU limit that the ranks' container was given by others.

@@ -5,6 +5,7 @@
 
 mod dry_run;
 mod gates;
+mod groups;
 mod refusals;
 mod tokens;
 mod volumes;
@@ -24,7 +25,16 @@ struct Namespace {
 impl Namespace {
     /// Makes it; none where the programs are not named.
     async fn make(name: &'static str, labels: Value) -> Option<Self> {
-        let client = ApiServer::shared(name).await.unwrap()?.client().await.unwrap();
+        Self::make_in(ApiServer::shared(name).await.unwrap()?, name, labels).await
+    }
+
+    /// Where groups of pods are served; none where there is no such server.
+    async fn make_with_groups(name: &'static str) -> Option<Self> {
+        Self::make_in(ApiServer::shared_with_pod_groups(name).await.unwrap()?, name, json!({})).await
+    }
+
+    async fn make_in(server: &ApiServer, name: &'static str, labels: Value) -> Option<Self> {
+        let client = server.client().await.unwrap();
         let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } });
         Ask::create("/api/v1/namespaces", &object).accepted(&client).await.unwrap();
         Some(Self { client, name })

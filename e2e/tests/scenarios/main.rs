@@ -12,6 +12,7 @@ mod looking;
 mod many;
 mod nodes;
 mod outage;
+mod pod_groups;
 mod policy;
 mod programs;
 mod queue;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         &policy::SCENARIOS,
     ];
     let mut scenarios = suites.concat();
+    scenarios.extend(pod_groups::SCENARIOS);
     scenarios.extend(chart::SCENARIOS);
     scenarios.retain(|scenario| scenario.length == Length::Short || env::var_os(ALL).is_some());
     // Those that must be alone come last: the others need not wait for one another then.

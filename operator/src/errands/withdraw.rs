@@ -1,15 +1,17 @@
 //! Withdrawing before Strobe is uninstalled: the operator ends, then the gangs, while the agents that thaw them are still there.
 
+use std::collections::BTreeSet;
+
 use futures_util::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectList, Patch, PatchParams};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{reflector, store};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 use serde_json::json;
 use strobe_crds::API_VERSION;
 use strobe_crds::parallel_job::{GangState, ParallelJob, Reason};
@@ -20,17 +22,18 @@ use crate::access::access;
 use crate::controller::MANAGER;
 use crate::names::{FINALIZER, LABEL_JOB_UID, OPERATOR};
 use crate::nodes::{NodeFacts, taint, taint::Wish};
-use crate::partition::deletion;
+use crate::partition::{deletion, pod_groups};
 use crate::refusal::Refusal;
 use crate::status;
 
-/// Ends the operator and then all gangs, and tells the jobs. They stay, and start anew when Strobe is installed again.
+/// Ends the operator and then all gangs, and tells the jobs. They stay, and start anew when Strobe is installed again. The gangs' groups of
+/// pods go where there may be some.
 ///
 /// *Caveats*: whoever makes another operator meanwhile undoes it.
 ///
 /// # Errors
 /// See [`ErrandError`].
-pub async fn withdraw(client: &Client, namespace: &str) -> Result<(), ErrandError> {
+pub async fn withdraw(client: &Client, namespace: &str, pod_groups: bool) -> Result<(), ErrandError> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
     deployments.patch_scale(OPERATOR, &PatchParams::default(), &none).await.map_err(access("scale the operator to nothing"))?;
@@ -38,6 +41,9 @@ pub async fn withdraw(client: &Client, namespace: &str) -> Result<(), ErrandErro
     tracing::info!("the operator has ended");
     end_gangs(client).await?;
     tracing::info!("all gangs have ended");
+    if pod_groups {
+        remove_groups(client).await?;
+    }
     tell_jobs(client).await?;
     release_nodes(client).await?;
     release_partitions(client).await
@@ -47,15 +53,33 @@ pub async fn withdraw(client: &Client, namespace: &str) -> Result<(), ErrandErro
 async fn end_gangs(client: &Client) -> Result<(), ErrandError> {
     let pods: Api<Pod> = Api::all(client.clone());
     let list = pods.list_metadata(&ListParams::default().labels(LABEL_JOB_UID)).await.map_err(access("list the gangs' pods"))?;
-    let mut namespaces: Vec<String> = list.iter().filter_map(kube::ResourceExt::namespace).collect();
-    namespaces.sort_unstable();
-    namespaces.dedup();
-    for namespace in namespaces {
+    for namespace in namespaces_of(&list) {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
         let deleted = pods.delete_collection(&DeleteParams::default(), &ListParams::default().labels(LABEL_JOB_UID)).await;
         deleted.map_err(access("delete the gangs' pods"))?;
     }
     gone(Api::all(client.clone()), LABEL_JOB_UID, "wait for the gangs' ends").await
+}
+
+/// Deletes the groups of pods of all gangs, where they are served.
+async fn remove_groups(client: &Client) -> Result<(), ErrandError> {
+    let groups: Api<DynamicObject> = Api::all_with(client.clone(), &pod_groups::resource());
+    let of_gangs = ListParams::default().labels(LABEL_JOB_UID);
+    let list = match groups.list_metadata(&of_gangs).await {
+        Ok(list) => list,
+        Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(()),
+        Err(error) => return Err(access("list the gangs' groups of pods")(error).into()),
+    };
+    for namespace in namespaces_of(&list) {
+        let deleted = pod_groups::api(client, &namespace).delete_collection(&DeleteParams::default(), &of_gangs).await;
+        deleted.map_err(access("delete the gangs' groups of pods"))?;
+    }
+    Ok(())
+}
+
+/// Where objects are, each namespace once.
+fn namespaces_of<K: ResourceExt + Clone>(objects: &ObjectList<K>) -> BTreeSet<String> {
+    objects.iter().filter_map(ResourceExt::namespace).collect()
 }
 
 /// Waits until no pod with a label is there.

@@ -11,9 +11,9 @@ use strobe_core::model::{GangRun, GangState, Instant, NodeIncarnation, NodeIndex
 use strobe_proto::agent::{Figures, Launch, LaunchFailed, PodSupervisor, authority_message::Message, launch::Supervisor};
 
 use super::event::GivenUp;
-use super::making::{self, Made, MakeError};
+use super::making::{self, Made, MakeError, Wanted};
 use super::pods::{self, Seen};
-use super::{Event, Partition, pod, shares};
+use super::{Event, Partition, pod, pod_groups, shares};
 use crate::limits::LET_GO_AGAIN;
 use crate::names::GATE;
 
@@ -67,10 +67,19 @@ impl Partition {
         let partition_uid = self.object.uid().unwrap_or_default();
         self.gangs.insert(run, Gang::new(nodes));
         let (client, namespace, events) = (self.context.client.clone(), job.namespace(), self.events.clone());
-        let patience = self.valid.placement_timeout;
+        let (groups, patience) = (self.context.pod_groups.clone(), self.valid.placement_timeout);
         tokio::spawn(async move {
-            let made = match shares::cpu(&client, &parts).await {
-                Ok(cpu) => {
+            let asked = async {
+                let cpu = shares::cpu(&client, &parts).await?;
+                let grouped = pod_groups::Place { run, partition_uid: &partition_uid, pods: parts.len() };
+                let group = match &groups {
+                    Some(groups) => groups.group(&object, &grouped).await?,
+                    None => None,
+                };
+                Ok((cpu, group))
+            };
+            let made = match asked.await {
+                Ok((cpu, group)) => {
                     let place = |index: usize| pod::Place {
                         run,
                         index,
@@ -78,9 +87,10 @@ impl Partition {
                         partition_uid: &partition_uid,
                         cpu: cpu[index],
                         rows,
+                        is_grouped: group.is_some(),
                     };
-                    let pods = indices.iter().enumerate().map(|(index, node)| (*node, pod::pod(&object, &place(index))));
-                    making::make(&client, namespace, pods.collect(), patience).await
+                    let pods = indices.iter().enumerate().map(|(index, node)| (*node, pod::pod(&object, &place(index)))).collect();
+                    making::make(&client, Wanted { namespace, group, pods }, patience).await
                 }
                 Err(error) => Err(MakeError::Unavailable(Box::new(error))),
             };
@@ -94,8 +104,8 @@ impl Partition {
         let bound_by = self.now() + self.valid.placement_timeout;
         let Some(gang) = self.gangs.get_mut(&run) else {
             // It has ended meanwhile, and nothing else would delete them before their job is deleted.
-            if let Ok(Made { namespace, pods }) = result {
-                tokio::spawn(pods::remove(self.context.client.clone(), namespace, pods.into_values().collect()));
+            if let Ok(made) = result {
+                tokio::spawn(making::unmake(self.context.client.clone(), made));
             }
             return;
         };
@@ -154,7 +164,7 @@ impl Partition {
         tokio::spawn(pods::free(self.context.client.clone(), job.namespace(), named.collect()));
     }
 
-    /// A life is over: its agents forget it. Pods with logs stay while their job has no later life; others go.
+    /// A life is over: its agents forget it. Pods with logs stay while their job has no later life; others go, and then their group.
     pub(super) fn remove(&mut self, run: GangRun) {
         self.launches.end(run);
         self.gangs.remove(&run);
@@ -163,7 +173,14 @@ impl Partition {
         let released = job.has_released(run);
         let gone = self.pods_of(run).into_iter().filter(|(_, pod)| !keeps || !pods::has_logs(pod, released));
         let gone = gone.filter_map(|(_, pod)| Some((pod.name_any(), pod.uid()?))).collect();
-        tokio::spawn(pods::remove(self.context.client.clone(), job.namespace(), gone));
+        let (client, groups, object) = (self.context.client.clone(), self.context.pod_groups.clone(), Arc::clone(&job.object));
+        let removed = pods::remove(client, job.namespace(), gone);
+        tokio::spawn(async move {
+            removed.await;
+            if let Some(groups) = groups {
+                groups.remove(&object, run).await;
+            }
+        });
     }
 
     pub(super) fn launch_failed(&mut self, failed: LaunchFailed) {
@@ -291,8 +308,7 @@ impl Partition {
         let (Some(job), Some(gang)) = (self.jobs.get(&run.gang), self.gangs.get_mut(&run)) else { return };
         (gang.given_up, gang.bound_by) = (true, None);
         let seen = &gang.seen;
-        let is_late = |index: &usize| !seen.bound.contains(index) || seen.without_image.contains(index);
-        let late = gang.nodes.iter().enumerate().filter(|(index, _)| is_late(index)).map(|(_, node)| *node).collect();
+        let late = seen.late(gang.nodes.len()).into_iter().map(|index| gang.nodes[index]).collect();
         let failure = if seen.bound.len() == gang.nodes.len() { PlacementFailure::Image } else { PlacementFailure::TimedOut };
         let words = seen.trouble.as_ref().map(|trouble| trouble.words().to_owned());
         let pods = pods.into_iter().filter_map(|(index, pod)| Some((*gang.nodes.get(index)?, pod))).collect();

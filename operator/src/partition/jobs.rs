@@ -313,7 +313,9 @@ impl Partition {
         }
         if matches!(status.state, GangState::Placed | GangState::Launching) && reason.is_none() {
             match &seen.trouble {
-                Some(Trouble::Unschedulable(words)) => (reason, message) = (Some(Reason::WaitingForPods), words.clone()),
+                Some(Trouble::Group(words) | Trouble::Unschedulable(words)) => {
+                    (reason, message) = (Some(Reason::WaitingForPods), words.clone());
+                }
                 Some(Trouble::Image(words)) => (reason, message) = (Some(Reason::ImagePullFailed), words.clone()),
                 Some(Trouble::Rejected(words)) => (reason, message) = (Some(Reason::PodRejected), words.clone()),
                 None => {}

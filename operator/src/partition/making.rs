@@ -1,16 +1,20 @@
-//! Making the pods of gangs.
+//! Making the pods of gangs, and where they have one their group.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DynamicObject, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use strobe_core::model::NodeIndex;
 use tokio::time::Instant;
 
-use super::pods::delete;
+use super::pod_groups;
+use super::pods::{self, delete};
 use crate::names::{LABEL_INCARNATION, LABEL_JOB_UID};
 use crate::trial::is_forbidden;
 
@@ -26,9 +30,24 @@ pub(crate) enum MakeError {
     /// It did not answer.
     #[error("the API server does not make the pods")]
     Unavailable(#[source] Box<kube::Error>),
-    /// A pod of that name is somebody else's.
-    #[error("pod {0:?} exists and is not of this gang: delete it, or give the job another name")]
-    Taken(String),
+    /// An object of that kind and name is somebody else's.
+    #[error("{kind} {name:?} exists and is not of this gang: delete it, or give the job another name")]
+    Taken {
+        /// What it is.
+        kind: &'static str,
+        /// What it is called.
+        name: String,
+    },
+}
+
+/// What one life of a gang is to be made of.
+pub(super) struct Wanted {
+    /// Where.
+    pub(super) namespace: String,
+    /// The group that its pods name.
+    pub(super) group: Option<DynamicObject>,
+    /// Its pod on each node.
+    pub(super) pods: Vec<(NodeIndex, Pod)>,
 }
 
 /// The pods of a gang, made.
@@ -36,42 +55,92 @@ pub(crate) enum MakeError {
 pub(crate) struct Made {
     /// Where they are.
     pub(super) namespace: String,
+    /// The name and UID of their group.
+    pub(super) group: Option<(String, String)>,
     /// For each node its pod's name and UID.
     pub(super) pods: BTreeMap<NodeIndex, (String, String)>,
 }
 
-/// Makes the pods. A pod that is there from an earlier attempt is taken. One of that name that is being deleted, as those
-/// of an earlier job are, is waited for; all of them together for as long as `patience`.
+/// An object of a gang.
+trait Object: Resource + Clone + Debug + Serialize + DeserializeOwned + Send + 'static {
+    const KIND: &'static str;
+}
+
+impl Object for Pod {
+    const KIND: &'static str = "pod";
+}
+
+impl Object for DynamicObject {
+    const KIND: &'static str = pod_groups::KIND;
+}
+
+/// Makes the pods, and before them their group. An object that is there from an earlier attempt is taken. One of that name that is being
+/// deleted, as those of an earlier job are, is waited for; all of them together for as long as `patience`.
 ///
-/// *Guarantees*: of a failed attempt the pods of this gang are deleted again, and nobody else's.
+/// *Guarantees*: of a failed attempt the objects of this gang are deleted again, and nobody else's.
 ///
 /// # Errors
 /// See [`MakeError`].
-pub(super) async fn make(client: &Client, namespace: String, pods: Vec<(NodeIndex, Pod)>, patience: Duration) -> Result<Made, MakeError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+pub(super) async fn make(client: &Client, wanted: Wanted, patience: Duration) -> Result<Made, MakeError> {
+    let Wanted { namespace, group, pods } = wanted;
     let deadline = Instant::now() + patience;
+    let groups = pod_groups::api(client, &namespace);
+    let made_group = match &group {
+        Some(group) => match create_in_time(&groups, group, deadline).await {
+            Ok(uid) => Some((group.name_any(), uid)),
+            Err(error) => {
+                delete_ours(&groups, group).await;
+                return Err(error);
+            }
+        },
+        None => None,
+    };
+    match make_pods(&Api::namespaced(client.clone(), &namespace), &pods, deadline).await {
+        Ok(pods) => Ok(Made { namespace, group: made_group, pods }),
+        Err(error) => {
+            if let Some((name, uid)) = made_group {
+                delete(&groups, pod_groups::KIND, &name, uid).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn make_pods(
+    api: &Api<Pod>,
+    pods: &[(NodeIndex, Pod)],
+    deadline: Instant,
+) -> Result<BTreeMap<NodeIndex, (String, String)>, MakeError> {
     let mut made = BTreeMap::new();
-    for (node, pod) in &pods {
-        match create_in_time(&api, pod, deadline).await {
+    for (node, pod) in pods {
+        match create_in_time(api, pod, deadline).await {
             Ok(uid) => made.insert(*node, (pod.name_any(), uid)),
             Err(error) => {
                 // The last one may have been made though the answer did not come.
                 for (_, pod) in pods.iter().take(made.len() + 1) {
-                    delete_ours(&api, pod).await;
+                    delete_ours(api, pod).await;
                 }
                 return Err(error);
             }
         };
     }
-    Ok(Made { namespace, pods: made })
+    Ok(made)
 }
 
-async fn create_in_time(api: &Api<Pod>, pod: &Pod, deadline: Instant) -> Result<String, MakeError> {
-    let name = pod.name_any();
+/// Deletes what was made of a life that has ended meanwhile.
+pub(super) async fn unmake(client: Client, Made { namespace, group, pods }: Made) {
+    pods::remove(client.clone(), namespace.clone(), pods.into_values().collect()).await;
+    if let Some((name, uid)) = group {
+        delete(&pod_groups::api(&client, &namespace), pod_groups::KIND, &name, uid).await;
+    }
+}
+
+async fn create_in_time<K: Object>(api: &Api<K>, object: &K, deadline: Instant) -> Result<String, MakeError> {
+    let name = object.name_any();
     let mut is_taken = false;
     let created = async {
         loop {
-            let uid = match create(api, pod).await {
+            let uid = match create(api, object).await {
                 Ok(uid) => return Ok(uid),
                 Err(Attempt::Failed(error)) => return Err(error),
                 Err(Attempt::Leaving(uid)) => Some(uid),
@@ -79,21 +148,21 @@ async fn create_in_time(api: &Api<Pod>, pod: &Pod, deadline: Instant) -> Result<
             };
             is_taken = true;
             let Some(uid) = uid else { continue };
-            tracing::info!(pod = name, "a pod of this name is being deleted; waited for");
+            tracing::info!(kind = K::KIND, name, "one of this name is being deleted; waited for");
             let gone = await_condition(api.clone(), &name, conditions::is_deleted(&uid)).await;
-            gone.map_err(|error| MakeError::Failing(format!("cannot wait for the end of pod {name:?}: {error}")))?;
+            gone.map_err(|error| MakeError::Failing(format!("cannot wait for the end of {} {name:?}: {error}", K::KIND)))?;
         }
     };
     let created = tokio::time::timeout_at(deadline, created).await;
     created.unwrap_or_else(|_late| {
         let silent = || MakeError::Failing("the API server has not answered in time".to_owned());
-        Err(if is_taken { MakeError::Taken(name.clone()) } else { silent() })
+        Err(if is_taken { MakeError::Taken { kind: K::KIND, name: name.clone() } } else { silent() })
     })
 }
 
-/// Why one attempt to make a pod made none.
+/// Why one attempt to make an object made none.
 enum Attempt {
-    /// The pod of that name with this UID is being deleted.
+    /// The one of that name with this UID is being deleted.
     Leaving(String),
     /// There was one of that name, and it went meanwhile.
     Left,
@@ -101,22 +170,22 @@ enum Attempt {
     Failed(MakeError),
 }
 
-async fn create(api: &Api<Pod>, pod: &Pod) -> Result<String, Attempt> {
+async fn create<K: Object>(api: &Api<K>, object: &K) -> Result<String, Attempt> {
     let unavailable = |error| Attempt::Failed(MakeError::Unavailable(Box::new(error)));
-    match api.create(&PostParams::default(), pod).await {
-        Ok(pod) => Ok(pod.uid().unwrap_or_default()),
+    match api.create(&PostParams::default(), object).await {
+        Ok(made) => Ok(made.uid().unwrap_or_default()),
         Err(kube::Error::Api(answer)) if answer.code == 409 => {
-            let found = api.get_opt(&pod.name_any()).await.map_err(unavailable)?;
+            let found = api.get_opt(&object.name_any()).await.map_err(unavailable)?;
             let Some(found) = found else {
                 // A conflict of another kind, as with a quota that changes, is none about the name.
                 let is_name = answer.reason == "AlreadyExists";
                 return Err(if is_name { Attempt::Left } else { Attempt::Failed(MakeError::Failing(answer.message)) });
             };
             let uid = found.uid().unwrap_or_default();
-            match found.metadata.deletion_timestamp {
+            match found.meta().deletion_timestamp {
                 Some(_) => Err(Attempt::Leaving(uid)),
-                None if is_same(&found, pod) => Ok(uid),
-                None => Err(Attempt::Failed(MakeError::Taken(pod.name_any()))),
+                None if is_same(&found, object) => Ok(uid),
+                None => Err(Attempt::Failed(MakeError::Taken { kind: K::KIND, name: object.name_any() })),
             }
         }
         Err(kube::Error::Api(answer)) if is_forbidden(&answer) => Err(Attempt::Failed(MakeError::Forbidden(answer.message))),
@@ -125,22 +194,22 @@ async fn create(api: &Api<Pod>, pod: &Pod) -> Result<String, Attempt> {
     }
 }
 
-/// True for a pod of the same life of the same job's gang.
-fn is_same(found: &Pod, pod: &Pod) -> bool {
-    [LABEL_JOB_UID, LABEL_INCARNATION].iter().all(|label| found.labels().get(*label) == pod.labels().get(*label))
+/// True for an object of the same life of the same job's gang.
+fn is_same<K: Object>(found: &K, wanted: &K) -> bool {
+    [LABEL_JOB_UID, LABEL_INCARNATION].iter().all(|label| found.labels().get(*label) == wanted.labels().get(*label))
 }
 
-/// Deletes the pod of that name, if it is this one: somebody else may have one of the same name.
-async fn delete_ours(api: &Api<Pod>, pod: &Pod) {
-    let name = pod.name_any();
+/// Deletes the object of that name, if it is this one: somebody else may have one of the same name.
+async fn delete_ours<K: Object>(api: &Api<K>, object: &K) {
+    let (kind, name) = (K::KIND, object.name_any());
     match api.get_opt(&name).await {
         Ok(found) => {
-            let ours = found.filter(|found| is_same(found, pod)).and_then(|found| found.uid());
+            let ours = found.filter(|found| is_same(found, object)).and_then(|found| found.uid());
             if let Some(uid) = ours {
-                delete(api, &name, uid).await;
+                delete(api, kind, &name, uid).await;
             }
         }
-        Err(error) => tracing::warn!(pod = name, error = &error as &dyn std::error::Error, "not looked for; its job's end deletes it"),
+        Err(error) => tracing::warn!(kind, name, error = &error as &dyn std::error::Error, "not looked for; its job's end deletes it"),
     }
 }
 
@@ -170,8 +239,9 @@ mod tests {
         .unwrap()
     }
 
-    fn gang(job: &str) -> Vec<(NodeIndex, Pod)> {
-        (0..2).map(|index| (NodeIndex(index), pod(&format!("sor-1-{index}"), job))).collect()
+    fn gang(namespace: &str, job: &str) -> Wanted {
+        let pods = (0..2).map(|index| (NodeIndex(index), pod(&format!("sor-1-{index}"), job))).collect();
+        Wanted { namespace: namespace.to_owned(), group: None, pods }
     }
 
     /// Gives a test a namespace of an API server, where its programs are named.
@@ -195,8 +265,8 @@ mod tests {
     async fn a_name_that_is_somebody_elses_fails_the_gang_and_only_its_own_pods_are_deleted() {
         with_server("a-name-of-somebody-else", async |client, api| {
             let other = api.create(&PostParams::default(), &pod("sor-1-1", "another")).await.unwrap();
-            let failed = make(&client, "a-name-of-somebody-else".to_owned(), gang("ours"), PATIENCE).await.unwrap_err();
-            assert!(matches!(&failed, MakeError::Taken(name) if name == "sor-1-1"), "{failed}");
+            let failed = make(&client, gang("a-name-of-somebody-else", "ours"), PATIENCE).await.unwrap_err();
+            assert!(matches!(&failed, MakeError::Taken { kind: "pod", name } if name == "sor-1-1"), "{failed}");
             assert_eq!(api.get_opt("sor-1-0").await.unwrap(), None, "it was made and is deleted again");
             assert_eq!(uid(&api.get("sor-1-1").await.unwrap()), uid(&other));
         })
@@ -207,7 +277,7 @@ mod tests {
     async fn pods_of_an_earlier_attempt_are_taken() {
         with_server("an-earlier-attempt", async |client, api| {
             let earlier = api.create(&PostParams::default(), &pod("sor-1-0", "ours")).await.unwrap();
-            let made = make(&client, "an-earlier-attempt".to_owned(), gang("ours"), PATIENCE).await.unwrap();
+            let made = make(&client, gang("an-earlier-attempt", "ours"), PATIENCE).await.unwrap();
             assert_eq!(made.pods[&NodeIndex(0)], ("sor-1-0".to_owned(), uid(&earlier)));
             assert_eq!(made.pods[&NodeIndex(1)].1, uid(&api.get("sor-1-1").await.unwrap()));
         })
@@ -221,9 +291,9 @@ mod tests {
             api.create(&PostParams::default(), &pod("sor-1-0", "earlier")).await.unwrap();
             api.patch("sor-1-0", &PatchParams::default(), &Patch::Merge(held)).await.unwrap();
             api.delete("sor-1-0", &DeleteParams::default()).await.unwrap();
-            let late = make(&client, "an-earlier-job".to_owned(), gang("ours"), Duration::from_millis(200)).await.unwrap_err();
-            assert!(matches!(late, MakeError::Taken(_)), "{late}");
-            let making = tokio::spawn(async move { make(&client, "an-earlier-job".to_owned(), gang("ours"), PATIENCE).await });
+            let late = make(&client, gang("an-earlier-job", "ours"), Duration::from_millis(200)).await.unwrap_err();
+            assert!(matches!(late, MakeError::Taken { .. }), "{late}");
+            let making = tokio::spawn(async move { make(&client, gang("an-earlier-job", "ours"), PATIENCE).await });
             let let_go = json!({ "metadata": { "finalizers": null } });
             api.patch("sor-1-0", &PatchParams::default(), &Patch::Merge(let_go)).await.unwrap();
             let made = making.await.unwrap().unwrap();
@@ -231,6 +301,7 @@ mod tests {
         })
         .await;
     }
+
     /// An API server whose pod goes between its answer to the first POST and its answer to the GET, as one did that was being deleted.
     #[tokio::test]
     async fn a_pod_that_goes_while_it_is_looked_at_is_in_nobodys_way() {
@@ -252,7 +323,8 @@ mod tests {
         let pods = "/api/v1/namespaces/default/pods";
         let router = Router::new().route(pods, routing::post(post)).route(&format!("{pods}/sor-1-0"), routing::get(get));
         let client = Client::new(router, "default");
-        let made = make(&client, "default".to_owned(), vec![(NodeIndex(0), pod("sor-1-0", "ours"))], PATIENCE).await.unwrap();
+        let wanted = Wanted { namespace: "default".to_owned(), group: None, pods: vec![(NodeIndex(0), pod("sor-1-0", "ours"))] };
+        let made = make(&client, wanted, PATIENCE).await.unwrap();
         assert_eq!(made.pods[&NodeIndex(0)], ("sor-1-0".to_owned(), "the second".to_owned()));
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Affinity, CSIVolumeSource, Container, EmptyDirVolumeSource, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
-    PodSchedulingGate, PodSpec, Toleration, Volume, VolumeMount,
+    PodSchedulingGate, PodSchedulingGroup, PodSpec, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
@@ -48,11 +48,18 @@ pub(crate) struct Place<'a> {
     pub(crate) cpu: u64,
     /// Rows of the matrix.
     pub(crate) rows: u8,
+    /// True where there is a group of the life's pods.
+    pub(crate) is_grouped: bool,
 }
 
 /// The name of a gang's pod: with its life, so that the next one's can be made while this one's go.
 pub(super) fn name(job: &ParallelJob, run: GangRun, index: usize) -> String {
-    format!("{}-{}-{index}", job.name_any(), run.incarnation)
+    format!("{}-{index}", group_name(job, run))
+}
+
+/// The name of the group of the pods of a gang's life.
+pub(super) fn group_name(job: &ParallelJob, run: GangRun) -> String {
+    format!("{}-{}", job.name_any(), run.incarnation)
 }
 
 /// The pod that runs a gang's ranks on a node.
@@ -100,6 +107,10 @@ fn settle(spec: &mut PodSpec, job: &ParallelJob, place: &Place<'_>) {
     spec.subdomain.get_or_insert_with(|| job.name_any());
     spec.termination_grace_period_seconds = spec.termination_grace_period_seconds.map(|seconds| seconds.max(LEAST_GRACE_SECONDS));
     spec.scheduling_gates.get_or_insert_default().push(PodSchedulingGate { name: GATE.to_owned() });
+    if place.is_grouped {
+        // A pod has one group, so that one of the template gives way.
+        spec.scheduling_group = Some(PodSchedulingGroup { pod_group_name: Some(group_name(job, place.run)) });
+    }
     if spec.priority_class_name.is_none() {
         spec.priority_class_name.clone_from(&job.spec.priority_class_name);
     }
@@ -169,15 +180,20 @@ mod tests {
     use super::*;
 
     const RUN: GangRun = GangRun { gang: GangId(7), incarnation: GangIncarnation(2) };
-    const PLACE: Place<'_> = Place { run: RUN, index: 1, node: Some("worker-1"), partition_uid: "0b9e", cpu: 250, rows: 2 };
+    const PLACE: Place<'_> =
+        Place { run: RUN, index: 1, node: Some("worker-1"), partition_uid: "0b9e", cpu: 250, rows: 2, is_grouped: false };
 
     fn made(template: &Value) -> Value {
+        made_at(template, &PLACE)
+    }
+
+    fn made_at(template: &Value, place: &Place<'_>) -> Value {
         let object = json!({
             "apiVersion": "strobe.dev/v1alpha1", "kind": "ParallelJob",
             "metadata": { "name": "sor", "namespace": "physics", "uid": "c0ffee" },
             "spec": { "partition": "all", "nodes": 2, "rankContainer": "rank", "template": template },
         });
-        serde_json::to_value(pod(&serde_json::from_value(object).unwrap(), &PLACE)).unwrap()
+        serde_json::to_value(pod(&serde_json::from_value(object).unwrap(), place)).unwrap()
     }
 
     fn plain() -> Value {
@@ -235,6 +251,18 @@ mod tests {
         let terms = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
         let node = json!({ "key": "metadata.name", "operator": "In", "values": ["worker-1"] });
         assert_eq!(*terms, json!([{ "matchFields": [node] }]));
+    }
+
+    #[test]
+    fn it_names_the_group_of_its_life_where_there_is_one() {
+        let mut own = plain();
+        own["spec"]["schedulingGroup"] = json!({ "podGroupName": "mine" });
+        let group_of = |template: &Value, is_grouped| made_at(template, &Place { is_grouped, ..PLACE })["spec"]["schedulingGroup"].clone();
+        assert_eq!((group_of(&plain(), false), group_of(&own, false)), (Value::Null, json!({ "podGroupName": "mine" })));
+        assert_eq!(
+            [&plain(), &own].map(|template| group_of(template, true)),
+            [json!({ "podGroupName": "sor-2" }), json!({ "podGroupName": "sor-2" })]
+        );
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Freeing and deleting the pods of gangs, and what can be seen of them.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use strobe_core::model::{GangRun, NodeIndex, NodeSet};
 use strobe_crds::parallel_job::ParallelJob;
@@ -13,6 +15,9 @@ use crate::names::{GATE, LABEL_INCARNATION, LABEL_INDEX, LABEL_JOB_UID};
 
 /// Reasons of a container that waits for an image in vain.
 const NO_IMAGE: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
+
+/// How the scheduler begins what it says of a pod that would have its node, if others of its group had theirs (docs/spikes/g).
+const GROUP_WAITS: &str = "pod group is unschedulable";
 
 /// What can be seen of one life of a gang.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub(super) struct Seen {
     pub(super) bound: Vec<usize>,
     /// Why a pod is not bound, or its container does not start: of the first pod that says so.
     pub(super) trouble: Option<Trouble>,
+    /// Pods that only wait for others of their group, by their place in the gang.
+    pub(super) waiting: Vec<usize>,
     /// Pods whose images do not come, by their place in the gang.
     pub(super) without_image: Vec<usize>,
     /// Pods that have ended, by their place in the gang.
@@ -34,6 +41,8 @@ pub(super) struct Seen {
 /// What keeps a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
+    /// The scheduler does not bind it because of other pods of its group.
+    Group(String),
     /// The scheduler does not bind it.
     Unschedulable(String),
     /// Its image does not come.
@@ -46,8 +55,31 @@ impl Trouble {
     /// What the scheduler or kubelet says.
     pub(super) fn words(&self) -> &str {
         match self {
-            Self::Unschedulable(words) | Self::Image(words) | Self::Rejected(words) => words,
+            Self::Group(words) | Self::Unschedulable(words) | Self::Image(words) | Self::Rejected(words) => words,
         }
+    }
+
+    /// Of several pods' troubles the first of the greatest weight is told: a refusal ends the attempt, whatever else keeps other pods, and
+    /// that a group waits is said of each pod but the one that it waits for.
+    const fn weight(&self) -> u8 {
+        match self {
+            Self::Group(_) => 1,
+            Self::Unschedulable(_) | Self::Image(_) => 2,
+            Self::Rejected(_) => 3,
+        }
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// The pods of so many that keep the others waiting, by their place in the gang: not bound, or without their images. Of a group none is
+    /// bound before all can be: those count that do not only wait for others, where there are such.
+    pub(super) fn late(&self, pods: usize) -> Vec<usize> {
+        let is_late = |index: &usize| !self.bound.contains(index) || self.without_image.contains(index);
+        let late: Vec<usize> = (0..pods).filter(is_late).collect();
+        let reasons: Vec<usize> = late.iter().copied().filter(|index| !self.waiting.contains(index)).collect();
+        if reasons.is_empty() { late } else { reasons }
     }
 }
 
@@ -106,7 +138,7 @@ fn is_rejected(pod: &Pod) -> bool {
 pub(super) async fn remove(client: Client, namespace: String, pods: Vec<(String, String)>) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
     for (name, uid) in pods {
-        delete(&api, &name, uid).await;
+        delete(&api, "pod", &name, uid).await;
     }
 }
 
@@ -127,11 +159,12 @@ fn only(uid: String) -> DeleteParams {
     DeleteParams { preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }), ..DeleteParams::default() }
 }
 
-pub(super) async fn delete(api: &Api<Pod>, name: &str, uid: String) {
+/// Deletes an object of a job, if it is there with that UID.
+pub(super) async fn delete<K: Clone + Debug + DeserializeOwned>(api: &Api<K>, kind: &str, name: &str, uid: String) {
     match api.delete(name, &only(uid)).await {
         Ok(_) => {}
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
-        Err(error) => tracing::warn!(pod = name, error = &error as &dyn std::error::Error, "a pod is not deleted; its job's end does that"),
+        Err(error) => tracing::warn!(kind, name, error = &error as &dyn std::error::Error, "not deleted; its job's end does that"),
     }
 }
 
@@ -157,11 +190,13 @@ pub(super) fn seen<'a>(pods: impl Iterator<Item = (usize, &'a Pod)>) -> Seen {
             seen.ended.push(index);
         }
         let trouble = trouble(pod);
-        if matches!(trouble, Some(Trouble::Image(_))) {
-            seen.without_image.push(index);
+        match trouble {
+            Some(Trouble::Image(_)) => seen.without_image.push(index),
+            Some(Trouble::Group(_)) => seen.waiting.push(index),
+            Some(Trouble::Unschedulable(_) | Trouble::Rejected(_)) | None => {}
         }
-        // A refusal ends the attempt, whatever else keeps other pods.
-        if seen.trouble.is_none() || matches!(trouble, Some(Trouble::Rejected(_))) && seen.rejected == [index] {
+        let weight = |trouble: &Option<Trouble>| trouble.as_ref().map_or(0, Trouble::weight);
+        if weight(&trouble) > weight(&seen.trouble) {
             seen.trouble = trouble;
         }
     }
@@ -176,8 +211,9 @@ fn trouble(pod: &Pod) -> Option<Trouble> {
     }
     let scheduled = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
     if let Some(condition) = scheduled.filter(|condition| condition.reason.as_deref() == Some("Unschedulable")) {
-        let message = condition.message.clone().unwrap_or_default();
-        return Some(Trouble::Unschedulable(format!("pod {}: {message}", pod.name_any())));
+        let message = condition.message.as_deref().unwrap_or_default();
+        let words = format!("pod {}: {message}", pod.name_any());
+        return Some(if message.starts_with(GROUP_WAITS) { Trouble::Group(words) } else { Trouble::Unschedulable(words) });
     }
     let mut waiting = status.container_statuses.iter().flatten().filter_map(|status| status.state.as_ref()?.waiting.as_ref());
     let image = waiting.find(|waiting| waiting.reason.as_deref().is_some_and(|reason| NO_IMAGE.contains(&reason)));
@@ -211,6 +247,25 @@ mod tests {
         assert_eq!(seen.rejected, Vec::<usize>::new());
         assert_eq!(seen.trouble, Some(Trouble::Unschedulable("pod sor-1-0: 0/4 nodes are available".to_owned())));
         assert_eq!(trouble(&pods[1]), Some(Trouble::Image("pod sor-1-0: no such image".to_owned())));
+    }
+
+    #[test]
+    fn of_a_group_the_pod_counts_that_the_others_wait_for() {
+        let free = json!({ "containers": [] });
+        let because = |message: &str| {
+            let condition = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });
+            pod(&free, &json!({ "conditions": [condition] }))
+        };
+        let waits = || because("pod group is unschedulable, waiting for minCount pods from a gang to be scheduled, 0/4 nodes");
+        let large = because("0/4 nodes are available: 1 Insufficient memory");
+        let of = |pods: &[Pod]| seen(pods.iter().enumerate());
+        let one = of(&[waits(), large, waits()]);
+        assert_eq!((one.waiting.clone(), one.late(3)), (vec![0, 2], vec![1]));
+        assert_eq!(one.trouble, Some(Trouble::Unschedulable("pod sor-1-0: 0/4 nodes are available: 1 Insufficient memory".to_owned())));
+        let all = of(&[waits(), waits()]);
+        assert_eq!(all.late(2), [0, 1], "nothing says which it is");
+        assert!(matches!(all.trouble, Some(Trouble::Group(_))));
+        assert_eq!(of(&[waits()]).late(2), [1], "a pod that is not there is waited for too");
     }
 
     #[test]

@@ -16,7 +16,7 @@ const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated"
 const DEPLOYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/strobe.yaml");
 
 /// Who the operator is there.
-const ACCOUNT: &str = "system:serviceaccount:strobe-system:strobe-operator";
+pub(crate) const ACCOUNT: &str = "system:serviceaccount:strobe-system:strobe-operator";
 
 /// How long kubectl waits; a loaded machine of two cores takes seconds.
 pub(crate) const WAIT: &str = "--timeout=60s";
@@ -24,9 +24,13 @@ pub(crate) const WAIT: &str = "--timeout=60s";
 /// How long the API server may take to follow what was told it just now.
 pub(crate) const FOLLOWED: Duration = Duration::from_secs(60);
 
+/// From which that is made, and the template of the rights.
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../helm/strobe");
+const RIGHTS: &str = "templates/operator-rights.yaml";
+
 /// Runs the operator until its own standard input is closed, which the end of the test's process does as well.
 const KEEPER: &str =
-    r#""$0" --identity-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 & operator=$!; cat >/dev/null; kill $operator; wait $operator"#;
+    r#""$0" --identity-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 "$@" & operator=$!; cat >/dev/null; kill $operator; wait $operator"#;
 
 /// See the module.
 pub(crate) struct Cluster {
@@ -51,6 +55,17 @@ impl Cluster {
     pub(crate) async fn start(test: &str) -> Option<Self> {
         let Some(server) = ApiServer::start().await.unwrap() else {
             programs::left_out(test, "no programs of Kubernetes are named");
+            return None;
+        };
+        let cluster = Self { server: Server::Own(server) };
+        cluster.install();
+        Some(cluster)
+    }
+
+    /// One of the test's own that serves groups of pods; none where there are no programs of such a server.
+    pub(crate) async fn start_with_pod_groups(test: &str) -> Option<Self> {
+        let Some(server) = ApiServer::start_with_pod_groups().await.unwrap() else {
+            programs::left_out(test, "no programs of a Kubernetes are named that serves groups of pods");
             return None;
         };
         let cluster = Self { server: Server::Own(server) };
@@ -83,6 +98,18 @@ impl Cluster {
         until("the operator has rights", || self.server().kubectl().args(asked).stdout(Stdio::null()).status().unwrap().success());
     }
 
+    /// Gives the operator the rights that it has where a value of the chart is another; false where there is no Helm to say which.
+    pub(crate) fn install_rights(&self, test: &str, value: &str) -> bool {
+        let Some(helm) = programs::find("helm") else {
+            programs::left_out(test, "no Helm is named");
+            return false;
+        };
+        let rendered = Command::new(helm).args(["template", "strobe", CHART, "--show-only", RIGHTS, "--set", value]).output().unwrap();
+        assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+        assert!(self.give_text(&["apply"], &rendered.stdout).status.success());
+        true
+    }
+
     pub(crate) const fn server(&self) -> &ApiServer {
         match &self.server {
             Server::Own(server) => server,
@@ -92,8 +119,13 @@ impl Cluster {
 
     /// Starts it with the rights of its service account and no others.
     pub(crate) fn operator(&self) -> Operator {
+        self.operator_with(&[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn operator_with(&self, arguments: &[&str]) -> Operator {
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, env!("CARGO_BIN_EXE_strobe-operator")]);
+        keeper.args(["-c", KEEPER, env!("CARGO_BIN_EXE_strobe-operator")]).args(arguments);
         Operator(keeper.env("KUBECONFIG", self.kubeconfig_of_operator()).stdin(Stdio::piped()).spawn().unwrap())
     }
 
@@ -115,9 +147,14 @@ impl Cluster {
 
     /// What comes of kubectl, which is given an object.
     pub(crate) fn give(&self, arguments: &[&str], object: &Value) -> Output {
+        self.give_text(arguments, object.to_string().as_bytes())
+    }
+
+    /// What comes of kubectl, which reads this.
+    fn give_text(&self, arguments: &[&str], text: &[u8]) -> Output {
         let mut command = self.server().kubectl();
         let mut child = command.args(arguments).args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(object.to_string().as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(text).unwrap();
         child.wait_with_output().unwrap()
     }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use serde_json::json;
-use strobe_operator::leading::Replica;
+use strobe_operator::leading::{Options, Replica};
 use strobe_operator::metrics::{self, Metrics};
 use strobe_operator::{certificates, identity};
 use strobe_proto::VERSIONS;
@@ -37,7 +37,14 @@ impl Shown {
         let roots_pem = authority.roots_pem().to_owned();
         let metrics = Metrics::default();
         let (namespace, instance) = ("strobe-system".to_owned(), "in-the-test".to_owned());
-        let (replica, leading) = Replica::new(client.clone(), namespace.clone(), instance, Arc::clone(&authority), metrics.clone());
+        let (replica, leading) = Replica::new(Options {
+            client: client.clone(),
+            namespace: namespace.clone(),
+            instance,
+            authority: Arc::clone(&authority),
+            metrics: metrics.clone(),
+            pod_groups: false,
+        });
         let (running, ending) = watch::channel(false);
         tokio::spawn(replica.run(ending));
         let (enrolling, figures) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());

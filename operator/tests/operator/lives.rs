@@ -12,6 +12,15 @@ use strobe_core::model::{CpuIndex, GangId, GangIncarnation, NodeIndex, NodePlace
 use super::cluster::{Cluster, WAIT, until};
 
 impl Cluster {
+    /// An earlier operator has launched the gang of the job `sor`, alone on the node `worker` of the Partition `fast`.
+    pub(super) fn with_a_gang(&self) -> (Value, Value) {
+        let fast = self.create(&partition("fast"));
+        let worker = self.create(&node("worker", "fast"));
+        let sor = self.create(&job("sor", "fast"));
+        self.keep(&fast, &worker, Some(&sor));
+        (fast, sor)
+    }
+
     /// What an operator would have kept of a gang of that job, alone on that node.
     fn keep(&self, partition: &Value, node: &Value, job: Option<&Value>) {
         let gangs: Vec<Value> = job.iter().map(|job| kept_gang(job)).collect();
@@ -54,7 +63,7 @@ fn kept_gang(job: &Value) -> Value {
     })
 }
 
-fn partition(name: &str) -> Value {
+pub(super) fn partition(name: &str) -> Value {
     json!({
         "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": name },
         "spec": { "nodeSelector": { "of": name }, "heartbeat": "50ms", "suspicion": "200ms", "watchdog": "300ms", "nodeLost": "300ms" },
@@ -76,7 +85,7 @@ fn job(name: &str, partition: &str) -> Value {
 }
 
 /// A pod of the first life of a job's gang, as it is bound.
-fn pod(job: &Value, partition: &Value, node: &str) -> Value {
+pub(super) fn pod(job: &Value, partition: &Value, node: &str) -> Value {
     let name = job["metadata"]["name"].as_str().unwrap();
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": format!("{name}-1-0"), "namespace": "default", "labels": {
@@ -87,14 +96,10 @@ fn pod(job: &Value, partition: &Value, node: &str) -> Value {
     })
 }
 
-/// An earlier operator has launched the gang of the job `sor`, alone on the node `worker` of the Partition `fast`: these are the Partition
-/// and the job. There is no pod of it yet.
+/// A cluster with a gang of an earlier operator, its Partition and its job. There is no pod of it yet.
 async fn with_a_gang(test: &str) -> Option<(Cluster, Value, Value)> {
     let cluster = Cluster::start(test).await?;
-    let fast = cluster.create(&partition("fast"));
-    let worker = cluster.create(&node("worker", "fast"));
-    let sor = cluster.create(&job("sor", "fast"));
-    cluster.keep(&fast, &worker, Some(&sor));
+    let (fast, sor) = cluster.with_a_gang();
     Some((cluster, fast, sor))
 }
 

@@ -8,3 +8,4 @@ mod cluster;
 mod figures;
 mod lives;
 mod partition_nodes;
+mod pod_groups;
