@@ -40,6 +40,7 @@ use run::{Ending, RunError, RunOptions};
 use run_folder::{FolderError, Keep, RunFolder};
 use screen::Mode;
 pub(crate) use stage::stage;
+use strobe_proto::files::NAME_BYTES_MAX;
 
 /// What the shell is told: every job has completed.
 const COMPLETED: u8 = 0;
@@ -81,7 +82,9 @@ pub(crate) enum LocalError {
         source: io::Error,
     },
     /// The file's name in the stores.
-    #[error("the stores cannot have a file named {0:?}: --name must be a name without slashes and without a leading dot")]
+    #[error(
+        "the stores cannot have a file named {0:?}: --name must be a name without slashes, without a leading dot, of at most {NAME_BYTES_MAX} bytes"
+    )]
     FileName(String),
     /// What is told at the end cannot be written.
     #[error("cannot write {path}")]

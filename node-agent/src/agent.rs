@@ -207,7 +207,8 @@ impl Agent {
         let configuration =
             MemberConfiguration { partition: bootstrap.partition, node: own.node, incarnation: own.incarnation, sealed, settings };
         let member = Member::new(configuration, &mut member_effects);
-        let store = Store::begin(bootstrap.store.clone(), blocks.clone(), Primitives { events: mailbox.events.clone() });
+        let store =
+            Store::begin(bootstrap.store.clone(), bootstrap.partition, blocks.clone(), Primitives { events: mailbox.events.clone() });
         let reports = register(reports).map_err(AgentError::Register)?;
         let owner = bootstrap.owner.map(open_process).transpose().map_err(AgentError::Owner)?;
         let agent = Self {

@@ -6,6 +6,7 @@
 
 pub mod bootstrap;
 mod convert;
+pub mod files;
 
 pub use convert::{ConvertError, partition_bytes, partition_uid};
 

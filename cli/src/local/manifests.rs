@@ -103,7 +103,7 @@ pub(super) fn prepare(arguments: &RunArguments) -> Result<Prepared, PrepareError
 /// # Errors
 /// [`PrepareError::Cpus`].
 pub(super) fn nodes_alone(nodes: u16) -> Result<Prepared, PrepareError> {
-    let assumed = assumed_partition(NO_JOBS_PARTITION).map_err(PrepareError::Manifests)?;
+    let assumed = assumed_partition("local").map_err(PrepareError::Manifests)?;
     let valid = validate::all(&assumed).map_err(PrepareError::Manifests)?;
     let partition = valid.partitions.first().expect("one was assumed");
     let cpus = machine::cpus().map_err(PrepareError::Cpus)?;
@@ -115,9 +115,6 @@ pub(super) fn nodes_alone(nodes: u16) -> Result<Prepared, PrepareError> {
         warnings: Vec::new(),
     })
 }
-
-/// The name of the partition that nothing names.
-const NO_JOBS_PARTITION: &str = "local";
 
 fn assumed_partition(name: &str) -> Result<Vec<Document>, ManifestError> {
     let text = json!({ "apiVersion": API_VERSION, "kind": "Partition", "metadata": { "name": name }, "spec": {} });

@@ -3,6 +3,7 @@
 use std::{fs, io, path::Path};
 
 use serde::Serialize;
+use strobe_proto::files;
 
 use super::{
     COMPLETED, FAILED, INTERRUPTED, LocalError,
@@ -52,9 +53,6 @@ pub(crate) fn stage(arguments: &StageArguments) -> Result<u8, LocalError> {
         super::execute(&options)
     })?;
     let given = ending.file.expect("the run was of a file");
-    if given.given.is_err() {
-        remove_parts(arguments.nodes, &file);
-    }
     tell(arguments, &file, &given)?;
     Ok(match (ending.report.interrupted, given.given.is_ok()) {
         (true, _) => INTERRUPTED,
@@ -69,23 +67,16 @@ fn file_options(arguments: &StageArguments) -> Result<FileOptions, LocalError> {
     if !path.is_file() {
         return Err(refused(io::Error::new(io::ErrorKind::InvalidInput, "it must be a regular file")));
     }
-    let named = arguments.name.clone().or_else(|| Some(path.file_name()?.to_str()?.to_owned()));
-    let is_name = |name: &String| !name.is_empty() && !name.starts_with('.') && !name.contains('/') && name.len() <= NAME_BYTES_MAX;
-    let name = named.filter(is_name).ok_or_else(|| LocalError::FileName(arguments.name.clone().unwrap_or_default()))?;
+    let own_name = || path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = arguments.name.clone().or_else(own_name).unwrap_or_default();
+    if !files::is_name(&name) {
+        return Err(LocalError::FileName(name));
+    }
+    let not_text = || refused(io::Error::new(io::ErrorKind::InvalidInput, "its path must be text in UTF-8"));
+    let path = path.to_str().ok_or_else(not_text)?.to_owned();
     let stores = std::path::absolute(&arguments.to).map_err(|source| LocalError::File { path: arguments.to.clone(), source })?;
     Ok(FileOptions { path, name, stores })
 }
-
-/// What agents have written of a file that was not given, and had no time to remove.
-fn remove_parts(nodes: u16, file: &FileOptions) {
-    for node in (0..nodes).map(strobe_core::model::NodeIndex) {
-        // There may be none.
-        let _none = fs::remove_file(file.store(node).join(format!(".{}.part", file.name)));
-    }
-}
-
-/// Bytes of a name in a store: it is written beside its place under a longer one first.
-const NAME_BYTES_MAX: usize = 240;
 
 fn tell(arguments: &StageArguments, file: &FileOptions, ending: &FileEnding) -> Result<(), LocalError> {
     let FileEnding { length, seconds, given } = ending;

@@ -78,7 +78,7 @@ fn what_is_no_file_is_refused_before_anything_starts() {
         (&["."][..], "error: . cannot be used: it must be a regular file\n"),
         (
             &["file", "--name", "a/b"][..],
-            "error: the stores cannot have a file named \"a/b\": --name must be a name without slashes and without a leading dot\n",
+            "error: the stores cannot have a file named \"a/b\": --name must be a name without slashes, without a leading dot, of at most 200 bytes\n",
         ),
     ] {
         let told = stage(&scratch, &[arguments, &["--to", "stores"]].concat());
@@ -94,9 +94,9 @@ fn an_interrupt_leaves_no_part_of_it() {
     let scratch = Scratch::new();
     fs::File::create(scratch.path("large")).unwrap().set_len(64 << 30).unwrap();
     let begun = scratch.local("stage", &["large", "--to", "stores"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (pid, part) = (Pid::from_child(&begun), scratch.path("stores/node-1/.large.part"));
+    let (pid, store) = (Pid::from_child(&begun), scratch.path("stores/node-1"));
     let deadline = Instant::now() + PATIENCE;
-    while !part.exists() {
+    while !store.exists() || names(&store).is_empty() {
         assert!(Instant::now() < deadline, "nothing of it came");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use strobe_core::{
+    model::NodeSet,
     node::MemberInput,
     primitives::{Cell, Compare, Content, OperationId, Outcome, Payload, RegionName, Request, Xfer},
 };
@@ -64,7 +65,7 @@ impl Primitives {
     ///
     /// # Errors
     /// See [`Self::xfer_staged`].
-    pub(super) async fn free(&self, region: RegionName, set: strobe_core::model::NodeSet) -> Result<Called, AgentEnds> {
+    pub(super) async fn free(&self, region: RegionName, set: NodeSet) -> Result<Called, AgentEnds> {
         let content = Content::Inline(Payload::new(Vec::new()));
         self.call(Request::Xfer(Xfer { region, set, content }), None).await
     }

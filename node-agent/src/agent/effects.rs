@@ -5,7 +5,7 @@ use strobe_core::{
     message::{SwitcherCommand, ToManager, ToMember},
     model::{NodeIndex, Term},
     node::{MemberEffect, MemberEvent, MemberInput},
-    primitives::{Cell, Content, RegionOwner},
+    primitives::{Content, RegionOwner},
 };
 use strobe_fabric::transport::{Class, LinkId, LinkPlan, Peer, Transport};
 
@@ -50,7 +50,7 @@ impl Agent {
             MemberEffect::Put { region, operation, content: Content::Staged(_) } => {
                 self.blocks.put(region, operation).await?;
                 if let RegionOwner::Node(_) = region.owner {
-                    self.store.put(region, operation);
+                    self.keep_part(region, operation);
                 }
             }
             MemberEffect::Stage(staging) => {
@@ -61,9 +61,7 @@ impl Agent {
             MemberEffect::Absent { region, operation, .. } => {
                 tracing::info!(?region, ?operation, "a block is in memory and not here");
                 if let RegionOwner::Node(_) = region.owner {
-                    for cell in [Cell::NotStored(operation.caller), Cell::Stored(operation.caller)] {
-                        self.pending.push_back(Pending::Member(MemberInput::Store { cell, value: operation.sequence }));
-                    }
+                    self.part_not_kept(operation);
                 }
             }
             MemberEffect::Event(event) => {

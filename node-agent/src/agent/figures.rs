@@ -86,6 +86,7 @@ impl Agent {
                 self.metrics.cpu_manager(policy);
             }
         }
+        self.say_staging();
         let mended = self.confine_containers();
         self.metrics.mended(mended);
         self.confine_ranks();

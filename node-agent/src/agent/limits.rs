@@ -51,13 +51,17 @@ pub(super) const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bytes of the parts in which a file is given to all nodes: what is on its way while the part before it is written.
 pub(super) const FILE_PART_BYTES: u64 = 16 << 20;
 
-/// Parts of a file that are in memory at a time; a further one waits until all nodes have written the first of these.
+/// Parts of a file that are in the memory of every node at a time; a further one waits until all nodes have written the first of these. The
+/// giver has up to three more, which are read and wait.
 pub(super) const FILE_SLOTS: u32 = 3;
+
+/// Bytes of what is said of a part: a name and some numbers. A block that claims more is no part of a file.
+pub(super) const FILE_DESCRIPTION_BYTES_MAX: u64 = 512;
 
 /// Parts of a file that are read and wait for their turn.
 pub(super) const FILE_PARTS_READ_AHEAD: usize = 1;
 
-/// How long a file may come no further. Past it, it is given up.
+/// How long a file may come no further: an operation has no outcome, or is refused again and again, or nodes do not write. Past it, it is given up.
 pub(super) const FILE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// First pause before an operation is called again that was refused, or did not hold.

@@ -12,7 +12,7 @@ use crate::local::{clock, view::JobLine};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::local) struct FileOptions {
     /// Where it is, from the root.
-    pub path: PathBuf,
+    pub path: String,
     /// Its name in the stores.
     pub name: String,
     /// Below this folder each node has its store.
@@ -40,6 +40,9 @@ pub(in crate::local) struct FileEnding {
     pub given: Result<Vec<u8>, String>,
 }
 
+/// The number of the only request of a run.
+const REQUEST: u64 = 1;
+
 /// The node whose agent reads the file and gives it.
 const GIVER: NodeIndex = NodeIndex(0);
 
@@ -61,7 +64,7 @@ impl<'a> FileTask<'a> {
 
     /// The newest that was told.
     pub(super) fn tell(&mut self, staging: FileStaging) {
-        if staging.name == self.options.name && !self.is_over() {
+        if staging.request == REQUEST && !self.is_over() {
             self.told = Some((staging, clock::now()));
         }
     }
@@ -119,7 +122,7 @@ impl Run<'_> {
         let Some(file) = self.file.as_mut().filter(|file| !file.is_over()) else { return };
         file.asked.get_or_insert(now);
         let FileOptions { path, name, .. } = file.options;
-        let file = StageFile { path: path.display().to_string(), name: name.clone(), nodes: all };
+        let file = StageFile { request: REQUEST, path: path.clone(), name: name.clone(), nodes: all };
         self.agents.say(GIVER, Message::Stage(file));
     }
 }

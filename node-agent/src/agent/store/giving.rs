@@ -2,10 +2,10 @@
 //! blocks, written by each node while the next part is on its way, with COMPARE-AND-WRITE to know that all have.
 
 use std::{
-    fs::File,
+    fs::OpenOptions,
     io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -18,10 +18,10 @@ use strobe_core::{
 use strobe_fabric::blocks::BlockBytes;
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
-use super::file_block::FilePart;
+use super::file_part::FilePart;
 use crate::agent::{
     calls::{Called, Primitives},
     limits::{FILE_PART_BYTES, FILE_PARTS_READ_AHEAD, FILE_PATIENCE, FILE_SLOTS, OPERATION_PAUSE_MAX, OPERATION_PAUSE_MIN},
@@ -31,6 +31,8 @@ use crate::agent::{
 /// What is to be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::agent) struct Gift {
+    /// Its number among the files that this life of the agent has given.
+    pub(in crate::agent) number: u64,
     /// The file on this node.
     pub(in crate::agent) path: PathBuf,
     /// Its name in the stores.
@@ -63,10 +65,13 @@ pub(in crate::agent) enum GiveError {
     /// It became shorter meanwhile.
     #[error("{0} has become shorter while it was read")]
     Shrunk(PathBuf),
-    /// No part could be put for too long.
-    #[error("no part could be put for {FILE_PATIENCE:?}: {}", why(*.0))]
-    NotPut(Outcome),
-    /// The nodes do not write for too long.
+    /// An operation was refused for too long.
+    #[error("nothing could be put or compared for {FILE_PATIENCE:?}: {}", why(*.0))]
+    Refused(Outcome),
+    /// Nobody has answered for too long.
+    #[error("an operation has had no outcome for {FILE_PATIENCE:?}: there may be no machine manager")]
+    NoOutcome,
+    /// A node does not write for too long.
     #[error("node {0} has written nothing for {FILE_PATIENCE:?}")]
     NotWritten(NodeIndex),
     /// A node has said that it does not keep it.
@@ -97,8 +102,8 @@ pub(in crate::agent) async fn give(
     mut told: impl FnMut(Progress),
 ) -> Result<[u8; 32], GiveError> {
     let (parts, mut read) = mpsc::channel(FILE_PARTS_READ_AHEAD);
-    let (path, name) = (gift.path.clone(), gift.name.clone());
-    let reading = tokio::task::spawn_blocking(move || read_all(&path, &name, &parts));
+    let read_of = gift.clone();
+    let reading = tokio::task::spawn_blocking(move || read_all(&read_of, &parts));
     let mut giving = Giving { primitives, node, set: gift.set, put: Vec::new(), length: 0, stored: 0 };
     let given = async {
         while let Some((length, part)) = read.recv().await {
@@ -115,7 +120,7 @@ pub(in crate::agent) async fn give(
         (Ok(()), Ok(checksum)) => giving.finish(&mut told).await.map(|()| checksum),
         (Err(error), _) | (Ok(()), Err(error)) => Err(error),
     };
-    giving.free().await?;
+    giving.free().await;
     given
 }
 
@@ -135,11 +140,11 @@ impl Giving<'_> {
         if let Some(earlier) = self.put.len().checked_sub(FILE_SLOTS as usize) {
             self.wait_until_stored(earlier, told).await?;
         }
-        let mut patience = Patience::new();
+        let mut patience = Patience::default();
         loop {
             let slot = u32::try_from(self.put.len()).unwrap_or(u32::MAX) % FILE_SLOTS;
             let xfer = Xfer { region: RegionName::of_node(self.node, slot), set: self.set, content: Content::Staged(part.block) };
-            let Called { operation, outcome } = self.primitives.xfer_staged(xfer, part.bytes.clone()).await?;
+            let Called { operation, outcome } = called(self.primitives.xfer_staged(xfer, part.bytes.clone())).await?;
             if matches!(outcome, Outcome::Committed { .. }) {
                 self.put.push((operation, part.end));
                 return Ok(());
@@ -147,7 +152,7 @@ impl Giving<'_> {
             // A term has changed, a node does not answer: the same is asked again, under another name.
             tracing::info!(?outcome, "a part of a file was not put; it is put again");
             if !patience.pause().await {
-                return Err(GiveError::NotPut(outcome));
+                return Err(GiveError::Refused(outcome));
             }
         }
     }
@@ -162,8 +167,11 @@ impl Giving<'_> {
             value: operation.sequence,
             write: None,
         };
-        if let Some(node) = self.fails(compare).await? {
-            return Err(GiveError::NotWritten(node));
+        let mut patience = Patience::default();
+        while let Some(failing) = self.fails(&compare).await? {
+            if !patience.pause().await {
+                return Err(GiveError::NotWritten(failing));
+            }
         }
         self.stored = end;
         told(Progress { length: self.length, stored: self.stored });
@@ -181,65 +189,64 @@ impl Giving<'_> {
             value: first.sequence,
             write: None,
         };
-        let mut patience = Patience::new();
+        self.fails(&compare).await?.map_or(Ok(()), |failing| Err(GiveError::NotKept(failing)))
+    }
+
+    /// The first node on which a comparison does not hold.
+    async fn fails(&self, compare: &Compare) -> Result<Option<NodeIndex>, GiveError> {
+        let mut patience = Patience::default();
         loop {
-            match self.primitives.compare_and_write(compare.clone()).await?.outcome {
-                Outcome::Committed { truth: true, .. } => return Ok(()),
-                Outcome::Committed { first_failing, .. } => return Err(GiveError::NotKept(first_failing.unwrap_or(self.node))),
-                outcome if !patience.pause().await => return Err(GiveError::NotPut(outcome)),
+            match called(self.primitives.compare_and_write(compare.clone())).await?.outcome {
+                Outcome::Committed { truth: true, .. } => return Ok(None),
+                Outcome::Committed { first_failing, .. } => return Ok(Some(first_failing.unwrap_or(self.node))),
+                outcome if !patience.pause().await => return Err(GiveError::Refused(outcome)),
                 Outcome::Aborted(_) | Outcome::Unknown => {}
             }
         }
     }
 
-    /// Compares until it holds everywhere. The node on which it does not, after too long.
-    async fn fails(&self, compare: Compare) -> Result<Option<NodeIndex>, GiveError> {
-        let mut patience = Patience::new();
-        loop {
-            let failing = match self.primitives.compare_and_write(compare.clone()).await?.outcome {
-                Outcome::Committed { truth: true, .. } => return Ok(None),
-                Outcome::Committed { first_failing, .. } => first_failing,
-                Outcome::Aborted(_) | Outcome::Unknown => None,
-            };
-            if !patience.pause().await {
-                return Ok(Some(failing.unwrap_or(self.node)));
+    /// Frees the memory of the parts. This node is there, whoever else is not, and the place of a block is its name's everywhere. Where even
+    /// that fails, the next file of this node takes their places.
+    async fn free(&self) {
+        let used = u32::try_from(self.put.len()).unwrap_or(u32::MAX).min(FILE_SLOTS);
+        for slot in 0..used {
+            let freed = called(self.primitives.free(RegionName::of_node(self.node, slot), [self.node].into_iter().collect())).await;
+            if !matches!(freed, Ok(Called { outcome: Outcome::Committed { .. }, .. })) {
+                tracing::info!(slot, "a part of a file stays in memory");
             }
         }
     }
-
-    /// Frees the memory of the parts. Where that fails, the next file of this node takes their places.
-    async fn free(&self) -> Result<(), GiveError> {
-        let used = u32::try_from(self.put.len()).unwrap_or(u32::MAX).min(FILE_SLOTS);
-        for slot in 0..used {
-            self.primitives.free(RegionName::of_node(self.node, slot), self.set).await?;
-        }
-        Ok(())
-    }
 }
 
-/// Pauses that grow, for as long as that may take.
+/// An operation that has its outcome in time.
+async fn called(operation: impl Future<Output = Result<Called, AgentEnds>>) -> Result<Called, GiveError> {
+    Ok(timeout(FILE_PATIENCE, operation).await.map_err(|_late| GiveError::NoOutcome)??)
+}
+
+/// Pauses that grow, for as long as that may take from the first one on.
+#[derive(Default)]
 struct Patience {
-    pause: Duration,
-    until: Instant,
+    last: Option<(Duration, Instant)>,
 }
 
 impl Patience {
-    fn new() -> Self {
-        Self { pause: OPERATION_PAUSE_MIN, until: Instant::now() + FILE_PATIENCE }
-    }
-
     /// Waits a while; false when it has been long enough.
     async fn pause(&mut self) -> bool {
-        sleep(self.pause).await;
-        self.pause = OPERATION_PAUSE_MAX.min(2 * self.pause);
-        Instant::now() < self.until
+        let (pause, until) = self
+            .last
+            .map_or((OPERATION_PAUSE_MIN, Instant::now() + FILE_PATIENCE), |(pause, until)| (OPERATION_PAUSE_MAX.min(2 * pause), until));
+        self.last = Some((pause, until));
+        sleep(pause).await;
+        Instant::now() < until
     }
 }
 
 /// Reads a file part by part; its checksum at the end.
-fn read_all(path: &Path, name: &str, parts: &mpsc::Sender<(u64, Part)>) -> Result<[u8; 32], GiveError> {
-    let read = |source| GiveError::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(read)?;
+fn read_all(gift: &Gift, parts: &mpsc::Sender<(u64, Part)>) -> Result<[u8; 32], GiveError> {
+    let path = &gift.path;
+    let read = |source| GiveError::Read { path: path.clone(), source };
+    // A pipe without a writer would be waited for.
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(read)?;
     let metadata = file.metadata().map_err(read)?;
     if !metadata.is_file() {
         return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
@@ -251,12 +258,13 @@ fn read_all(path: &Path, name: &str, parts: &mpsc::Sender<(u64, Part)>) -> Resul
         let mut bytes = Vec::with_capacity(usize::try_from(size).expect("a part fits memory"));
         (&mut file).take(size).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 != size {
-            return Err(GiveError::Shrunk(path.to_owned()));
+            return Err(GiveError::Shrunk(path.clone()));
         }
         digest.update(&bytes);
         let end = offset + size;
         let checksum: Option<[u8; 32]> = (end == length).then(|| digest.clone().finalize().into());
-        let bytes = FilePart { name: name.to_owned(), mode, length, offset, checksum }.block(Bytes::from(bytes));
+        let part = FilePart { file: gift.number, name: gift.name.clone(), mode, length, offset, checksum };
+        let bytes = part.block(Bytes::from(bytes));
         let part = Part { block: bytes.block(), bytes, end };
         let is_taken = parts.blocking_send((length, part)).is_ok();
         match checksum {

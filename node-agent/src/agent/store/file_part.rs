@@ -7,9 +7,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use strobe_fabric::blocks::BlockBytes;
 
+use crate::agent::limits::FILE_DESCRIPTION_BYTES_MAX;
+
 /// What a part is of which file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FilePart {
+    /// Number of the file among those that this life of its giver has given.
+    pub(super) file: u64,
     /// The file's name in the store of each node.
     pub(super) name: String,
     /// Permissions for owner, group and others.
@@ -34,7 +38,7 @@ impl FilePart {
     pub(super) fn of(block: &BlockBytes) -> Option<(Self, Vec<Bytes>)> {
         let length = block.slice(0, 4).concat();
         let length = u64::from(u32::from_le_bytes(length.try_into().ok()?));
-        if length > DESCRIPTION_BYTES_MAX {
+        if length > FILE_DESCRIPTION_BYTES_MAX {
             return None;
         }
         let (part, rest) =
@@ -43,9 +47,6 @@ impl FilePart {
     }
 }
 
-/// Bytes of a description; a name has 255 of them at most.
-const DESCRIPTION_BYTES_MAX: u64 = 1024;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     fn part() -> FilePart {
-        FilePart { name: "program".to_owned(), mode: 0o755, length: 9, offset: 4, checksum: Some([7; 32]) }
+        FilePart { file: 3, name: "program".to_owned(), mode: 0o755, length: 9, offset: 4, checksum: Some([7; 32]) }
     }
 
     #[test]
