@@ -26,6 +26,9 @@ pub const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a pod may stay at our gate after it was let go, before that is tried again.
 pub const LET_GO_AGAIN: Duration = Duration::from_secs(5);
 
+/// Before an object is made again whose namesake went while it was looked at.
+pub const MAKE_AGAIN: Duration = Duration::from_millis(50);
+
 /// How long an agent's certificate is good. It asks for another from a third of that on.
 pub const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(7 * 24 * 3600);
 

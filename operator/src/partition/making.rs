@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::pod_groups;
 use super::pods::{self, delete};
+use crate::limits::MAKE_AGAIN;
 use crate::names::{LABEL_INCARNATION, LABEL_JOB_UID};
 use crate::trial::is_forbidden;
 
@@ -147,7 +148,11 @@ async fn create_in_time<K: Object>(api: &Api<K>, object: &K, deadline: Instant) 
                 Err(Attempt::Left) => None,
             };
             is_taken = true;
-            let Some(uid) = uid else { continue };
+            let Some(uid) = uid else {
+                // Who answers so again and again, is not asked without end.
+                tokio::time::sleep(MAKE_AGAIN).await;
+                continue;
+            };
             tracing::info!(kind = K::KIND, name, "one of this name is being deleted; waited for");
             let gone = await_condition(api.clone(), &name, conditions::is_deleted(&uid)).await;
             gone.map_err(|error| MakeError::Failing(format!("cannot wait for the end of {} {name:?}: {error}", K::KIND)))?;
