@@ -8,6 +8,7 @@ mod goal;
 mod machine;
 mod page;
 mod plot;
+mod primitives;
 mod processor_time;
 mod statistics;
 mod store;
@@ -39,6 +40,10 @@ enum Benchmark {
     /// Makes the laboratory where it is not up, and gives it release images. Runs less than half an hour and wants an idle machine; what was
     /// measured is kept.
     Cluster(cluster::Options),
+    /// The primitives between nodes, beside what the network alone would take: so far a block to one node over TLS
+    ///
+    /// Runs about a minute and wants an idle machine.
+    Primitives(primitives::Options),
 }
 
 /// Runs a benchmark.
@@ -49,6 +54,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     match &options.benchmark {
         Benchmark::Gang(options) => gang::run(workspace, options),
         Benchmark::Cluster(options) => cluster::run(workspace, options),
+        Benchmark::Primitives(options) => primitives::run(workspace, options),
     }
 }
 
