@@ -32,6 +32,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use strobe_proto::files::NAME_BYTES_MAX;
+
 use crate::arguments::{OutputFormat, RunArguments};
 use agent_process::{Programs, ProgramsError};
 use manifests::{PrepareError, Prepared};
@@ -40,7 +42,6 @@ use run::{Ending, RunError, RunOptions};
 use run_folder::{FolderError, Keep, RunFolder};
 use screen::Mode;
 pub(crate) use stage::stage;
-use strobe_proto::files::NAME_BYTES_MAX;
 
 /// What the shell is told: every job has completed.
 const COMPLETED: u8 = 0;
@@ -83,7 +84,7 @@ pub(crate) enum LocalError {
     },
     /// The file's name in the stores.
     #[error(
-        "the stores cannot have a file named {0:?}: --name must be a name without slashes, without a leading dot, of at most {NAME_BYTES_MAX} bytes"
+        "the stores cannot have a file named {0:?}: --name must be a name without slashes, control characters and a leading dot, of at most {NAME_BYTES_MAX} bytes"
     )]
     FileName(String),
     /// What is told at the end cannot be written.

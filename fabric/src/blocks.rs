@@ -62,6 +62,7 @@ enum Command {
     LinkUp(LinkId),
     Put { region: RegionName, operation: OperationId },
     Discard(OperationId),
+    Get { term: Term, region: RegionName, staging: Staging },
     Read { region: RegionName, operation: Option<OperationId>, answer: oneshot::Sender<Option<BlockBytes>> },
 }
 
@@ -126,6 +127,15 @@ impl Blocks {
     /// See [`Self::offer`].
     pub async fn discard(&self, operation: OperationId) -> Result<(), CarrierEnded> {
         self.command(Command::Discard(operation)).await
+    }
+
+    /// A block was put here that this life of the node never held, see [`strobe_core::node::MemberEffect::Absent`]: others of its set are asked for
+    /// it over the links of `term`, and it can be read once all of it is here.
+    ///
+    /// # Errors
+    /// See [`Self::offer`].
+    pub async fn get(&self, term: Term, region: RegionName, staging: Staging) -> Result<(), CarrierEnded> {
+        self.command(Command::Get { term, region, staging }).await
     }
 
     /// The block that was last put under a name; none where there is none.

@@ -60,6 +60,9 @@ pub const BLOCK_CHARGE_MIN: u64 = 64 << 10;
 /// How long a node waits for the next piece of a block. Past it the operation is aborted as stalled.
 pub const STALL: Duration = Duration::from_secs(2);
 
+/// How often each holder of a block is asked for it that this node lacks. Past it it is given up, and cannot be read here.
+pub const WISHES_MAX: usize = 2;
+
 /// Commands that wait for the task that carries blocks; a further one waits at the agent, and that task never waits for the agent.
 pub const BLOCK_COMMANDS_MAX: usize = 256;
 

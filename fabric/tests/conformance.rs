@@ -56,6 +56,8 @@ on_every_transport!(
     blocks::bytes_that_are_not_what_was_announced_are_not_held,
     blocks::what_there_is_no_room_for_is_refused_at_once,
     blocks::what_is_no_piece_is_refused_and_counted,
+    blocks::who_never_held_a_block_gets_it_from_one_that_does,
+    blocks::a_block_that_nobody_gives_is_given_up,
     blocks::readers_keep_what_they_got_and_get_what_was_put_last,
     blocks::control_frames_pass_a_block_that_nobody_takes,
 );

@@ -26,7 +26,8 @@ pub const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a pod may stay at our gate after it was let go, before that is tried again.
 pub const LET_GO_AGAIN: Duration = Duration::from_secs(5);
 
-/// Before an object is made again whose namesake went while it was looked at.
+/// Pause before an object is made again whose namesake went while it was looked at. It ends with the time in which the gang's objects have to be
+/// made.
 pub const MAKE_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long an agent's certificate is good. It asks for another from a third of that on.

@@ -5,10 +5,13 @@ use strobe_core::model::{NodeIndex, PartitionUid};
 /// Bytes of a file's name: beside it stands the name under which the file is written first, which is longer.
 pub const NAME_BYTES_MAX: usize = 200;
 
-/// True for the name of a file in a store: no path, nothing hidden, and not too long.
+/// True for the name of a file in a store: no path, nothing hidden, nothing that a terminal would obey, and not too long.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']) && name.len() <= NAME_BYTES_MAX
+    !name.is_empty()
+        && !name.starts_with('.')
+        && !name.contains(|character: char| character == '/' || character.is_control())
+        && name.len() <= NAME_BYTES_MAX
 }
 
 /// The name under which the agents of a partition write a file that a node gives, before all of it is there.
@@ -29,7 +32,7 @@ mod tests {
 
     #[test]
     fn names_are_no_paths() {
-        for name in ["", ".", "..", ".hidden", "a/b", "/etc/passwd", "a\0b", &"x".repeat(NAME_BYTES_MAX + 1)] {
+        for name in ["", ".", "..", ".hidden", "a/b", "/etc/passwd", "a\0b", "a\nb", &"x".repeat(NAME_BYTES_MAX + 1)] {
             assert!(!is_name(name), "{name:?}");
         }
         for name in ["file", "a.b", "-x", "ü", &"x".repeat(NAME_BYTES_MAX)] {

@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             agents: Agents::new(agents, &options.down, sessions, cgroup.clone(), events.clone()),
             outputs: Outputs::new(folder.pipes(), events, screen.pictures()),
-            file: options.file.map(FileTask::new),
+            file: options.file.map(|file| FileTask::new(file, partition)),
             jobs: Jobs::new(prepared.jobs.iter().map(|job| &job.job)),
             launches: Launches::default(),
             statistics: Statistics::new(prepared.nodes.len()),

@@ -78,7 +78,7 @@ fn what_is_no_file_is_refused_before_anything_starts() {
         (&["."][..], "error: . cannot be used: it must be a regular file\n"),
         (
             &["file", "--name", "a/b"][..],
-            "error: the stores cannot have a file named \"a/b\": --name must be a name without slashes, without a leading dot, of at most 200 bytes\n",
+            "error: the stores cannot have a file named \"a/b\": --name must be a name without slashes, control characters and a leading dot, of at most 200 bytes\n",
         ),
     ] {
         let told = stage(&scratch, &[arguments, &["--to", "stores"]].concat());

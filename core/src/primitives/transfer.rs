@@ -49,7 +49,7 @@ impl Transfer {
     pub fn new(caller: NodeIndex, set: NodeSet, length: u64, node: NodeIndex) -> Option<Self> {
         let places: Vec<NodeIndex> = std::iter::once(caller).chain(set.iter().filter(|node| *node != caller)).collect();
         let place = places.iter().position(|place| *place == node)?;
-        let count = u32::try_from(places.len()).expect("a set has 16 bits of nodes at most");
+        let count = u32::try_from(places.len()).expect("a set and its caller are few");
         let piece_bytes = piece_bytes(length, count);
         let pieces = u32::try_from(length.div_ceil(piece_bytes)).expect("a block's length is bounded, and a piece's from below");
         let has = node == caller;
@@ -57,6 +57,18 @@ impl Transfer {
         let next = next_of(&mut part);
         let held = vec![has; pieces as usize];
         Some(Self { places, length, piece_bytes, held, missing: if has { 0 } else { pieces }, part, next })
+    }
+
+    /// The part of a node that asks others for a whole block, after all of its set have held it: it gives nothing.
+    #[must_use]
+    pub fn asking(caller: NodeIndex, set: NodeSet, length: u64) -> Self {
+        let mut all = set;
+        all.insert(caller);
+        let count = u32::try_from(all.len()).expect("a set and its caller are few");
+        let piece_bytes = piece_bytes(length, count);
+        let pieces = u32::try_from(length.div_ceil(piece_bytes)).expect("a block's length is bounded, and a piece's from below");
+        let (places, held) = (Vec::new(), vec![false; pieces as usize]);
+        Self { places, length, piece_bytes, held, missing: pieces, part: Pipeline::new(1, 0).part(0), next: None }
     }
 
     /// How many pieces the block has.
@@ -189,6 +201,20 @@ mod tests {
     fn who_takes_no_part_has_none() {
         assert!(Transfer::new(NodeIndex(0), set([1, 2]), 1, NodeIndex(3)).is_none());
         assert!([0, 1, 2].into_iter().all(|node| Transfer::new(NodeIndex(0), set([1, 2]), 1, NodeIndex(node)).is_some()));
+    }
+
+    #[test]
+    fn who_asks_for_a_block_gets_the_same_pieces_and_gives_none() {
+        for (caller, set, length) in [(0, set([1, 2]), 5 << 20), (1, set([0, 1]), 3), (4, set([4]), 0)] {
+            let (caller, node) = (NodeIndex(caller), set.iter().next().unwrap());
+            let (first, mut asking) = (Transfer::new(caller, set, length, node).unwrap(), Transfer::asking(caller, set, length));
+            assert_eq!(asking.pieces(), first.pieces());
+            assert_eq!(asking.is_whole(), length == 0);
+            for piece in 0..asking.pieces() {
+                assert_eq!((asking.extent(piece), asking.take(piece)), (first.extent(piece), Taken::New));
+            }
+            assert!(asking.is_whole() && asking.has_given() && asking.next_gift().is_none());
+        }
     }
 
     #[test]

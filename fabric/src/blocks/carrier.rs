@@ -22,12 +22,12 @@ use tokio::{
 use super::{
     BlockCounters, BlockStaged, Command,
     bytes::BlockBytes,
-    piece::PieceHeader,
+    piece::{BulkFrame, PieceHeader},
     staged::{Staged, Whole},
 };
 use crate::{
     counters::{Refusal, RefusedPeer},
-    limits::{BLOCK_CHARGE_MIN, BLOCKS_BYTES_MAX},
+    limits::{BLOCK_CHARGE_MIN, BLOCKS_BYTES_MAX, WISHES_MAX},
     transport::{BulkInbox, Class, Frame, LinkId, SendError, Transport},
 };
 
@@ -47,9 +47,23 @@ pub(super) struct Carrier<T> {
     offered: BTreeMap<OperationId, BlockBytes>,
     staged: BTreeMap<OperationId, Staged>,
     readable: BTreeMap<RegionName, OperationId>,
+    /// Blocks that this node asks others for.
+    wishes: BTreeMap<OperationId, Wish>,
     /// A frame of each block that is being given.
     sends: JoinSet<(OperationId, Result<(), SendError>)>,
     sending: BTreeSet<OperationId>,
+}
+
+/// A block that this node asks others for.
+struct Wish {
+    /// Where it is to be read.
+    region: RegionName,
+    /// Over the links of this term.
+    term: Term,
+    /// Who has it, in the order in which they are asked.
+    holders: Vec<NodeIndex>,
+    /// How many were asked.
+    asked: usize,
 }
 
 enum Happening {
@@ -79,6 +93,7 @@ impl<T: Transport> Carrier<T> {
             offered: BTreeMap::new(),
             staged: BTreeMap::new(),
             readable: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             sends: JoinSet::new(),
             sending: BTreeSet::new(),
         }
@@ -126,6 +141,7 @@ impl<T: Transport> Carrier<T> {
             Command::LinkUp(link) => self.link_up(link),
             Command::Put { region, operation } => self.put(region, operation),
             Command::Discard(operation) => self.discard(operation),
+            Command::Get { term, region, staging } => self.get(term, region, staging),
             Command::Read { region, operation, answer } => {
                 let wanted = |put: &&OperationId| operation.is_none_or(|operation| operation == **put);
                 let staged = self.readable.get(&region).filter(wanted).and_then(|operation| self.staged.get(operation));
@@ -153,18 +169,73 @@ impl<T: Transport> Carrier<T> {
         self.give(operation);
     }
 
+    /// A block was put that this life of the node never held: others of its set are asked for it, one after the other.
+    fn get(&mut self, term: Term, region: RegionName, staging: Staging) {
+        let (operation, node) = (staging.operation, self.transport.node());
+        // Not all the nodes that lack it ask the same one first.
+        let (below, above): (Vec<NodeIndex>, Vec<NodeIndex>) =
+            staging.set.iter().filter(|other| *other != node).partition(|other| *other < node);
+        self.staged.remove(&operation);
+        if !self.has_room(&staging) {
+            BlockCounters::add(&self.counters.given_up, 1);
+            tracing::warn!(?operation, "there is no room for a block that others hold");
+            return;
+        }
+        let mut wished = Staged::wished(staging);
+        wished.ask(term);
+        self.staged.insert(operation, wished);
+        self.wishes.insert(operation, Wish { region, term, holders: above.into_iter().chain(below).collect(), asked: 0 });
+        self.tell_if_whole(operation);
+        self.ask_next(operation);
+    }
+
+    /// Asks the next holder of a block for it, if it is still wished for; gives it up when all were asked often enough.
+    fn ask_next(&mut self, operation: OperationId) {
+        let (Some(wish), Some(staged)) = (self.wishes.get_mut(&operation), self.staged.get_mut(&operation)) else { return };
+        let holders = wish.holders.len();
+        if wish.asked >= WISHES_MAX * holders {
+            tracing::warn!(?operation, "nobody gives a block that others hold");
+            BlockCounters::add(&self.counters.given_up, 1);
+            self.discard(operation);
+            return;
+        }
+        let to = wish.holders[wish.asked % holders];
+        wish.asked += 1;
+        staged.ask(wish.term);
+        let (transport, link, frame) = (Arc::clone(&self.transport), LinkId { term: wish.term, node: to }, BulkFrame::wish(staged.staging));
+        // Where it does not come, nothing comes back, and the next one is asked.
+        self.sends.spawn(async move { (operation, transport.send(link, Class::Bulk, frame).await) });
+    }
+
+    /// Another node lacks a block that was put: it gets all of it, if it is here.
+    fn wished(&mut self, link: LinkId, staging: Staging) -> Result<(), Refusal> {
+        if !staging.set.contains(link.node) {
+            return Err(Refusal::BadPiece);
+        }
+        let held = self.staged.get_mut(&staging.operation).filter(|known| known.staging == staging && known.whole() == Whole::Held);
+        if let Some(held) = held {
+            held.ask(link.term);
+            held.give_all(link.node);
+            self.give(staging.operation);
+        }
+        Ok(())
+    }
+
     fn held_bytes(&self) -> u64 {
         self.offered.values().map(BlockBytes::length).chain(self.staged.values().map(Staged::held_bytes)).sum()
     }
 
     /// Makes a place for a block that others give; false where there is no room, or nobody else has it.
     fn await_block(&mut self, staging: Staging) -> bool {
+        let awaited = self.has_room(&staging).then(|| Staged::awaited(staging, self.transport.node())).flatten();
+        awaited.map(|awaited| self.staged.insert(staging.operation, awaited)).is_some()
+    }
+
+    fn has_room(&self, staging: &Staging) -> bool {
         let charge = |length: u64| length.max(BLOCK_CHARGE_MIN);
         let own: u64 = self.offered.values().map(|bytes| charge(bytes.length())).sum();
         let held: u64 = self.staged.values().map(|staged| charge(staged.staging.block.length)).sum();
-        let has_room = staging.block.length <= BLOCK_BYTES_MAX && own + held + charge(staging.block.length) <= BLOCKS_BYTES_MAX;
-        let awaited = has_room.then(|| Staged::awaited(staging, self.transport.node())).flatten();
-        awaited.map(|awaited| self.staged.insert(staging.operation, awaited)).is_some()
+        staging.block.length <= BLOCK_BYTES_MAX && own + held + charge(staging.block.length) <= BLOCKS_BYTES_MAX
     }
 
     /// What was given over an earlier life of the link may not have come.
@@ -187,6 +258,7 @@ impl<T: Transport> Carrier<T> {
     }
 
     fn discard(&mut self, operation: OperationId) {
+        self.wishes.remove(&operation);
         self.staged.remove(&operation);
         self.readable.retain(|_, readable| *readable != operation);
     }
@@ -194,16 +266,22 @@ impl<T: Transport> Carrier<T> {
     // === what comes and goes ===
 
     fn received(&mut self, frame: Frame) {
-        let from = frame.link.node;
-        if let Err(refusal) = self.take(from, frame.payload) {
-            self.transport.counters().refuse(RefusedPeer::Node(from), refusal);
+        let Frame { link, payload } = frame;
+        let done = match BulkFrame::decode(&payload) {
+            Ok(BulkFrame::Piece(header)) => self.take(link.node, header, payload),
+            Ok(BulkFrame::Wish(staging)) => self.wished(link, staging),
+            Err(_) => Err(Refusal::BadPiece),
+        };
+        if let Err(refusal) = done {
+            self.transport.counters().refuse(RefusedPeer::Node(link.node), refusal);
         }
     }
 
-    fn take(&mut self, from: NodeIndex, frame: Bytes) -> Result<(), Refusal> {
-        let (PieceHeader { staging, piece }, _) = PieceHeader::decode(&frame).map_err(|_| Refusal::BadPiece)?;
+    fn take(&mut self, from: NodeIndex, PieceHeader { staging, piece }: PieceHeader, frame: Bytes) -> Result<(), Refusal> {
         let (operation, node, caller) = (staging.operation, self.transport.node(), staging.operation.caller.node);
-        if caller == node || !staging.set.contains(node) || !(caller == from || staging.set.contains(from)) {
+        // A new life of a caller's node may wish for what an earlier one has given.
+        let is_own = caller == node && !self.wishes.contains_key(&operation);
+        if is_own || !staging.set.contains(node) || !(caller == from || staging.set.contains(from)) {
             return Err(Refusal::BadPiece);
         }
         // It may have come before the order's word.
@@ -258,7 +336,10 @@ impl<T: Transport> Carrier<T> {
             Whole::Held => {
                 staged.told = true;
                 let staging = staged.staging;
-                self.say(&staging, true);
+                match self.wishes.remove(&operation) {
+                    Some(Wish { region, .. }) => drop(self.readable.insert(region, operation)),
+                    None => self.say(&staging, true),
+                }
             }
             Whole::Different => {
                 self.transport.counters().refuse(RefusedPeer::Node(operation.caller.node), Refusal::WrongDigest);
@@ -269,10 +350,22 @@ impl<T: Transport> Carrier<T> {
 
     /// Nothing more of a block is waited for.
     fn give_up(&mut self, operation: OperationId) {
+        if let Some(wish) = self.wishes.remove(&operation) {
+            return self.wish_again(operation, wish);
+        }
         if let Some(staged) = self.staged.remove(&operation)
             && staged.asked.is_some()
         {
             self.say(&staged.staging, false);
+        }
+    }
+
+    /// What came of a block is dropped with the node that it came from; another one is asked.
+    fn wish_again(&mut self, operation: OperationId, wish: Wish) {
+        if let Some(staged) = self.staged.get_mut(&operation) {
+            *staged = Staged::wished(staged.staging);
+            self.wishes.insert(operation, wish);
+            self.ask_next(operation);
         }
     }
 

@@ -1,8 +1,8 @@
-//! A piece of a block, as a frame of the bulk lane: a header that is the same on every way that the piece takes, and its bytes. A node that
-//! gives on what it was given sends the very frame that it has received.
+//! Frames of the bulk lane: pieces of blocks, and the wish to be given all of one (GET). A piece has a header that is the same on every way that
+//! it takes, and its bytes: a node that gives on what it was given sends the very frame that it has received.
 //!
-//! The header, little-endian: `kind u8 = 1, reserved u8 = 0, caller u16, piece u32, caller's incarnation u64, sequence u64, set u64,
-//! length u64, digest u64`.
+//! The header, little-endian: `kind u8 (1 piece, 2 wish), reserved u8 = 0, caller u16, piece u32, caller's incarnation u64, sequence u64,
+//! set u64, length u64, digest u64`. A wish has piece 0 and no bytes after its header.
 
 use bytes::Bytes;
 use strobe_core::{
@@ -15,7 +15,8 @@ use thiserror::Error;
 /// Bytes of a header.
 pub(super) const PIECE_HEADER_BYTES: usize = 48;
 
-const KIND: u8 = 1;
+const PIECE: u8 = 1;
+const WISH: u8 = 2;
 
 /// Which piece a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,16 @@ pub(super) struct PieceHeader {
     pub(super) piece: u32,
 }
 
-/// Why a frame is no piece.
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BulkFrame {
+    /// A piece, its bytes after the header.
+    Piece(PieceHeader),
+    /// The sender wants all of a block that this node holds.
+    Wish(Staging),
+}
+
+/// Why a frame is none of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum PieceError {
     /// Shorter than a header.
@@ -38,6 +48,9 @@ pub(super) enum PieceError {
     /// Reserved bits that are set.
     #[error("reserved bits {0:#04x} are set")]
     ReservedBits(u8),
+    /// A wish with more than its header.
+    #[error("a wish that says more than which block it is for")]
+    LongWish,
 }
 
 // === impl PieceHeader ===
@@ -45,29 +58,27 @@ pub(super) enum PieceError {
 impl PieceHeader {
     /// The header as bytes.
     pub(super) fn encode(&self) -> [u8; PIECE_HEADER_BYTES] {
-        let Staging { operation, set, block } = self.staging;
-        let mut header = [0; PIECE_HEADER_BYTES];
-        header[0] = KIND;
-        header[2..4].copy_from_slice(&operation.caller.node.0.to_le_bytes());
-        header[4..8].copy_from_slice(&self.piece.to_le_bytes());
-        let words = [operation.caller.incarnation.0, operation.sequence, set.bits(), block.length, block.digest];
-        for (place, word) in header[8..].chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        header
+        encode(PIECE, self.staging, self.piece)
+    }
+}
+
+// === impl BulkFrame ===
+
+impl BulkFrame {
+    /// A wish as a frame.
+    pub(super) fn wish(staging: Staging) -> Bytes {
+        Bytes::copy_from_slice(&encode(WISH, staging, 0))
     }
 
-    /// What a frame says of itself, and its bytes.
+    /// What a frame says of itself.
     ///
     /// # Errors
     /// See [`PieceError`].
-    pub(super) fn decode(frame: &Bytes) -> Result<(Self, Bytes), PieceError> {
-        let (header, _) = frame.split_first_chunk::<PIECE_HEADER_BYTES>().ok_or(PieceError::Truncated(frame.len()))?;
+    pub(super) fn decode(frame: &[u8]) -> Result<Self, PieceError> {
+        let (header, rest) = frame.split_first_chunk::<PIECE_HEADER_BYTES>().ok_or(PieceError::Truncated(frame.len()))?;
         let [kind, reserved, caller_low, caller_high, piece @ .., _, _, _, _] = header.first_chunk::<12>().expect("it has more");
-        match (*kind, *reserved) {
-            (KIND, 0) => {}
-            (KIND, bits) => return Err(PieceError::ReservedBits(bits)),
-            (kind, _) => return Err(PieceError::UnknownKind(kind)),
+        if *reserved != 0 {
+            return Err(PieceError::ReservedBits(*reserved));
         }
         let mut words = header[8..].chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
         let mut word = || words.next().expect("a header has five words");
@@ -76,9 +87,26 @@ impl PieceHeader {
         let operation = OperationId { caller, sequence: word() };
         let set = NodeSet::from_bits(word());
         let block = Block { length: word(), digest: word() };
-        let staging = Staging { operation, set, block };
-        Ok((Self { staging, piece: u32::from_le_bytes(*piece) }, frame.slice(PIECE_HEADER_BYTES..)))
+        let (staging, piece) = (Staging { operation, set, block }, u32::from_le_bytes(*piece));
+        match *kind {
+            PIECE => Ok(Self::Piece(PieceHeader { staging, piece })),
+            WISH if piece == 0 && rest.is_empty() => Ok(Self::Wish(staging)),
+            WISH => Err(PieceError::LongWish),
+            kind => Err(PieceError::UnknownKind(kind)),
+        }
     }
+}
+
+fn encode(kind: u8, Staging { operation, set, block }: Staging, piece: u32) -> [u8; PIECE_HEADER_BYTES] {
+    let mut header = [0; PIECE_HEADER_BYTES];
+    header[0] = kind;
+    header[2..4].copy_from_slice(&operation.caller.node.0.to_le_bytes());
+    header[4..8].copy_from_slice(&piece.to_le_bytes());
+    let words = [operation.caller.incarnation.0, operation.sequence, set.bits(), block.length, block.digest];
+    for (place, word) in header[8..].chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    header
 }
 
 #[cfg(test)]
@@ -95,18 +123,21 @@ mod tests {
             let operation = OperationId { caller, sequence };
             let staging = Staging { operation, set: NodeSet::from_bits(set), block: Block { digest, length } };
             let header = PieceHeader { staging, piece };
-            let frame = Bytes::from([&header.encode()[..], &bytes].concat());
-            prop_assert_eq!(PieceHeader::decode(&frame), Ok((header, Bytes::from(bytes))));
+            let frame = [&header.encode()[..], &bytes].concat();
+            prop_assert_eq!(BulkFrame::decode(&frame), Ok(BulkFrame::Piece(header)));
+            prop_assert_eq!(BulkFrame::decode(&BulkFrame::wish(staging)), Ok(BulkFrame::Wish(staging)));
         }
 
         #[test]
-        fn any_bytes_are_a_piece_or_a_typed_error(bytes in proptest::collection::vec(any::<u8>(), 0..100), begins: bool) {
-            let frame = Bytes::from(if begins { [&[KIND, 0][..], &bytes].concat() } else { bytes });
-            match PieceHeader::decode(&frame) {
-                Ok((header, bytes)) => prop_assert_eq!([&header.encode()[..], &bytes].concat(), &frame[..]),
+        fn any_bytes_are_a_frame_or_a_typed_error(bytes in proptest::collection::vec(any::<u8>(), 0..100), kind in 0_u8..4) {
+            let frame = if kind > 0 { [&[kind, 0][..], &bytes].concat() } else { bytes };
+            match BulkFrame::decode(&frame) {
+                Ok(BulkFrame::Piece(header)) => prop_assert_eq!(&header.encode()[..], &frame[..PIECE_HEADER_BYTES]),
+                Ok(BulkFrame::Wish(staging)) => prop_assert_eq!(&BulkFrame::wish(staging)[..], &frame[..]),
                 Err(PieceError::Truncated(length)) => prop_assert!(length == frame.len() && length < PIECE_HEADER_BYTES),
-                Err(PieceError::UnknownKind(kind)) => prop_assert!(kind == frame[0] && kind != KIND),
+                Err(PieceError::UnknownKind(kind)) => prop_assert!(kind == frame[0] && ![PIECE, WISH].contains(&kind)),
                 Err(PieceError::ReservedBits(bits)) => prop_assert!(bits == frame[1] && bits != 0),
+                Err(PieceError::LongWish) => prop_assert!(frame[0] == WISH && (frame.len() > PIECE_HEADER_BYTES || frame[4..8] != [0; 4])),
             }
         }
     }

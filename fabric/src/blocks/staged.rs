@@ -70,6 +70,13 @@ impl Staged {
         Some(Self::new(staging, transfer, bytes))
     }
 
+    /// The part of a node that asks others for a block which its set has held.
+    pub(super) fn wished(staging: Staging) -> Self {
+        let transfer = Transfer::asking(staging.operation.caller.node, staging.set, staging.block.length);
+        let bytes = Source::Pieces(vec![None; transfer.pieces() as usize]);
+        Self::new(staging, transfer, bytes)
+    }
+
     /// The part of the caller; none where these bytes are not what was announced.
     pub(super) fn own(staging: Staging, node: NodeIndex, bytes: BlockBytes) -> Option<Self> {
         let transfer = Self::transfer(&staging, node).filter(|_| staging.operation.caller.node == node)?;
@@ -156,6 +163,12 @@ impl Staged {
     pub(super) fn give_again(&mut self, to: NodeIndex) {
         self.again.retain(|gift| gift.to != to);
         self.again.extend(self.given.iter().filter(|gift| gift.to == to));
+    }
+
+    /// A node that lacks all of it wants it.
+    pub(super) fn give_all(&mut self, to: NodeIndex) {
+        self.again.retain(|gift| gift.to != to);
+        self.again.extend((0..self.transfer.pieces()).map(|piece| Gift { to, piece }));
     }
 
     fn frame(&self, piece: u32) -> Bytes {

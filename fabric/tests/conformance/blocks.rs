@@ -280,6 +280,7 @@ pub(crate) async fn what_is_no_piece_is_refused_and_counted<F: Fabric>() {
     let nonsense = [
         vec![],
         vec![1; 47],
+        [&[3][..], &header(0, set([1]), 1, 0)[1..]].concat(),
         [&[2][..], &header(0, set([1]), 1, 0)[1..], &[0]].concat(),
         // Of a set that this node is none of; one that comes from nobody who takes part; pieces that there are not; of its own.
         [&header(0, set([0]), 1, 0)[..], &[0]].concat(),
@@ -304,6 +305,71 @@ pub(crate) async fn what_is_no_piece_is_refused_and_counted<F: Fabric>() {
     assert_eq!(nodes[1].blocks.counters().held_bytes.load(Ordering::Relaxed), staging.block.length + 1, "nonsense takes no room");
     let refused = |refusal| nodes[1].transport.counters().refused(refusal);
     assert_eq!((refused(Refusal::BadPiece), refused(Refusal::NoRoom)), (nonsense.len() as u64, 1));
+}
+
+/// What is put under the first name, once it is there.
+async fn comes<T: Transport>(node: &Node<T>) -> Vec<u8> {
+    soon(async {
+        loop {
+            if let Some(bytes) = node.blocks.read(region(0)).await.unwrap() {
+                return bytes.chunks().flatten().copied().collect();
+            }
+        }
+    })
+    .await
+}
+
+pub(crate) async fn who_never_held_a_block_gets_it_from_one_that_does<F: Fabric>() {
+    for length in [0, 1, 3 * PIECE_BYTES_MAX + 1] {
+        // Node 3 is asked first by node 2, and has dropped it: node 0 is asked then.
+        let mut nodes = nodes::<F>(4, None, Duration::from_millis(200)).await;
+        let content = bytes(length, 1);
+        let block = BlockBytes::from(content.clone());
+        let everybody = staging(0, 1, set(0..4), block.block());
+        nodes[0].offers(&everybody, block).await;
+        for node in [0, 1, 2, 3] {
+            nodes[node].stages(&everybody).await;
+        }
+        for node in &mut nodes {
+            node.holds(&everybody).await;
+        }
+        for node in &nodes {
+            node.blocks.put(region(0), everybody.operation).await.unwrap();
+        }
+        for node in [2, 3] {
+            nodes[node].blocks.discard(everybody.operation).await.unwrap();
+        }
+        assert!(nodes[2].blocks.read(region(0)).await.unwrap().is_none());
+        nodes[2].blocks.get(TERM, region(0), everybody).await.unwrap();
+        assert!(comes(&nodes[2]).await == content);
+        // The caller's own node, in a new life that has nothing.
+        nodes[0].blocks.discard(everybody.operation).await.unwrap();
+        nodes[0].blocks.get(TERM, region(0), everybody).await.unwrap();
+        assert!(comes(&nodes[0]).await == content);
+    }
+}
+
+pub(crate) async fn a_block_that_nobody_gives_is_given_up<F: Fabric>() {
+    let nodes = nodes::<F>(3, None, Duration::from_millis(50)).await;
+    let nowhere = staging(0, 1, set(0..3), Block { digest: 1, length: 9 });
+    nodes[1].blocks.get(TERM, region(0), nowhere).await.unwrap();
+    let given_up = || nodes[1].blocks.counters().given_up.load(Ordering::Relaxed);
+    soon(async {
+        while given_up() == 0 {
+            assert!(nodes[1].blocks.read(region(0)).await.unwrap().is_none());
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Only who is of its set may wish for it.
+    let stranger = staging(0, 2, set([1]), Block { digest: 1, length: 9 });
+    nodes[2].blocks.get(TERM, region(1), stranger).await.unwrap();
+    soon(async {
+        while nodes[1].transport.counters().refused(Refusal::BadPiece) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 pub(crate) async fn readers_keep_what_they_got_and_get_what_was_put_last<F: Fabric>() {

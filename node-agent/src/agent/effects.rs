@@ -58,10 +58,13 @@ impl Agent {
                 self.blocks.stage(term, staging).await?;
             }
             MemberEffect::Discard(operation) => self.blocks.discard(operation).await?,
-            MemberEffect::Absent { region, operation, .. } => {
-                tracing::info!(?region, ?operation, "a block is in memory and not here");
+            MemberEffect::Absent { region, staging } => {
+                tracing::info!(?region, operation = ?staging.operation, "a block is in memory and not here: others are asked for it");
+                let term = self.link_term.expect("a manager is obeyed over links only");
+                self.blocks.get(term, region, staging).await?;
                 if let RegionOwner::Node(_) = region.owner {
-                    self.part_not_kept(operation);
+                    // Of the file's earlier parts this life has none.
+                    self.part_not_kept(staging.operation);
                 }
             }
             MemberEffect::Event(event) => {

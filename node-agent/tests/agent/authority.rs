@@ -59,8 +59,6 @@ pub(crate) struct Nodes {
     said: mpsc::Receiver<(NodeIndex, FromAgent)>,
     said_sender: mpsc::Sender<(NodeIndex, FromAgent)>,
     heard: Heard,
-    /// Files that were asked for.
-    requests: u64,
     folder: tempfile::TempDir,
 }
 
@@ -122,7 +120,6 @@ impl Nodes {
             said,
             said_sender,
             heard: Heard::default(),
-            requests: 0,
             folder,
         };
         for node in 0..nodes {
@@ -403,14 +400,14 @@ impl Nodes {
 
     /// Asks a node to give a file to the stores of all.
     pub(crate) async fn stage(&mut self, node: u16, path: &std::path::Path, name: &str) {
-        self.requests += 1;
+        self.heard.request += 1;
         self.stage_again(node, path, name).await;
     }
 
     /// Asks for it once more, as in a next session.
     pub(crate) async fn stage_again(&mut self, node: u16, path: &std::path::Path, name: &str) {
         let nodes = (0..self.agents.len()).fold(0, |nodes, node| nodes | 1 << node);
-        let file = agent::StageFile { request: self.requests, path: path.display().to_string(), name: name.to_owned(), nodes };
+        let file = agent::StageFile { request: self.heard.request, path: path.display().to_string(), name: name.to_owned(), nodes };
         self.heard.stagings.remove(name);
         self.agents[usize::from(node)].say(Message::Stage(file)).await;
     }

@@ -147,9 +147,9 @@ async fn create_in_time<K: Object>(api: &Api<K>, object: &K, deadline: Instant) 
                 Err(Attempt::Leaving(uid)) => Some(uid),
                 Err(Attempt::Left) => None,
             };
-            is_taken = true;
+            is_taken = uid.is_some();
             let Some(uid) = uid else {
-                // Who answers so again and again, is not asked without end.
+                // A server that always answers so is not asked without a pause.
                 tokio::time::sleep(MAKE_AGAIN).await;
                 continue;
             };
@@ -296,7 +296,7 @@ mod tests {
             api.create(&PostParams::default(), &pod("sor-1-0", "earlier")).await.unwrap();
             api.patch("sor-1-0", &PatchParams::default(), &Patch::Merge(held)).await.unwrap();
             api.delete("sor-1-0", &DeleteParams::default()).await.unwrap();
-            let late = make(&client, gang("an-earlier-job", "ours"), Duration::from_millis(200)).await.unwrap_err();
+            let late = make(&client, gang("an-earlier-job", "ours"), Duration::from_secs(5)).await.unwrap_err();
             assert!(matches!(late, MakeError::Taken { .. }), "{late}");
             let making = tokio::spawn(async move { make(&client, gang("an-earlier-job", "ours"), PATIENCE).await });
             let let_go = json!({ "metadata": { "finalizers": null } });

@@ -351,7 +351,7 @@ mod tests {
         let earlier = group(&job("group-of-an-earlier-job", "tea"), &PLACE);
         namespace.groups().create(&PostParams::default(), &earlier).await.unwrap();
         namespace.groups().delete("sor-2", &DeleteParams::default()).await.unwrap();
-        let late = namespace.launch(Duration::from_millis(200)).await.unwrap_err();
+        let late = namespace.launch(Duration::from_secs(5)).await.unwrap_err();
         assert!(matches!(late, MakeError::Taken { kind: KIND, .. }), "{late}");
         let (made, ()) = tokio::join!(namespace.launch(PATIENCE), namespace.let_go("sor-2"));
         let there = namespace.groups().get("sor-2").await.unwrap();

@@ -89,7 +89,9 @@ impl World {
             MemberEffect::Forget { run, .. } => self.forget(node, run),
             MemberEffect::Outcome { operation, outcome } => self.outcome_heard(node, operation, outcome),
             MemberEffect::Put { region, operation, content } => self.block_put(node, region, operation, &content, false),
-            MemberEffect::Absent { region, operation, block } => self.block_put(node, region, operation, &Content::Staged(block), true),
+            MemberEffect::Absent { region, staging } => {
+                self.block_put(node, region, staging.operation, &Content::Staged(staging.block), true);
+            }
             MemberEffect::Stage(staging) => self.stage(node, &staging),
             MemberEffect::Discard(operation) => self.block_discarded(node, operation),
             MemberEffect::Submitted(_) => {}

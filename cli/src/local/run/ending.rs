@@ -59,6 +59,9 @@ impl Run<'_> {
         if !self.kill_the_rest() {
             self.screen.say("warning: not everything of the run could be ended; the next run will try again".to_owned());
         }
+        if let Some(file) = &self.file {
+            file.remove_parts(self.options.prepared.nodes.iter().map(|capacity| capacity.node));
+        }
         self.statistics.finish();
         let report = self.report();
         let file = self.file.as_ref().map(FileTask::ending);

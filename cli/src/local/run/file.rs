@@ -1,9 +1,12 @@
 //! A file that a run gives to the stores of all its nodes.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
-use strobe_core::model::{Instant, NodeIndex};
-use strobe_proto::agent::{FileStaging, StageFile, authority_message::Message, file_staging::State};
+use strobe_core::model::{Instant, NodeIndex, PartitionUid};
+use strobe_proto::{
+    agent::{FileStaging, StageFile, authority_message::Message, file_staging::State},
+    files,
+};
 
 use super::Run;
 use crate::local::{clock, view::JobLine};
@@ -27,6 +30,8 @@ pub(super) struct FileTask<'a> {
     asked: Option<Instant>,
     /// What that has told last, and when.
     told: Option<(FileStaging, Instant)>,
+    /// Of which agents write parts.
+    partition: PartitionUid,
 }
 
 /// What became of a file.
@@ -58,8 +63,19 @@ impl FileOptions {
 // === impl FileTask ===
 
 impl<'a> FileTask<'a> {
-    pub(super) const fn new(options: &'a FileOptions) -> Self {
-        Self { options, asked: None, told: None }
+    pub(super) const fn new(options: &'a FileOptions, partition: PartitionUid) -> Self {
+        Self { options, asked: None, told: None, partition }
+    }
+
+    /// Removes what agents that were killed have begun in the stores.
+    pub(super) fn remove_parts(&self, nodes: impl Iterator<Item = NodeIndex>) {
+        let ending = files::part_ending(self.partition);
+        for entry in nodes.filter_map(|node| fs::read_dir(self.options.store(node)).ok()).flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with(&ending)) {
+                // It is hidden, and in nobody's way.
+                let _stays = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// The newest that was told.
@@ -81,7 +97,8 @@ impl<'a> FileTask<'a> {
     pub(super) fn line(&self, now: Instant) -> JobLine {
         let (length, stored) = match self.told.as_ref() {
             Some((FileStaging { length, state: Some(State::Stored(stored)), .. }, _)) => (*length, *stored),
-            Some((FileStaging { length, .. }, _)) => (*length, *length),
+            Some((FileStaging { length, state: Some(State::Done(_)), .. }, _)) => (*length, *length),
+            Some((FileStaging { length, state: Some(State::Failed(_)) | None, .. }, _)) => (*length, 0),
             None => (0, 0),
         };
         let percent = (stored * 100).checked_div(length).and_then(|percent| u8::try_from(percent).ok());

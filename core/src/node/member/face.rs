@@ -8,7 +8,7 @@ use crate::{
         AgentIncarnation, BarrierFailure, EndCause, GangRun, GangSlot, NodeIndex, PartitionUid, RankIndex, RankOutcome, Settings, Term,
         TermRecord,
     },
-    primitives::{Block, Content, OperationId, Outcome, Payload, RegionName, Request},
+    primitives::{Content, OperationId, Outcome, Payload, RegionName, Request},
 };
 
 /// What a member is born with.
@@ -200,14 +200,12 @@ pub enum MemberEffect {
     /// Make room for the bytes of a block and take them from others, where this node is of the set; where it is the caller, give them. Answered
     /// by [`MemberInput::Staged`] of each node of the set.
     Stage(Staging),
-    /// A block was put into this node's memory that this life of the agent never held: its bytes are to be had from others.
+    /// A block was put into this node's memory that this life of the agent never held: its bytes are to be had from others of the set.
     Absent {
         /// The block's name.
         region: RegionName,
-        /// What has put it.
-        operation: OperationId,
-        /// The block.
-        block: Block,
+        /// Whose block it is, for whom, and what.
+        staging: Staging,
     },
     /// The bytes that were staged for this operation are wanted no more.
     Discard(OperationId),

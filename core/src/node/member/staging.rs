@@ -86,23 +86,28 @@ impl Member {
 
     /// A block has its place in this node's memory: it can be read, if it is here.
     pub(super) fn put(&mut self, name: RegionName, region: Region, out: &mut Outbox<MemberEffect>) {
-        let Region { operation, content, .. } = region;
+        let Region { operation, content, set } = region;
         let Some(block) = content.staged() else {
             out.push(MemberEffect::Put { region: name, operation, content });
             return;
         };
         let staged = self.staged.remove(&operation);
         if staged.is_some_and(|staged| staged.block == block && staged.held == Some(true)) {
-            if let Some(replaced) = self.readable.insert(name, operation) {
-                out.push(MemberEffect::Discard(replaced));
-            }
+            self.read_from_now_on(name, operation, out);
             out.push(MemberEffect::Put { region: name, operation, content });
         } else {
             // This life was not of the view when the set held it; what it has of it is not all.
             if staged.is_some() {
                 out.push(MemberEffect::Discard(operation));
             }
-            out.push(MemberEffect::Absent { region: name, operation, block });
+            self.read_from_now_on(name, operation, out);
+            out.push(MemberEffect::Absent { region: name, staging: Staging { operation, set, block } });
+        }
+    }
+
+    fn read_from_now_on(&mut self, name: RegionName, operation: OperationId, out: &mut Outbox<MemberEffect>) {
+        if let Some(replaced) = self.readable.insert(name, operation).filter(|replaced| *replaced != operation) {
+            out.push(MemberEffect::Discard(replaced));
         }
     }
 

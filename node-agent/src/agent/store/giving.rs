@@ -18,6 +18,7 @@ use strobe_core::{
 use strobe_fabric::blocks::BlockBytes;
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
@@ -104,7 +105,7 @@ pub(in crate::agent) async fn give(
     let (parts, mut read) = mpsc::channel(FILE_PARTS_READ_AHEAD);
     let read_of = gift.clone();
     let reading = tokio::task::spawn_blocking(move || read_all(&read_of, &parts));
-    let mut giving = Giving { primitives, node, set: gift.set, put: Vec::new(), length: 0, stored: 0 };
+    let mut giving = Giving { primitives, node, set: gift.set, put: Vec::new(), used: 0, length: 0, stored: 0 };
     let given = async {
         while let Some((length, part)) = read.recv().await {
             giving.length = length;
@@ -130,6 +131,8 @@ struct Giving<'a> {
     set: NodeSet,
     /// The operations of all parts so far, and where each part ends.
     put: Vec<(OperationId, u64)>,
+    /// Slots in which a part is, or may be one day: an operation without an outcome takes effect when there is a manager.
+    used: u32,
     length: u64,
     stored: u64,
 }
@@ -140,9 +143,10 @@ impl Giving<'_> {
         if let Some(earlier) = self.put.len().checked_sub(FILE_SLOTS as usize) {
             self.wait_until_stored(earlier, told).await?;
         }
+        let slot = u32::try_from(self.put.len()).unwrap_or(u32::MAX) % FILE_SLOTS;
+        self.used = self.used.max(slot + 1);
         let mut patience = Patience::default();
         loop {
-            let slot = u32::try_from(self.put.len()).unwrap_or(u32::MAX) % FILE_SLOTS;
             let xfer = Xfer { region: RegionName::of_node(self.node, slot), set: self.set, content: Content::Staged(part.block) };
             let Called { operation, outcome } = called(self.primitives.xfer_staged(xfer, part.bytes.clone())).await?;
             if matches!(outcome, Outcome::Committed { .. }) {
@@ -206,14 +210,16 @@ impl Giving<'_> {
     }
 
     /// Frees the memory of the parts. This node is there, whoever else is not, and the place of a block is its name's everywhere. Where even
-    /// that fails, the next file of this node takes their places.
+    /// that has no outcome in time it takes effect when there is a manager: after the parts, which this node has called before.
     async fn free(&self) {
-        let used = u32::try_from(self.put.len()).unwrap_or(u32::MAX).min(FILE_SLOTS);
-        for slot in 0..used {
-            let freed = called(self.primitives.free(RegionName::of_node(self.node, slot), [self.node].into_iter().collect())).await;
-            if !matches!(freed, Ok(Called { outcome: Outcome::Committed { .. }, .. })) {
-                tracing::info!(slot, "a part of a file stays in memory");
-            }
+        let mut frees = JoinSet::new();
+        for slot in 0..self.used {
+            let (primitives, region) = (self.primitives.clone(), RegionName::of_node(self.node, slot));
+            let own: NodeSet = [self.node].into_iter().collect();
+            frees.spawn(async move { primitives.free(region, own).await });
+        }
+        if timeout(FILE_PATIENCE, frees.join_all()).await.is_err() {
+            tracing::info!("parts of a file stay in memory until there is a manager");
         }
     }
 }

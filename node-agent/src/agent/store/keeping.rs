@@ -105,7 +105,8 @@ impl Keeper {
     /// Writes a part of a file; with the last one it is in its place. What was written is on the disk.
     ///
     /// # Errors
-    /// See [`KeepError`]. Nothing of the file is left then, and its further parts are refused.
+    /// See [`KeepError`]. Nothing of the file is left then, and its further parts are refused; but where the folder alone could not be synchronised
+    /// all of it is in its place.
     pub(super) fn keep(&mut self, giver: NodeIncarnation, block: &BlockBytes) -> Result<(), KeepError> {
         let folder = self.folder.clone().ok_or(KeepError::NoStore)?;
         let (part, bytes) = FilePart::of(block).ok_or(KeepError::NoPart)?;

@@ -23,6 +23,8 @@ pub(crate) struct Heard {
     pub(crate) last_words: Vec<String>,
     /// How far the files are that were asked for.
     pub(super) stagings: BTreeMap<String, agent::FileStaging>,
+    /// The newest request.
+    pub(super) request: u64,
     /// Why gangs were switched.
     pub(crate) causes: BTreeSet<agent::SwitchCause>,
     /// Epochs that thawed a gang.
@@ -66,6 +68,8 @@ impl Heard {
                 self.figures.insert(node.0, (count + 1, figures));
             }
             FromAgent::Hello(_) | FromAgent::Leaving(_) => {}
+            // Agents say again what became of earlier ones.
+            FromAgent::Staging(staging) if staging.request < self.request => {}
             FromAgent::Staging(staging) => drop(self.stagings.insert(staging.name.clone(), staging)),
             FromAgent::RankAborted(aborted) => self.last_words.push(aborted.message),
             FromAgent::LaunchFailed(failure) => panic!("launch failed: {failure:?}"),
