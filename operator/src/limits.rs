@@ -26,6 +26,9 @@ pub const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a pod may stay at our gate after it was let go, before that is tried again.
 pub const LET_GO_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long a partition may have no machine manager before its waiting jobs are told: a change of the manager takes less.
+pub const MANAGER_CHANGE: Duration = Duration::from_secs(5);
+
 /// Pause before an object is made again whose namesake went while it was looked at. It ends with the time in which the gang's objects have to be
 /// made.
 pub const MAKE_AGAIN: Duration = Duration::from_millis(50);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::controller::WatchedJob;
-use crate::limits::PARTITION_EVENTS;
+use crate::limits::{MANAGER_CHANGE, PARTITION_EVENTS};
 use crate::names::ANNOTATION_CPUS;
 use crate::nodes::{NodeFacts, Nodes};
 use crate::partition::pod_groups::PodGroups;
@@ -70,7 +71,30 @@ pub(crate) struct Known {
     /// True once its authority has said all that it knows of jobs from an earlier one.
     pub(crate) begun: AtomicBool,
     /// Whether it has a machine manager; set before its status says so.
-    pub(crate) managed: AtomicBool,
+    pub(crate) managed: Managed,
+}
+
+/// Whether there is a machine manager, or was one a moment ago: between two terms there is none, and nobody has to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Managed {
+    now: AtomicBool,
+    /// When the last one had gone.
+    ended: Mutex<Option<Instant>>,
+}
+
+// === impl Managed ===
+
+impl Managed {
+    pub(crate) fn set(&self, managed: bool, now: Instant) {
+        if self.now.swap(managed, Ordering::AcqRel) && !managed {
+            *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        }
+    }
+
+    pub(crate) fn lately(&self, now: Instant) -> bool {
+        let ended = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        self.now.load(Ordering::Acquire) || ended.is_some_and(|ended| now < ended + MANAGER_CHANGE)
+    }
 }
 
 /// A job that nothing speaks against.
@@ -237,12 +261,12 @@ impl Partitions {
         self.task(name, |task| Arc::clone(&task.partition))
     }
 
-    /// Whether the partition of that name has a machine manager, by its authority or by what an earlier one has said. The object alone will
+    /// Whether the partition of that name has a machine manager or had one a moment ago, by its authority or by what an earlier one has said. The object alone will
     /// not do: whoever has read there that it has one may apply a job before the object's change is seen here.
     #[must_use]
     pub fn has_manager(&self, name: &str) -> bool {
         let said = |task: &Task| task.partition.status.as_ref().is_some_and(|status| status.manager.is_some());
-        self.task(name, |task| task.known.managed.load(Ordering::Acquire) || said(task)).unwrap_or(false)
+        self.task(name, |task| task.known.managed.lately(Instant::now()) || said(task)).unwrap_or(false)
     }
 
     /// False while the authority of the partition of that name has not said yet what it knows of its jobs. Nothing is to be expected where
@@ -328,6 +352,8 @@ fn select<'a>(node: &Node, partitions: impl Iterator<Item = &'a Partition>) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -337,6 +363,19 @@ mod tests {
             "apiVersion": "strobe.dev/v1alpha1", "kind": "Partition", "metadata": { "name": name }, "spec": { "nodeSelector": selector },
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_manager_that_was_there_a_moment_ago_is_not_missed_yet() {
+        let (managed, begin) = (Managed::default(), Instant::now());
+        let lately = |seconds: u64| managed.lately(begin + Duration::from_secs(seconds));
+        managed.set(false, begin);
+        assert!(!lately(0), "there was none");
+        managed.set(true, begin);
+        assert!(lately(3600));
+        managed.set(false, begin + Duration::from_secs(10));
+        managed.set(false, begin + Duration::from_secs(14));
+        assert_eq!([14, 15].map(lately), [true, false]);
     }
 
     fn node(labels: &Value) -> Node {

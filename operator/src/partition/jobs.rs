@@ -244,8 +244,12 @@ impl Partition {
         let now = self.now();
         let occupied = self.occupied_rows();
         let gangs: Vec<GangId> = self.jobs.keys().copied().collect();
+        let changes_manager = self.known.managed.lately(std::time::Instant::now());
         for gang in gangs {
             let Some(standing) = self.standing(gang, occupied) else { continue };
+            if standing.reason == Some(Reason::PartitionNotReady) && changes_manager {
+                continue;
+            }
             let Some(job) = self.jobs.get_mut(&gang) else { continue };
             let due = job.said.as_ref().is_none_or(|(said, at)| *said != standing && now >= *at + SAID_AGAIN);
             if !due {

@@ -1,7 +1,5 @@
 //! The status of the partition itself.
 
-use std::sync::atomic::Ordering;
-
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -19,7 +17,7 @@ impl Partition {
     /// Writes the status where it has changed, at most once a second.
     pub(super) fn report(&mut self) {
         let (status, now) = (self.status(), self.now());
-        self.known.managed.store(status.manager.is_some(), Ordering::Release);
+        self.known.managed.set(status.manager.is_some(), std::time::Instant::now());
         if self.told.as_ref().is_some_and(|(told, at)| *told == status || now < *at + SAID_AGAIN) {
             return;
         }
