@@ -1,5 +1,7 @@
 //! Names of files in the stores of nodes: one rule for who asks and who writes.
 
+use std::{fs, path::Path};
+
 use strobe_core::model::{NodeIndex, PartitionUid};
 
 /// Bytes of a file's name: beside it stands the name under which the file is written first, which is longer.
@@ -20,9 +22,18 @@ pub fn part_name(name: &str, partition: PartitionUid, giver: NodeIndex) -> Strin
     format!(".{name}.{giver}{}", part_ending(partition))
 }
 
+/// Removes what agents of a partition have begun in a store and not ended. What stays is hidden, and replaced by the next file of its name.
+pub fn remove_parts(store: &Path, partition: PartitionUid) {
+    let ending = part_ending(partition);
+    for entry in fs::read_dir(store).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.ends_with(&ending)) {
+            let _stays = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// How these names end, of one partition: what nobody else writes.
-#[must_use]
-pub fn part_ending(partition: PartitionUid) -> String {
+fn part_ending(partition: PartitionUid) -> String {
     format!("-{:032x}.part", partition.0)
 }
 

@@ -49,9 +49,7 @@ impl Transfer {
     pub fn new(caller: NodeIndex, set: NodeSet, length: u64, node: NodeIndex) -> Option<Self> {
         let places: Vec<NodeIndex> = std::iter::once(caller).chain(set.iter().filter(|node| *node != caller)).collect();
         let place = places.iter().position(|place| *place == node)?;
-        let count = u32::try_from(places.len()).expect("a set and its caller are few");
-        let piece_bytes = piece_bytes(length, count);
-        let pieces = u32::try_from(length.div_ceil(piece_bytes)).expect("a block's length is bounded, and a piece's from below");
+        let (count, piece_bytes, pieces) = division(places.len(), length);
         let has = node == caller;
         let mut part = Pipeline::new(count, pieces).part(u32::try_from(place).expect("it is below the count"));
         let next = next_of(&mut part);
@@ -64,9 +62,7 @@ impl Transfer {
     pub fn asking(caller: NodeIndex, set: NodeSet, length: u64) -> Self {
         let mut all = set;
         all.insert(caller);
-        let count = u32::try_from(all.len()).expect("a set and its caller are few");
-        let piece_bytes = piece_bytes(length, count);
-        let pieces = u32::try_from(length.div_ceil(piece_bytes)).expect("a block's length is bounded, and a piece's from below");
+        let (_, piece_bytes, pieces) = division(all.len(), length);
         let (places, held) = (Vec::new(), vec![false; pieces as usize]);
         Self { places, length, piece_bytes, held, missing: pieces, part: Pipeline::new(1, 0).part(0), next: None }
     }
@@ -119,6 +115,14 @@ impl Transfer {
 
 fn next_of(part: &mut Part) -> Option<Move> {
     part.find_map(|moves| moves.send)
+}
+
+/// How many places there are, and the size and number of the pieces of a block for them.
+fn division(places: usize, length: u64) -> (u32, u64, u32) {
+    let places = u32::try_from(places).expect("a set and its caller are few");
+    let piece_bytes = piece_bytes(length, places);
+    let pieces = u32::try_from(length.div_ceil(piece_bytes)).expect("a block's length is bounded, and a piece's from below");
+    (places, piece_bytes, pieces)
 }
 
 /// The size at which `length` bytes are at all places soonest. With `k` pieces that takes `k + d - 1` steps, `d` the places' binary

@@ -202,9 +202,9 @@ impl<T: Transport> Carrier<T> {
         let to = wish.holders[wish.asked % holders];
         wish.asked += 1;
         staged.ask(wish.term);
-        let (transport, link, frame) = (Arc::clone(&self.transport), LinkId { term: wish.term, node: to }, BulkFrame::wish(staged.staging));
+        let (link, frame) = (LinkId { term: wish.term, node: to }, BulkFrame::wish(staged.staging));
         // Where it does not come, nothing comes back, and the next one is asked.
-        self.sends.spawn(async move { (operation, transport.send(link, Class::Bulk, frame).await) });
+        self.send(operation, link, frame);
     }
 
     /// Another node lacks a block that was put: it gets all of it, if it is here.
@@ -311,9 +311,13 @@ impl<T: Transport> Carrier<T> {
         }
         let Some(staged) = self.staged.get_mut(&operation) else { return };
         let (Some(term), Some((gift, frame))) = (staged.asked, staged.next_gift()) else { return };
-        self.sending.insert(operation);
         BlockCounters::add(&self.counters.given_bytes, frame.len() as u64);
-        let (transport, link) = (Arc::clone(&self.transport), LinkId { term, node: gift.to });
+        self.send(operation, LinkId { term, node: gift.to }, frame);
+    }
+
+    fn send(&mut self, operation: OperationId, link: LinkId, frame: Bytes) {
+        self.sending.insert(operation);
+        let transport = Arc::clone(&self.transport);
         self.sends.spawn(async move { (operation, transport.send(link, Class::Bulk, frame).await) });
     }
 

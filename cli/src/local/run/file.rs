@@ -1,6 +1,6 @@
 //! A file that a run gives to the stores of all its nodes.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use strobe_core::model::{Instant, NodeIndex, PartitionUid};
 use strobe_proto::{
@@ -69,13 +69,7 @@ impl<'a> FileTask<'a> {
 
     /// Removes what agents that were killed have begun in the stores.
     pub(super) fn remove_parts(&self, nodes: impl Iterator<Item = NodeIndex>) {
-        let ending = files::part_ending(self.partition);
-        for entry in nodes.filter_map(|node| fs::read_dir(self.options.store(node)).ok()).flatten().flatten() {
-            if entry.file_name().to_str().is_some_and(|name| name.ends_with(&ending)) {
-                // It is hidden, and in nobody's way.
-                let _stays = fs::remove_file(entry.path());
-            }
-        }
+        nodes.for_each(|node| files::remove_parts(&self.options.store(node), self.partition));
     }
 
     /// The newest that was told.

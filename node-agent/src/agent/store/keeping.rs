@@ -91,13 +91,8 @@ pub(super) enum KeepError {
 impl Keeper {
     /// A store in that folder, which is made when the first file comes. What an earlier life of the agent has begun there is removed.
     pub(super) fn new(folder: Option<PathBuf>, partition: PartitionUid) -> Self {
-        if let Some(entries) = folder.as_deref().and_then(|folder| fs::read_dir(folder).ok()) {
-            let ending = files::part_ending(partition);
-            let begun = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(|name| name.ends_with(&ending)));
-            for entry in begun {
-                // The next file of its name replaces it.
-                let _stays = fs::remove_file(entry.path());
-            }
+        if let Some(folder) = &folder {
+            files::remove_parts(folder, partition);
         }
         Self { folder, partition, unfinished: BTreeMap::new(), kept: BTreeMap::new() }
     }
