@@ -13,6 +13,9 @@ const FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/scenarios");
 /// How much of each pod is shown where the scenarios run: nobody may be able to look into the folder.
 const TAIL: &str = "--tail=12";
 
+/// How many events are shown there.
+const EVENTS: usize = 40;
+
 /// Kinds whose objects are kept.
 const KINDS: &str = "paralleljobs,pods,services,networkpolicies";
 
@@ -27,7 +30,8 @@ pub(crate) fn keep(jobs: &Jobs, scenario: &str) {
     }
     let run = |arguments: &[&str]| jobs.namespace.run(arguments).unwrap_or_else(|error| format!("{error:#}"));
     write(&folder, "objects.yaml", &run(&["get", KINDS, "--output=yaml"]));
-    write(&folder, "events.txt", &run(&["get", "events", "--sort-by=.lastTimestamp"]));
+    let events = run(&["get", "events", "--sort-by=.lastTimestamp"]);
+    write(&folder, "events.txt", &events);
     write(&folder, "partitions.yaml", &run(&["get", "partitions,partitionnodes", "--output=yaml"]));
     write(&folder, "nodes.txt", &run(&["describe", "nodes"]));
     let every_line = ["logs", "--all-pods", "--all-containers", "--prefix", "--timestamps", "--tail=-1"];
@@ -44,6 +48,8 @@ pub(crate) fn keep(jobs: &Jobs, scenario: &str) {
         let said = run(&["--namespace", system::NAMESPACE, "logs", "--all-pods", "--prefix", TAIL, workload]);
         eprintln!("{scenario}: the last of {name}:\n{said}");
     }
+    let lines: Vec<&str> = events.lines().collect();
+    eprintln!("{scenario}: the last of its events:\n{}", lines[lines.len().saturating_sub(EVENTS)..].join("\n"));
     eprintln!("{scenario}: {}\n{}", pressure(), run(&["get", "pods,paralleljobs,partitions", "--all-namespaces", "--output=wide"]));
     eprintln!("{scenario}: all that the cluster said is in {}", folder.display());
 }

@@ -50,7 +50,7 @@ fn a_rank_that_lacks_memory(jobs: &Jobs) {
     system::kubectl(&["--namespace", system::NAMESPACE, "delete", "pods", "--selector=app.kubernetes.io/name=strobe-agent"]).unwrap();
     system::settle().unwrap();
     jobs.wait("condition=Synchronised", "eats");
-    jobs.namespace.run(&["exec", "eats-1-1", "--", "sh", "-c", ": > /dev/shm/go"]).unwrap();
+    jobs.namespace.run(&["exec", &jobs.pod("eats", 1), "--", "sh", "-c", ": > /dev/shm/go"]).unwrap();
     jobs.wait("condition=Failed", "eats");
     let failure = ["reason", "rank", "signal"].map(|field| jobs.field("eats", &format!(".status.failures[*].{field}")));
     assert_eq!(failure, ["OOMKilled", "1", "9"]);

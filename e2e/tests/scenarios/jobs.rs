@@ -173,6 +173,12 @@ impl Jobs {
         self.namespace.run(&["get", "pods", &format!("--selector=strobe.dev/job={name}"), names]).unwrap()
     }
 
+    /// The name of a pod of a job's life of now. It need not be the first: one whose pods could not be bound in time is followed by
+    /// another, on other nodes, and neither the job nor the scenario has failed.
+    pub(crate) fn pod(&self, name: &str, index: usize) -> String {
+        format!("{name}-{}-{index}", self.field(name, ".status.incarnation"))
+    }
+
     /// Nodes of a job's pods.
     pub(crate) fn nodes(&self, name: &str) -> Vec<String> {
         let nodes = "--output=jsonpath={.items[*].spec.nodeName}";
@@ -184,8 +190,7 @@ impl Jobs {
     pub(crate) fn complete(&self, names: &[&str]) {
         for name in names {
             self.wait("condition=Complete", name);
-            let incarnation = self.field(name, ".status.incarnation");
-            let said = self.namespace.run(&["logs", &format!("{name}-{incarnation}-0")]).unwrap();
+            let said = self.namespace.run(&["logs", &self.pod(name, 0)]).unwrap();
             assert!(said.contains(": ok ranks=2"), "{said}");
         }
     }

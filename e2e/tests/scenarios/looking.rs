@@ -1,5 +1,6 @@
 //! People and kubelet look into gangs that take turns.
 
+use std::panic::resume_unwind;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -20,14 +21,15 @@ fn exec_logs_and_names(jobs: &Jobs) {
     let say = "number=0; while [ $number -lt 300 ]; do number=$((number+1)); echo line $number; sleep 0.1; done";
     jobs.apply(&script("second", say));
     jobs.are("Running", &["first", "second"]);
-    let seen = jobs.namespace.run(&["exec", "first-1-0", "--", "sh", "-c", "echo seen from inside $(hostname)"]).unwrap();
+    let first = jobs.pod("first", 0);
+    let seen = jobs.namespace.run(&["exec", &first, "--", "sh", "-c", "echo seen from inside $(hostname)"]).unwrap();
     assert_eq!(seen, "seen from inside first-0\n");
-    let address = jobs.namespace.run(&["get", "pod", "first-1-1", "--output=jsonpath={.status.podIP}"]).unwrap();
+    let address = jobs.namespace.run(&["get", "pod", &jobs.pod("first", 1), "--output=jsonpath={.status.podIP}"]).unwrap();
     let name = format!("first-1.first.{}.svc.cluster.local", jobs.namespace.name());
     until("the other rank's pod has its name", || {
-        jobs.namespace.run(&["exec", "first-1-0", "--", "nslookup", &name]).is_ok_and(|found| found.contains(&address))
+        jobs.namespace.run(&["exec", &first, "--", "nslookup", &name]).is_ok_and(|found| found.contains(&address))
     });
-    let followed = jobs.namespace.run(&["logs", "--follow", "second-1-1"]).unwrap();
+    let followed = jobs.namespace.run(&["logs", "--follow", &jobs.pod("second", 1)]).unwrap();
     let lines: Vec<&str> = followed.lines().filter(|line| line.contains("line ")).collect();
     assert_eq!(lines.len(), 300, "{followed}");
     assert!(lines[299].ends_with("line 300"), "{}", lines[299]);
@@ -81,7 +83,11 @@ fn looked_into_at_every_quantum(jobs: &Jobs) {
         }
         let node = jobs.nodes("first").swap_remove(0);
         let from = Trace::of(&node).last();
-        thread::scope(|scope| names.iter().for_each(|name| drop(scope.spawn(|| looked_into(jobs, name)))));
+        thread::scope(|scope| {
+            let all: Vec<_> = names.iter().map(|name| scope.spawn(|| looked_into(jobs, name))).collect();
+            // What one of them has met is the scenario's own failure, in its own words.
+            all.into_iter().for_each(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        });
         // At 2 s ten turns are twenty seconds, and the lines at 50 ms are ten: more than either probe may fail in.
         until("the gangs have taken turns", || Trace::of(&node).turns_since(from, "first", "second").count >= 10);
         for name in names {
@@ -100,10 +106,10 @@ fn looked_into_at_every_quantum(jobs: &Jobs) {
 /// A program begins in each of a gang's pods, and its log comes line by line, whether the gang has its turn or not.
 fn looked_into(jobs: &Jobs, name: &str) {
     for index in 0..2 {
-        let said = jobs.namespace.exec(&format!("{name}-1-{index}"), &["sh", "-c", "echo seen from inside $(hostname)"]).unwrap();
+        let said = jobs.namespace.exec(&jobs.pod(name, index), &["sh", "-c", "echo seen from inside $(hostname)"]).unwrap();
         assert_eq!(said, format!("seen from inside {name}-{index}\n"));
     }
-    let followed = jobs.namespace.follow(&format!("{name}-1-0"), FOLLOWED).unwrap();
+    let followed = jobs.namespace.follow(&jobs.pod(name, 0), FOLLOWED).unwrap();
     let numbers: Vec<usize> = followed.iter().map(|line| line.strip_prefix("line ").unwrap().parse().unwrap()).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "no line is lost: {numbers:?}");
 }

@@ -21,15 +21,15 @@ fn strangers_do_not_reach_a_gang(jobs: &Jobs) {
     jobs.apply(&script("server", "while true; do echo here | nc -l -p 8080; done"));
     jobs.apply(&script("stranger", "exec sleep 3600"));
     jobs.are("Running", &["server", "stranger"]);
-    let address = jobs.namespace.run(&["get", "pod", "server-1-0", "--output=jsonpath={.status.podIP}"]).unwrap();
+    let address = jobs.namespace.run(&["get", "pod", &jobs.pod("server", 0), "--output=jsonpath={.status.podIP}"]).unwrap();
     let reaches = |pod: &str| {
         let answer = jobs.namespace.run(&["exec", pod, "--", "nc", "-w", "5", &address, "8080"]);
         answer.is_ok_and(|said| said == "here\n")
     };
-    until("the gang's other pod reaches it", || reaches("server-1-1"));
+    until("the gang's other pod reaches it", || reaches(&jobs.pod("server", 1)));
     // The server answers one after another: several tries, so that none was merely too early.
     for _ in 0..TRIES {
-        assert!(!reaches("stranger-1-0"), "a pod of another gang reaches it");
-        until("the gang's other pod still reaches it", || reaches("server-1-1"));
+        assert!(!reaches(&jobs.pod("stranger", 0)), "a pod of another gang reaches it");
+        until("the gang's other pod still reaches it", || reaches(&jobs.pod("server", 1)));
     }
 }

@@ -54,7 +54,7 @@ fn twice(jobs: &Jobs, make: impl Fn(&str) -> Value) -> [String; 2] {
     }
     names.map(|name| {
         jobs.wait("condition=Complete", name);
-        jobs.namespace.run(&["logs", &format!("{name}-1-0")]).unwrap()
+        jobs.namespace.run(&["logs", &jobs.pod(name, 0)]).unwrap()
     })
 }
 

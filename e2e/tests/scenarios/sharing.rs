@@ -97,7 +97,7 @@ fn has_been_under_way(said: &[Duration]) -> bool {
 
 /// When a job's first rank has said its progress, since 1970.
 fn progress(jobs: &Jobs, name: &str) -> Vec<Duration> {
-    let said = jobs.namespace.run(&["logs", "--timestamps", &format!("{name}-1-0")]).unwrap_or_default();
+    let said = jobs.namespace.run(&["logs", "--timestamps", &jobs.pod(name, 0)]).unwrap_or_default();
     let times = said.lines().filter(|line| line.contains("progress: ")).filter_map(|line| line.split_whitespace().next());
     seconds(times).into_iter().map(Duration::from_secs_f64).collect()
 }
