@@ -15,6 +15,7 @@ mod sealing;
 mod sequencer;
 mod staging;
 mod views;
+mod waiting;
 
 pub use announcer::{Announcer, AnnouncerCounters, AnnouncerEffect, AnnouncerInput};
 pub use face::{ManagerEffect, ManagerEvent, ManagerInput};
@@ -24,13 +25,15 @@ use reign::{Reign, Stage};
 use crate::{
     machine::{Machine, Outbox},
     message::AnnouncerCommand,
-    model::Instant,
+    model::{Instant, Term},
 };
 
 /// See the module. Without an appointment it does nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Manager {
     reign: Option<Reign>,
+    /// The last term in which a member has refused it: it does not begin again in that one.
+    refused: Option<Term>,
 }
 
 impl Manager {
@@ -64,7 +67,7 @@ impl Machine for Manager {
                 let newer = self.reign.as_ref().is_none_or(|reign| appointment.record.term > reign.term());
                 if let Some(reign) = self.reign.as_mut().filter(|_| !newer) {
                     reign.appointed_again(now, &appointment, out);
-                } else {
+                } else if self.refused.is_none_or(|refused| appointment.record.term > refused) {
                     out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
                     let reign = Reign::begin(now, appointment, settings, out);
                     self.enter(ManagerPhaseEvent::Appointed, Some(reign));
@@ -78,6 +81,7 @@ impl Machine for Manager {
             | ManagerInput::Timer) => {
                 let refused = self.reign.as_mut().is_some_and(|reign| reign.step(now, other, out).is_refused());
                 if refused {
+                    self.refused = self.reign.as_ref().map(Reign::term);
                     out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
                     self.enter(ManagerPhaseEvent::Refused, None);
                 }

@@ -1,4 +1,4 @@
-//! Members that rejoin a term, and what the order has promised meanwhile: events of blocks, receipts, refusals.
+//! Members that rejoin a term, and what the order has promised meanwhile: events of blocks, receipts, refusals, each caller's own order.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -107,6 +107,22 @@ impl Follower {
             }
         }
         blocks
+    }
+
+    /// Operations that the manager is asked to number, each with the one before it.
+    fn submitted(&self) -> Vec<(u64, Option<u64>)> {
+        let mut submitted = Vec::new();
+        for effect in &self.effects {
+            if let MemberEffect::Send { message: ToManager::Submit { operation, after, .. }, .. } = effect {
+                submitted.push((operation.sequence, *after));
+            }
+        }
+        submitted
+    }
+
+    fn outcomes(&self) -> Vec<Outcome> {
+        let outcome = |effect: &MemberEffect| if let MemberEffect::Outcome { outcome, .. } = effect { Some(*outcome) } else { None };
+        self.effects.iter().filter_map(outcome).collect()
     }
 
     fn installed(&self) -> Option<u64> {
@@ -232,7 +248,11 @@ impl Reign {
     }
 
     fn submits(&mut self, sequence: u64, xfer: Xfer) {
-        self.hears(0, ToManager::Submit { operation: operation(0, sequence), request: Request::Xfer(xfer) });
+        self.submits_after(sequence, None, xfer);
+    }
+
+    fn submits_after(&mut self, sequence: u64, after: Option<u64>, xfer: Xfer) {
+        self.hears(0, ToManager::Submit { operation: operation(0, sequence), after, request: Request::Xfer(xfer) });
     }
 
     fn stable(&self) -> Option<u64> {
@@ -275,6 +295,18 @@ impl Reign {
         self.sent.iter().filter_map(|(_, message)| outcome(message)).collect()
     }
 
+    /// The sequences of node 0's operations in the order of their numbers.
+    fn order(&self) -> Vec<u64> {
+        let sequence = |message: &ToMember| match message {
+            ToMember::Append { record, .. } => match &**record {
+                Record::Xfer { operation, .. } => Some(operation.sequence),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.sent.iter().filter(|(to, _)| *to == NODE).filter_map(|(_, message)| sequence(message)).collect()
+    }
+
     fn numbered(&self) -> BTreeSet<u64> {
         let number = |message: &ToMember| if let ToMember::Append { number, .. } = message { Some(number.0) } else { None };
         self.sent.iter().filter_map(|(_, message)| number(message)).collect()
@@ -309,6 +341,104 @@ fn a_late_copy_of_a_refused_operation_is_refused_again() {
     assert_eq!((reign.refusals(), reign.numbered()), (vec![outside], BTreeSet::new()), "its caller was told that it never takes effect");
     reign.submits(2, block(&[5], 1));
     assert_eq!(reign.numbered(), BTreeSet::from([1]), "node 5 belongs to the view now");
+}
+
+#[test]
+fn an_operation_waits_for_one_before_it_that_was_lost_on_the_way() {
+    let mut reign = Reign::established();
+    reign.submits_after(3, Some(2), block(&[0], 3));
+    reign.submits_after(2, Some(1), block(&[0], 2));
+    assert_eq!(reign.order(), [0; 0]);
+    reign.submits(1, block(&[0], 1));
+    assert_eq!(reign.order(), [1, 2, 3]);
+}
+
+#[test]
+fn an_operation_does_not_wait_for_one_that_was_refused() {
+    let mut reign = Reign::established();
+    reign.submits_after(2, Some(1), block(&[0], 2));
+    reign.submits(1, block(&[5], 1));
+    assert_eq!((reign.refusals(), reign.order()), (vec![Outcome::Aborted(AbortReason::SetOutsideView)], vec![2]));
+}
+
+#[test]
+fn an_operation_that_a_later_one_shows_to_be_refused_is_so_again() {
+    let out_of_order = Outcome::Aborted(AbortReason::OutOfOrder);
+    let mut reign = Reign::established();
+    reign.submits(2, block(&[0], 2));
+    reign.submits(1, block(&[0], 1));
+    assert_eq!((reign.refusals(), reign.order()), (vec![out_of_order], vec![2]), "the later one is in flight");
+    let mut reign = Reign::established();
+    reign.goes_on(1);
+    reign.submits(3, block(&[0], 3));
+    for node in [0, 1] {
+        reign.holds(node, 2);
+    }
+    reign.sent.clear();
+    reign.submits(2, block(&[0], 2));
+    reign.submits(3, block(&[0], 3));
+    reign.submits(4, block(&[0], 4));
+    assert_eq!((reign.refusals(), reign.order()), (vec![out_of_order], vec![4]), "the later one is stable");
+}
+
+#[test]
+fn the_next_life_of_a_caller_does_not_wait_for_what_the_one_before_it_lost() {
+    let mut reign = Reign::established();
+    reign.submits_after(2, Some(1), block(&[0], 2));
+    let member = NodeIncarnation { incarnation: AgentIncarnation(2), ..agent(0) };
+    let next = OperationId { caller: member, sequence: 1 };
+    reign.hears(0, ToManager::Sealed(SealAnswer { term: TERM, member, knows_from: Term(1), holding: None }));
+    reign.hears(0, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
+    reign.hears(0, ToManager::Submit { operation: next, after: None, request: Request::Xfer(block(&[0], 1)) });
+    assert_eq!((reign.refusals(), reign.order()), (vec![Outcome::Aborted(AbortReason::OutOfOrder)], vec![1]));
+}
+
+#[test]
+fn a_caller_says_behind_which_operation_another_stands_while_that_has_no_outcome() {
+    let mut follower = Follower::sealed();
+    follower.installs(&Arc::new(Memory::empty(1, RecordNumber(0))));
+    follower.is_admitted();
+    for byte in [1, 2, 3] {
+        follower.step(MemberInput::Submit(Request::Xfer(block(&[0], byte))));
+        assert_eq!(follower.submitted(), [(u64::from(byte), (byte > 1).then(|| u64::from(byte) - 1))]);
+    }
+    let refused = |fence| ToMember::Refused { fence, operation: operation(0, 2), outcome: Outcome::Aborted(AbortReason::MemoryFull) };
+    follower.hears(refused(FENCE));
+    assert_eq!(follower.outcomes(), [Outcome::Aborted(AbortReason::MemoryFull)]);
+    follower.step(MemberInput::LinkUp(MANAGER));
+    assert_eq!(follower.submitted(), [(1, None), (3, Some(1))]);
+}
+
+#[test]
+fn what_the_manager_of_another_term_refuses_is_not_refused() {
+    let mut follower = Follower::sealed();
+    follower.installs(&Arc::new(Memory::empty(1, RecordNumber(0))));
+    follower.is_admitted();
+    follower.step(MemberInput::Submit(Request::Xfer(block(&[0], 1))));
+    let outcome = Outcome::Aborted(AbortReason::SetOutsideView);
+    for term in [Term(1), Term(3)] {
+        follower.hears(ToMember::Refused { fence: Fence { term, ..FENCE }, operation: operation(0, 1), outcome });
+        assert_eq!(follower.outcomes(), [], "the manager of term 2 may number it");
+    }
+    let refused = ToMember::Refused { fence: FENCE, operation: operation(0, 1), outcome };
+    follower.step(MemberInput::FromManager { from: NODE, message: refused.clone() });
+    assert_eq!(follower.outcomes(), [], "it is not of that manager");
+    follower.hears(refused);
+    assert_eq!(follower.outcomes(), [outcome]);
+}
+
+#[test]
+fn a_manager_does_not_begin_again_in_a_term_that_was_refused() {
+    let mut reign = Reign::established();
+    reign.hears(0, ToManager::SealRefused { sealed: Term(3) });
+    assert!(!reign.manager.is_appointed());
+    let mut appointed = |term| {
+        let record = TermRecord { term, ..record(&[0, 1]) };
+        let appointment = Appointment { record, dead: NodeSet::EMPTY, lost: NodeSet::EMPTY, plan: Arc::new(Plan::default()) };
+        reign.step(ManagerInput::Appointed { appointment, settings: Settings::default() });
+        reign.manager.is_appointed()
+    };
+    assert_eq!([TERM, Term(4)].map(&mut appointed), [false, true], "others have left its order, and may have begun another");
 }
 
 /// The reign's members with node 5, whose life has sealed the term.

@@ -112,7 +112,7 @@ impl Bench {
     }
 
     fn submits(&mut self, operation: OperationId, xfer: Xfer) {
-        self.hears(operation.caller.node.0, ToManager::Submit { operation, request: Request::Xfer(xfer) });
+        self.hears(operation.caller.node.0, ToManager::Submit { operation, after: None, request: Request::Xfer(xfer) });
     }
 
     fn answers(&mut self, node: u16, operation: OperationId, held: bool) {
@@ -135,7 +135,9 @@ impl Bench {
 
     fn refused(&self, operation: OperationId) -> Option<Outcome> {
         self.sent.iter().find_map(|(to, message)| match message {
-            ToMember::Refused { operation: refused, outcome } if (*to, *refused) == (operation.caller.node, operation) => Some(*outcome),
+            ToMember::Refused { operation: refused, outcome, .. } if (*to, *refused) == (operation.caller.node, operation) => {
+                Some(*outcome)
+            }
             _ => None,
         })
     }

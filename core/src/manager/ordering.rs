@@ -11,7 +11,7 @@ use crate::{
     limits::{OUTCOMES_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
     machine::Outbox,
     message::{AnnouncerCommand, ToMember},
-    model::{GangRun, Instant, NodeIndex, NodeSet, PlannedGang, RecordNumber, RowSet},
+    model::{GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet, PlannedGang, RecordNumber, RowSet},
     primitives::{AbortReason, Applied, Compare, CompareResult, Content, GangCommand, GangVerb, OperationId, Outcome, Record, Request},
 };
 
@@ -209,23 +209,32 @@ impl Reign {
     }
 
     /// The next operation of a member that may be numbered; those that may not are refused. One whose block is still being staged waits,
-    /// and with it those that its caller has submitted after it.
+    /// and so does one whose caller has asked for another before it; with either those that its caller has submitted after it.
     fn next_operation(&mut self, out: &mut Outbox<ManagerEffect>) -> Option<Record> {
         // By node and not by life: a late copy of what an earlier life has asked for must not overtake what would forget its outcome.
         let mut waits = NodeSet::EMPTY;
         let mut place = 0;
-        while let Some((operation, request)) = self.waiting.get(place) {
+        while let Some(asked) = self.waiting.get(place) {
+            let operation = asked.operation;
             if waits.contains(operation.caller.node) {
                 place += 1;
                 continue;
             }
-            let (operation, request) = (*operation, request.clone());
             if self.is_numbered(operation) {
                 self.waiting.remove(place);
                 continue;
             }
+            // All copies of that one were lost so far.
+            let is_early = asked.earlier().is_some_and(|earlier| !self.is_numbered(earlier) && self.refused_before(earlier).is_none());
+            if is_early && !self.has_gone(operation.caller) {
+                waits.insert(operation.caller.node);
+                place += 1;
+                continue;
+            }
+            let request = asked.request.clone();
             let before = self.refused_before(operation);
-            let staged = match (&request, before.or_else(|| self.refusal(&request))) {
+            let refusal = before.or_else(|| (is_early || self.is_overtaken(operation)).then_some(AbortReason::OutOfOrder));
+            let staged = match (&request, refusal.or_else(|| self.refusal(&request))) {
                 (_, Some(reason)) => Staged::Never(reason),
                 (Request::Xfer(xfer), None) => self.staged(operation, xfer, out),
                 (Request::CompareAndWrite(_), None) => Staged::Everywhere,
@@ -248,6 +257,11 @@ impl Reign {
         None
     }
 
+    /// True when another life of that node's agent has its place: this one repeats nothing.
+    fn has_gone(&self, caller: NodeIncarnation) -> bool {
+        self.view.get(&caller.node).is_some_and(|life| *life != caller.incarnation)
+    }
+
     fn refuse(&mut self, operation: OperationId, reason: AbortReason, again: bool, out: &mut Outbox<ManagerEffect>) {
         if !again {
             self.remember_refusal(operation, reason);
@@ -255,7 +269,7 @@ impl Reign {
         self.close_staging(operation, out);
         out.push(ManagerEffect::Send {
             to: operation.caller.node,
-            message: ToMember::Refused { operation, outcome: Outcome::Aborted(reason) },
+            message: ToMember::Refused { fence: self.fence, operation, outcome: Outcome::Aborted(reason) },
         });
     }
 
@@ -284,13 +298,23 @@ impl Reign {
 
     /// True when the operation has its number, or its outcome: it takes effect once.
     fn is_numbered(&self, operation: OperationId) -> bool {
-        self.sequencer.memory().outcome(operation).is_some()
-            || self.sequencer.memory().pending_operation() == Some(operation)
-            || self.sequencer.in_flight().any(|record| match &**record {
-                Record::Xfer { operation: numbered, .. } => *numbered == operation,
-                Record::Compare { operation: numbered, .. } => *numbered == Some(operation),
-                Record::Plan(_) | Record::Gang(_) | Record::CompareResult(_) => false,
-            })
+        self.sequencer.memory().outcome(operation).is_some() || self.without_outcome().any(|numbered| numbered == operation)
+    }
+
+    /// True when a later operation of its caller has its number: the caller's order is kept.
+    fn is_overtaken(&self, operation: OperationId) -> bool {
+        let is_later = |numbered: OperationId| numbered.caller == operation.caller && numbered.sequence > operation.sequence;
+        self.sequencer.memory().is_overtaken(operation) || self.without_outcome().any(is_later)
+    }
+
+    /// The operations that have their number and no outcome in memory.
+    fn without_outcome(&self) -> impl Iterator<Item = OperationId> {
+        let in_flight = self.sequencer.in_flight().filter_map(|record| match &**record {
+            Record::Xfer { operation, .. } => Some(*operation),
+            Record::Compare { operation, .. } => *operation,
+            Record::Plan(_) | Record::Gang(_) | Record::CompareResult(_) => None,
+        });
+        in_flight.chain(self.sequencer.memory().pending_operation())
     }
 
     fn refusal(&self, request: &Request) -> Option<AbortReason> {

@@ -6,18 +6,21 @@ use std::{
 };
 
 use super::{
-    ManagerEffect, ManagerInput, ManagerPhase, ManagerPhaseEvent, gangs::Hints, ordering::PendingCompare, sequencer::Sequencer,
+    ManagerEffect, ManagerInput, ManagerPhase, ManagerPhaseEvent,
+    gangs::Hints,
+    ordering::PendingCompare,
+    sequencer::Sequencer,
     staging::Stagings,
+    waiting::{Asked, Waiting},
 };
 use crate::{
-    limits::{MEMBERS_MAX, OPERATIONS_PER_NODE_MAX},
     machine::Outbox,
     message::{AnnouncerReport, GangReport, PartitionReport, SealAnswer, ToManager},
     model::{
         AgentIncarnation, Appointment, Fence, GangRun, Instant, MatrixVersion, NodeIndex, NodeSet, Plan, RecordNumber, RowSet, Settings,
         Term, TermRecord, View,
     },
-    primitives::{AbortReason, GangMemory, Memory, OperationId, Request},
+    primitives::{AbortReason, GangMemory, Memory, OperationId},
 };
 
 /// The state of one appointment.
@@ -37,7 +40,7 @@ pub(super) struct Reign {
     pub(super) compare: Option<PendingCompare>,
     pub(super) stagings: Stagings,
     /// Operations that wait for a number.
-    pub(super) waiting: VecDeque<(OperationId, Request)>,
+    pub(super) waiting: Waiting,
     /// The newest refusals of each caller: a copy of a refused operation that comes late is refused again, whatever has
     /// changed meanwhile, because its caller was told that it never takes effect.
     pub(super) refused: BTreeMap<NodeIndex, VecDeque<(OperationId, AbortReason)>>,
@@ -107,7 +110,7 @@ impl Reign {
             sequencer: Sequencer::new(Arc::new(Memory::default())),
             compare: None,
             stagings: Stagings::default(),
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             refused: BTreeMap::new(),
             hints: BTreeMap::new(),
             lease_until: Instant::ORIGIN,
@@ -209,7 +212,7 @@ impl Reign {
                 }
             }
             ToManager::Installed { .. } | ToManager::Held { .. } | ToManager::Compared { .. } | ToManager::Staged { .. } => {}
-            ToManager::Submit { operation, request } => self.submitted(from, operation, request),
+            ToManager::Submit { operation, after, request } => self.submitted(from, Asked { operation, after, request }),
             ToManager::Signal(signal) => {
                 let member = signal.node == from && self.view.contains_key(&from);
                 if member && self.sequencer.memory().gang(signal.run).is_some() {
@@ -230,13 +233,11 @@ impl Reign {
         }
     }
 
-    /// Keeps a member's operation until it can be numbered. Members resend what has no outcome, so one that finds the
-    /// queue full loses nothing.
-    fn submitted(&mut self, from: NodeIndex, operation: OperationId, request: Request) {
-        let member = operation.caller.node == from && self.view.get(&from) == Some(&operation.caller.incarnation);
-        let known = self.waiting.iter().any(|(waiting, _)| *waiting == operation);
-        if member && !known && self.waiting.len() < MEMBERS_MAX * OPERATIONS_PER_NODE_MAX {
-            self.waiting.push_back((operation, request));
+    /// Keeps a member's own operation until it can be numbered.
+    fn submitted(&mut self, from: NodeIndex, asked: Asked) {
+        let caller = asked.operation.caller;
+        if caller.node == from && self.view.get(&from) == Some(&caller.incarnation) {
+            self.waiting.ask(asked);
         }
     }
 

@@ -55,6 +55,8 @@ pub enum ToMember {
     },
     /// The outcome of an operation that was never numbered; the outcome of a numbered one stands in memory.
     Refused {
+        /// Who commands: the manager of a later term may number it all the same.
+        fence: Fence,
         /// The operation.
         operation: OperationId,
         /// Why.
@@ -71,8 +73,9 @@ impl ToMember {
             | Self::Admitted { fence, .. }
             | Self::Append { fence, .. }
             | Self::Stable { fence, .. }
-            | Self::Stagings { fence, .. } => Some(*fence),
-            Self::Seal(_) | Self::Refused { .. } => None,
+            | Self::Stagings { fence, .. }
+            | Self::Refused { fence, .. } => Some(*fence),
+            Self::Seal(_) => None,
         }
     }
 }
@@ -135,6 +138,9 @@ pub enum ToManager {
     Submit {
         /// Its name; a repetition has the same one.
         operation: OperationId,
+        /// The sequence of the caller's last operation before it that has no outcome yet: it is numbered first, also where its own
+        /// message was lost.
+        after: Option<u64>,
         /// What is asked.
         request: Request,
     },

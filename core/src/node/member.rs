@@ -207,7 +207,7 @@ impl Member {
             ToMember::Append { fence, number, record } => self.append(from, fence, number, record, out),
             ToMember::Stable { fence, number } => self.stable(from, fence, number, out),
             ToMember::Stagings { fence, numbered, open } => self.stagings_listed(from, fence, numbered, &open, out),
-            ToMember::Refused { operation, outcome } => self.refused(operation, outcome, out),
+            ToMember::Refused { fence, operation, outcome } => self.refused((from, fence), operation, outcome, out),
         }
     }
 

@@ -157,6 +157,13 @@ impl Memory {
         }
     }
 
+    /// True when a later operation of its caller has an outcome.
+    #[must_use]
+    pub fn is_overtaken(&self, operation: OperationId) -> bool {
+        let caller = self.outcomes.get(&operation.caller);
+        caller.is_some_and(|caller| caller.outcomes.last_key_value().is_some_and(|(last, _)| *last > operation.sequence))
+    }
+
     /// True when that fits under that name, beside blocks of `open` bytes that are on their way.
     #[must_use]
     pub fn has_room(&self, name: RegionName, content: &Content, open: u64) -> bool {

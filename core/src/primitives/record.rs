@@ -414,4 +414,7 @@ pub enum AbortReason {
     TermChanged,
     /// A node of its set got nothing of its block for too long.
     Stalled,
+    /// It has no place in its caller's order any more: a later operation has its number, for an earlier manager had refused this one and
+    /// took its reason along; or one before it was lost with that life of the caller.
+    OutOfOrder,
 }

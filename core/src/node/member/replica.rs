@@ -161,12 +161,15 @@ impl Member {
     pub(super) fn submit_outstanding(&mut self, first: u64, out: &mut Outbox<MemberEffect>) {
         let (Some(to), Some(fence)) = (self.manager(), self.admitted()) else { return };
         let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
+        let mut after = self.operations.range(..first).next_back().map(|(sequence, _)| *sequence);
         for (&sequence, outstanding) in self.operations.range_mut(first..) {
             let operation = OperationId { caller, sequence };
             if is_staged(&outstanding.request) {
                 outstanding.submitted_in.get_or_insert(fence.term);
             }
-            out.push(MemberEffect::Send { to, message: ToManager::Submit { operation, request: outstanding.request.clone() } });
+            let message = ToManager::Submit { operation, after, request: outstanding.request.clone() };
+            out.push(MemberEffect::Send { to, message });
+            after = Some(sequence);
         }
     }
 
@@ -187,7 +190,17 @@ impl Member {
         });
     }
 
-    pub(super) fn refused(&mut self, operation: OperationId, outcome: Outcome, out: &mut Outbox<MemberEffect>) {
+    /// The manager that may number the operation says that it never will.
+    pub(super) fn refused(
+        &mut self,
+        (from, fence): (NodeIndex, Fence),
+        operation: OperationId,
+        outcome: Outcome,
+        out: &mut Outbox<MemberEffect>,
+    ) {
+        if !self.obeys(from, fence) {
+            return;
+        }
         let own = operation.caller == NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
         if own && self.operations.remove(&operation.sequence).is_some() {
             out.push(MemberEffect::Outcome { operation, outcome });

@@ -270,7 +270,11 @@ impl Barriers {
                 _,
                 Outcome::Unknown
                 | Outcome::Aborted(
-                    AbortReason::SetOutsideView | AbortReason::TooManyOperations | AbortReason::TermChanged | AbortReason::Stalled,
+                    AbortReason::SetOutsideView
+                    | AbortReason::TooManyOperations
+                    | AbortReason::TermChanged
+                    | AbortReason::Stalled
+                    | AbortReason::OutOfOrder,
                 ),
             ) => *progress = Progress::Refused(job.task, repetition.next(now, longest)),
         }

@@ -308,7 +308,11 @@ impl Groups {
                 _,
                 Outcome::Unknown
                 | Outcome::Aborted(
-                    AbortReason::SetOutsideView | AbortReason::TooManyOperations | AbortReason::TermChanged | AbortReason::Stalled,
+                    AbortReason::SetOutsideView
+                    | AbortReason::TooManyOperations
+                    | AbortReason::TermChanged
+                    | AbortReason::Stalled
+                    | AbortReason::OutOfOrder,
                 ),
             ) => delivery.progress = Progress::Refused(job.task, repetition.next(now, longest)),
         }

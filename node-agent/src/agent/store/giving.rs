@@ -288,6 +288,7 @@ fn why(outcome: Outcome) -> &'static str {
         Outcome::Aborted(AbortReason::Stalled) => "a node got nothing of it, or has no room",
         Outcome::Aborted(AbortReason::MemoryFull) => "there is no room for further blocks",
         Outcome::Aborted(AbortReason::TermChanged) => "the machine manager changes all the time",
+        Outcome::Aborted(AbortReason::OutOfOrder) => "an operation that was called later has taken effect before",
         Outcome::Aborted(AbortReason::TooManyOperations) => "this node calls too much at a time",
         Outcome::Aborted(AbortReason::PayloadTooLarge) => "a part is larger than a block may be",
         Outcome::Unknown => "what became of it is not known",
