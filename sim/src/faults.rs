@@ -12,6 +12,7 @@ use strobe_core::{
 };
 
 use crate::{
+    history::CELLS,
     mutations::Mutation,
     network::Sides,
     node::{Agent, AgentInput},
@@ -29,8 +30,6 @@ const SOCKET_CLOSED: Duration = Duration::from_micros(300);
 const HAND_OVER: Duration = Duration::from_millis(100);
 /// How long the ranks of an evicted pod live.
 const EVICTION: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(40));
-/// Ordered cells that callers write.
-const CELLS: u64 = 4;
 
 impl World {
     pub(crate) fn happen_outside(&mut self, event: &Event) {
@@ -74,8 +73,7 @@ impl World {
                 self.tell_operator_outside(AuthorityInput::SetSuspended { gang: GangId(job), suspended });
             }
             Happening::Cancel { job } => self.tell_operator_outside(AuthorityInput::Cancel { gang: GangId(job) }),
-            Happening::Operate { node, set, compare: true, .. } => self.compare(index, usize::from(node), set),
-            Happening::Operate { node, set, compare: false, region, staged } => self.put(index, usize::from(node), set, (region, staged)),
+            Happening::Operate { .. } | Happening::CompareAndWrite { .. } | Happening::Put { .. } => self.called(index, what),
             fault => {
                 self.counters.faults += 1;
                 match fault {
@@ -114,7 +112,12 @@ impl World {
                         self.nodes[usize::from(node)].clock.jump(now, milliseconds(count));
                         self.arm_anew(usize::from(node));
                     }
-                    Happening::Pause { .. } | Happening::Suspend { .. } | Happening::Cancel { .. } | Happening::Operate { .. } => {}
+                    Happening::Pause { .. }
+                    | Happening::Suspend { .. }
+                    | Happening::Cancel { .. }
+                    | Happening::Operate { .. }
+                    | Happening::CompareAndWrite { .. }
+                    | Happening::Put { .. } => {}
                 }
             }
         }
@@ -144,29 +147,49 @@ impl World {
         self.tell_operator_outside(AuthorityInput::Submit(specification));
     }
 
-    fn compare(&mut self, index: usize, node: usize, set: u8) {
+    /// A caller on a node asks for an operation.
+    fn called(&mut self, index: usize, what: Happening) {
+        match what {
+            Happening::Operate { node, set, compare: true, .. } => self.compare(index, node, set),
+            Happening::Operate { node, set, compare: false, region, staged } => self.put_of_gang(index, node, set, (region, staged)),
+            Happening::CompareAndWrite { node, set, cell, comparison, value, writes } => {
+                let write = writes.map(|(cell, value)| Write { cell: u32::from(cell), value: u64::from(value) });
+                let (set, cell) = (NodeSet::from_bits(u64::from(set)), Cell::Ordered(u32::from(cell)));
+                self.operate(node, Request::CompareAndWrite(Compare { set, cell, comparison, value: u64::from(value), write }));
+            }
+            Happening::Put { node, set, owner, number, staged } => {
+                self.put(index, node, set, RegionName::of_node(NodeIndex(owner), u32::from(number)), staged);
+            }
+            _ => unreachable!("the caller passes on what callers ask for"),
+        }
+    }
+
+    fn compare(&mut self, index: usize, node: u16, set: u8) {
         let value = index as u64 + 1;
-        let cell = u32::try_from(value % CELLS).expect("few cells");
+        let cell = u32::try_from(value % u64::from(CELLS)).expect("few cells");
         let write = Some(Write { cell, value });
         let set = NodeSet::from_bits(u64::from(set));
         let compare = Compare { set, cell: Cell::Ordered(cell), comparison: Comparison::Less, value, write };
         self.operate(node, Request::CompareAndWrite(compare));
     }
 
-    /// No two blocks that are put have the same content, so that the event of a put names it.
-    fn put(&mut self, index: usize, node: usize, set: u8, (number, staged): (u32, bool)) {
+    fn put_of_gang(&mut self, index: usize, node: u16, set: u8, (number, staged): (u32, bool)) {
         let owner = self.operator.pods.iter().nth(number as usize % self.operator.pods.len().max(1)).copied();
-        let Some(run) = owner else { return };
+        if let Some(run) = owner {
+            self.put(index, node, set, RegionName::of_gang(run, number), staged);
+        }
+    }
+
+    /// No two blocks that are put have the same content, so that the event of a put names it.
+    fn put(&mut self, index: usize, node: u16, set: u8, region: RegionName, staged: bool) {
         let digest = index as u64 + 1;
         let content =
             if staged { Content::Staged(Block { digest, length: 1 << 20 }) } else { Content::Inline(Payload::new(digest.to_le_bytes())) };
-        self.operate(
-            node,
-            Request::Xfer(Xfer { region: RegionName::of_gang(run, number), set: NodeSet::from_bits(u64::from(set)), content }),
-        );
+        self.operate(node, Request::Xfer(Xfer { region, set: NodeSet::from_bits(u64::from(set)), content }));
     }
 
-    fn operate(&mut self, node: usize, request: Request) {
+    fn operate(&mut self, node: u16, request: Request) {
+        let node = usize::from(node);
         if self.nodes[node].agent.as_ref().is_some_and(|agent| !agent.is_stopped()) {
             self.give(node, AgentInput::Member(MemberInput::Submit(request)));
         }

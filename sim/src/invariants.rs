@@ -20,8 +20,14 @@
 //! | `cordon` | no gang is placed on a node of which the operator has heard that it takes none |
 //! | `one order` | records and memories agree by number within a generation, and what was applied stays applied |
 //! | `one outcome` | an operation's outcome never changes, it takes effect once, and not at all when it was aborted |
+//! | `committed is stable` | who hears that an operation is committed finds its effect in the memory of its own node |
+//! | `no reader sees part of a block` | what memory lets a node read of a block beside the order is there, and whole |
+//! | `one meaning` | a compare has the truth, and memory the cells and blocks, that the records before it make one after the other |
+//! | `program order` | what one life of a caller asks for takes effect in the order in which it asks |
+//! | `real time` | what is called after another operation was committed takes effect after it |
+//! | `some order` | of a short history: one of all orders explains what was heard and seen |
 //! | `one event a put` | every life of an agent is told once of each block that an XFER put into its node's memory |
-//! | `progress` | once everything is healed every job ends and every agent follows the strobe |
+//! | `progress` | once everything is healed every job ends, every agent follows the strobe, and every caller has heard of its operations |
 //! | `no panic` | no machine panics |
 //! | `same trace` | a scenario that is run twice gives the same trace |
 
@@ -41,7 +47,7 @@ use strobe_core::{
     primitives::{Content, OperationId, Outcome, Record, RegionName},
 };
 
-use crate::clock::Moment;
+use crate::{clock::Moment, history::History};
 
 use deadlines::Tenure;
 pub(crate) use gangs::share_no_cpu;
@@ -78,6 +84,9 @@ pub(crate) struct Ledger {
     /// Operations that took effect: an XFER by its record, a compare by its result.
     effective: BTreeSet<OperationId>,
     outcomes: BTreeMap<OperationId, Outcome>,
+    pub(crate) history: History,
+    /// The members of each term's newest view.
+    views: BTreeMap<Term, BTreeSet<NodeIndex>>,
     /// Blocks of which each life of a node's agent was told.
     puts: Vec<BTreeSet<(AgentIncarnation, RegionName, Content)>>,
     up: BTreeSet<(GangRun, NodeIndex)>,

@@ -9,6 +9,7 @@
 pub mod campaign;
 pub mod clock;
 mod faults;
+mod history;
 pub mod invariants;
 pub mod limits;
 pub mod mutations;

@@ -118,7 +118,8 @@ fn in_figures(summary: &Summary, begun: Instant) -> String {
     let seconds = begun.elapsed().as_secs_f64().max(1e-9);
     let counted = &summary.counters;
     format!(
-        "{} of {} seeds failed; {} events, {} terms, {} faults, {} records applied, {} blocks put ({} absent), {} epochs in {:.0} s of virtual time; \
+        "{} of {} seeds failed; {} events, {} terms, {} faults, {} records applied, {} blocks put ({} absent), {} operations \
+         explained (in {} runs by all orders), {} epochs in {:.0} s of virtual time; \
          {seconds:.1} s, {:.0} seeds/s",
         summary.failed,
         summary.seeds,
@@ -128,6 +129,8 @@ fn in_figures(summary: &Summary, begun: Instant) -> String {
         counted.records,
         counted.blocks,
         counted.absent,
+        counted.operations,
+        counted.histories_tried,
         counted.epochs,
         counted.nanoseconds as f64 / 1e9,
         summary.seeds as f64 / seconds,

@@ -1,15 +1,20 @@
 //! Bugs that are put in on purpose, between a machine and the world, to see that the checker finds them. None of this can
 //! be reached from production code.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use strobe_core::{
+    limits::NODE_REGIONS_MAX,
     manager::ManagerInput,
     message::{AnnouncerCommand, Strobe, SwitcherCommand, ToManager, ToMember},
-    model::{GangSlots, MatrixVersion, NodeIncarnation, NodeIndex, RecordNumber, RowIndex, Term},
+    model::{AgentIncarnation, GangSlots, MatrixVersion, NodeIncarnation, NodeIndex, NodeSet, RecordNumber, RowIndex, Term},
     node::{MemberInput, SwitchCause, SwitcherInput},
+    primitives::{Cell, Compare, Comparison, Content, Memory, OperationId, Payload, Record, RegionName, Xfer},
 };
 
 use crate::limits::NODES_MAX;
@@ -46,6 +51,14 @@ pub enum Mutation {
     CommittedBeforeStable,
     /// A new term goes on from what all of the sealed have applied, and not from the longest prefix that one of them holds.
     ShortestPrefix,
+    /// A new manager does not get what the others' memory says of the outcomes of operations.
+    OutcomesForgotten,
+    /// An agent answers a seal without telling its strobe thread, which goes on with the older term.
+    StaleFenceObeyed,
+    /// A node answers a compare as it did when it was asked the same before.
+    CachedCompare,
+    /// A block is written word by word where it is read.
+    TornBlock,
     /// The strobe thread switches rows under the policy `Kernel` too.
     PolicyForgotten,
     /// The authority never hears of deadlines.
@@ -67,11 +80,13 @@ pub(crate) struct Mutator {
     /// Nodes that lost a strobe, with the term.
     deaf: BTreeSet<(Term, NodeIndex)>,
     switches: u64,
+    /// What each node has answered to each compare.
+    answered: BTreeMap<(usize, Cell, Comparison, u64), bool>,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::FreezeOldRow,
         Self::WatchdogThawsPaused,
         Self::EpochsOutOfOrder,
@@ -86,6 +101,10 @@ impl Mutation {
         Self::CommittedBeforeLastReceipt,
         Self::CommittedBeforeStable,
         Self::ShortestPrefix,
+        Self::OutcomesForgotten,
+        Self::StaleFenceObeyed,
+        Self::CachedCompare,
+        Self::TornBlock,
         Self::PolicyForgotten,
         Self::DeadlineForgotten,
         Self::RunsForgotten,
@@ -111,6 +130,10 @@ impl Mutator {
                 answer.holding.iter_mut().for_each(|holding| holding.records.clear());
                 None
             }
+            ToManager::Sealed(answer) if self.is(Mutation::OutcomesForgotten) => {
+                answer.holding.iter_mut().for_each(|holding| forget_outcomes(Arc::make_mut(&mut holding.memory)));
+                None
+            }
             ToManager::Held { .. } if self.is(Mutation::CommittedBeforeLastReceipt) && *from != last => {
                 Some(ManagerInput::FromMember { from: last, message: message.clone() })
             }
@@ -124,6 +147,13 @@ impl Mutator {
             && self.is(Mutation::DroppedUnseen)
         {
             *numbered = RecordNumber(0);
+        }
+    }
+
+    /// Alters a node's part of a compare.
+    pub(crate) fn compared(&mut self, node: usize, compare: &Compare, truth: &mut bool) {
+        if self.is(Mutation::CachedCompare) {
+            *truth = *self.answered.entry((node, compare.cell, compare.comparison, compare.value)).or_insert(*truth);
         }
     }
 
@@ -173,6 +203,17 @@ impl Mutator {
     pub(crate) fn withholds(&self, strobe: &Strobe, to: NodeIndex) -> bool {
         self.deaf.contains(&(strobe.fence.term, to))
     }
+}
+
+/// An operation of a later life of its caller lets memory forget those of an earlier one: here of a life that there never is.
+fn forget_outcomes(memory: &mut Memory) {
+    let applied = memory.applied;
+    for node in (0..NODES_MAX).map(NodeIndex) {
+        let operation = OperationId { caller: NodeIncarnation { node, incarnation: AgentIncarnation(u64::MAX) }, sequence: 1 };
+        let region = RegionName::of_node(node, NODE_REGIONS_MAX);
+        memory.apply(&Record::Xfer { operation, xfer: Xfer { region, set: NodeSet::EMPTY, content: Content::Inline(Payload::new([])) } });
+    }
+    memory.applied = applied;
 }
 
 /// What a strobe announces first; for traces.

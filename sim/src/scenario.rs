@@ -6,7 +6,10 @@ mod draw;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use strobe_core::model::{Policy, Settings};
+use strobe_core::{
+    model::{Policy, Settings},
+    primitives::Comparison,
+};
 
 pub use draw::{Breadth, Options};
 
@@ -162,6 +165,35 @@ pub enum Happening {
         region: u32,
         /// True for an XFER whose block is staged beside the order.
         #[serde(default)]
+        staged: bool,
+    },
+    /// A node's own caller asks for a COMPARE-AND-WRITE.
+    CompareAndWrite {
+        /// The node.
+        node: u16,
+        /// The set, as bits.
+        set: u8,
+        /// The compared variable: the number of an ordered cell.
+        cell: u8,
+        /// The comparison.
+        comparison: Comparison,
+        /// The local value.
+        value: u8,
+        /// The number of the written cell, and its new value.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        writes: Option<(u8, u8)>,
+    },
+    /// A node's own caller asks for an XFER into a block that belongs to a node.
+    Put {
+        /// The node.
+        node: u16,
+        /// The set, as bits.
+        set: u8,
+        /// Whose block.
+        owner: u16,
+        /// Its number.
+        number: u8,
+        /// True when the block is staged beside the order.
         staged: bool,
     },
     /// The network falls apart.
@@ -355,6 +387,8 @@ impl Happening {
             }
             Self::CutLinks { node, other } | Self::Separate { node, other, .. } => [Some(node), Some(other)],
             Self::Operate { node, .. }
+            | Self::CompareAndWrite { node, .. }
+            | Self::Put { node, .. }
             | Self::CutSession { node }
             | Self::CrashAgent { node, .. }
             | Self::LeaveAgent { node, .. }

@@ -64,6 +64,10 @@ pub struct Counters {
     pub blocks: u64,
     /// Such blocks that a life of a node was told of which never held them.
     pub absent: u64,
+    /// Operations that callers asked for, in runs that came to rest.
+    pub operations: u64,
+    /// Histories of which every order was tried, beside that of the records.
+    pub histories_tried: u64,
 }
 
 impl Counters {
@@ -76,6 +80,8 @@ impl Counters {
         self.epochs += other.epochs;
         self.blocks += other.blocks;
         self.absent += other.absent;
+        self.operations += other.operations;
+        self.histories_tried += other.histories_tried;
     }
 }
 
@@ -225,8 +231,6 @@ impl World {
                 }
             }
             Event::SealWritten { node, life, term } => self.seal_written(node, life, term),
-            Event::BlockComes { node, life, operation, term } => self.block_comes(node, life, operation, term),
-            Event::BlockStalls { node, life, operation } => self.block_stalls(node, life, operation),
             Event::LateSwitch { node, life, switch } => self.carry_out_late(node, life, *switch),
             Event::PodStarts { node, run } => self.pod_starts(node, run),
             Event::PodKilled { node, run } => self.supervisor_dies(node, run),
@@ -254,6 +258,7 @@ impl World {
             Event::LookAtDeadline { gang } => self.look_at_deadline(gang),
             Event::OperatorTimer { at } => self.operator_timer(at),
             Event::Stored { record, life } => self.stored(*record, life),
+            of_block @ (Event::BlockComes { .. } | Event::BlockStalls { .. } | Event::WordWritten { .. }) => self.block_goes_on(&of_block),
             other @ (Event::Enrols { .. }
             | Event::AgentStarts { .. }
             | Event::AgentLeaves { .. }

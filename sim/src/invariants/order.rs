@@ -1,9 +1,9 @@
 //! The one order and what operations do.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use strobe_core::{
-    model::{AgentIncarnation, Fence, NodeIndex, RecordNumber},
+    model::{AgentIncarnation, Fence, NodeIncarnation, NodeIndex, RecordNumber},
     primitives::{Content, Memory, OperationId, Outcome, Record, RegionName},
 };
 
@@ -11,6 +11,18 @@ use super::{Ledger, Violation};
 use crate::trace::hash_of;
 
 impl Ledger {
+    /// The history of the whole run: true when it was so short that every order was tried.
+    pub(crate) fn explained(&self) -> Result<bool, Violation> {
+        self.history.check(&self.records)
+    }
+
+    /// Who belongs to a view: others that belonged to one of its term before have left it.
+    pub(crate) fn view_raised(&mut self, fence: Fence, view: &[NodeIncarnation]) {
+        let view: BTreeSet<NodeIndex> = view.iter().map(|member| member.node).collect();
+        let earlier = self.views.insert(fence.term, view.clone()).unwrap_or_default();
+        earlier.difference(&view).for_each(|node| self.history.left(*node));
+    }
+
     /// A member is sent a record.
     pub(crate) fn appended(&mut self, node: usize, fence: Fence, number: RecordNumber, record: &Arc<Record>) {
         if fence.term == self.answered[node] {
@@ -68,6 +80,7 @@ impl Ledger {
         self.appended[node] = self.appended[node].split_off(&last.next());
         let hash = hash_of(&settled(memory));
         let known = *self.memories.entry((generation, last)).or_insert(hash);
+        self.history.seen(memory, self.appended.len());
         if known != hash {
             let detail = format!("node {node} has another memory than others after record {last} of generation {generation}");
             return Err(Violation::new("one order", detail));
@@ -142,6 +155,7 @@ impl Ledger {
         if matches!(outcome, Outcome::Aborted(_)) && self.effective.contains(&operation) {
             return Err(Violation::new("one outcome", format!("{operation:?} has taken effect, and its caller hears {outcome:?}")));
         }
+        self.history.returned(operation, outcome);
         match self.outcomes.insert(operation, outcome) {
             Some(earlier) => Err(Violation::new("one outcome", format!("{operation:?} was {earlier:?} and is {outcome:?}"))),
             None => Ok(()),
@@ -171,7 +185,7 @@ fn settled(memory: &Memory) -> Memory {
 #[cfg(test)]
 mod tests {
     use strobe_core::{
-        model::{GangId, GangIncarnation, GangRun, NodeIncarnation, NodeSet, Term, View},
+        model::{GangId, GangIncarnation, GangRun, NodeSet, Term, View},
         primitives::{AbortReason, Payload, Xfer},
     };
 

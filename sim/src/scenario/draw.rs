@@ -1,8 +1,9 @@
 //! Scenarios from seeds.
 //!
 //! Most seeds draw the narrow world: 1 to 4 nodes, gangs that are switched, one CPU a rank, no deadlines. The others widen
-//! it, each in some of the ways of `wide`, which are drawn from a stream of their own.
+//! it, each in some of the ways of `wide`, which are drawn from a stream of their own; and in some callers run the `programs` of operations.
 
+mod programs;
 mod wide;
 
 use clap::ValueEnum;
@@ -67,6 +68,7 @@ pub(super) fn scenario(seed: u64, options: Options) -> Scenario {
         wide::cluster(&mut clustering, &mut scenario);
     }
     wide::come_late(seed, options.breadth, &mut scenario);
+    programs::draw(seed, options.breadth, &mut scenario);
     scenario.events.sort_by_key(|planned| planned.at_milliseconds);
     let last = scenario.events.iter().map(end).chain(scenario.late_milliseconds.iter().copied()).max();
     scenario.heal_at_milliseconds = last.unwrap_or_default().max(1_000);
@@ -235,6 +237,8 @@ fn end(planned: &Planned) -> u64 {
         | Happening::Suspend { .. }
         | Happening::Cancel { .. }
         | Happening::Operate { .. }
+        | Happening::CompareAndWrite { .. }
+        | Happening::Put { .. }
         | Happening::CutLinks { .. }
         | Happening::CutSession { .. }
         | Happening::KillSupervisor { .. }

@@ -6,6 +6,7 @@ use strobe_core::{
     authority::AuthorityInput,
     message::AgentState,
     model::{Epoch, Term},
+    primitives::OperationId,
 };
 
 use super::{Event, World, milliseconds};
@@ -31,7 +32,14 @@ impl World {
     pub(crate) fn look(&mut self) {
         let unrest = self.unrest();
         match unrest {
-            None => self.finished = true,
+            None => {
+                self.finished = true;
+                self.counters.operations += self.ledger.history.operations() as u64;
+                match self.ledger.explained() {
+                    Ok(by_all_orders) => self.counters.histories_tried += u64::from(by_all_orders),
+                    Err(violation) => self.judge(Err(violation)),
+                }
+            }
             Some(reason) if self.now > milliseconds(self.scenario.heal_at_milliseconds) + RECOVERY_MAX => {
                 self.fail("progress", format!("{} s after everything was healed: {reason}", RECOVERY_MAX.as_secs()));
             }
@@ -48,7 +56,13 @@ impl World {
         if let Some(job) = jobs.iter().find(|job| !job.state.is_terminal()) {
             return Some(format!("job {} is {:?}: {:?}", job.gang, job.state, job.reason));
         }
-        (0..self.nodes.len()).find_map(|node| self.node_unrest(node))
+        (0..self.nodes.len()).find_map(|node| self.node_unrest(node)).or_else(|| self.unanswered())
+    }
+
+    /// A caller that lives waits for the outcome of an operation.
+    fn unanswered(&self) -> Option<String> {
+        let waits = |operation: &OperationId| self.lives(usize::from(operation.caller.node.0), operation.caller.incarnation);
+        self.ledger.history.unanswered().find(waits).map(|operation| format!("nobody has answered {operation:?}"))
     }
 
     fn node_unrest(&self, node: usize) -> Option<String> {

@@ -7,7 +7,7 @@ use strobe_core::{
     message::Datagram,
     model::{AgentIncarnation, GangId, GangRun, GangSlots, NodeIndex, NodeSet, TermRecord},
     node::{SwitchCause, SwitchSample},
-    primitives::OperationId,
+    primitives::{OperationId, RegionName},
 };
 
 use crate::{
@@ -75,6 +75,14 @@ pub(crate) enum Event {
         node: usize,
         life: AgentIncarnation,
         operation: OperationId,
+    },
+    /// Another word of a block is written where it is read.
+    WordWritten {
+        node: usize,
+        life: AgentIncarnation,
+        region: RegionName,
+        operation: OperationId,
+        words: usize,
     },
     /// A switch is carried out later than it should be.
     LateSwitch {
@@ -241,6 +249,7 @@ impl Event {
             | Self::SealWritten { node, .. }
             | Self::BlockComes { node, .. }
             | Self::BlockStalls { node, .. }
+            | Self::WordWritten { node, .. }
             | Self::LateSwitch { node, .. }
             | Self::SupervisorConnects { node, .. }
             | Self::ToAgent { node, .. } => Some(*node),

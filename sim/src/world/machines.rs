@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use strobe_core::{
     machine::Machine,
-    manager::{AnnouncerInput, ManagerEffect, ManagerInput},
+    manager::{AnnouncerInput, ManagerEffect, ManagerEvent, ManagerInput},
     message::ToMember,
     model::{AgentIncarnation, NodeIndex},
     node::MemberInput,
@@ -96,6 +96,10 @@ impl World {
                         agent.report = Some(report);
                     }
                     self.send_report(node);
+                }
+                ManagerEffect::Event(ManagerEvent::ViewRaised { fence, view }) => {
+                    self.ledger.view_raised(fence, &view);
+                    self.trace.say(self.now, || format!("node {node} manager: view {fence:?} of {view:?}"));
                 }
                 ManagerEffect::Event(event) => self.trace.say(self.now, || format!("node {node} manager: {event:?}")),
             }

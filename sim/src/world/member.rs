@@ -5,7 +5,7 @@ use std::time::Duration;
 use strobe_core::{
     machine::Machine,
     manager::ManagerInput,
-    message::{ToManager, ToMember},
+    message::{SwitcherCommand, SwitcherReport, ToManager, ToMember},
     model::{GangRun, NodeIndex, Term},
     node::{MemberEffect, MemberInput, MemberPhase, SwitcherInput},
     primitives::{Content, OperationId, Outcome, Record},
@@ -32,6 +32,10 @@ impl World {
             _ => None,
         };
         let early_outcome = self.early_outcome(node, &input);
+        let mut request = match &input {
+            MemberInput::Submit(request) => Some(request.clone()),
+            _ => None,
+        };
         let mut out = std::mem::take(&mut self.outboxes.member);
         let home = &mut self.nodes[node];
         let now = home.clock.at(self.now);
@@ -42,6 +46,9 @@ impl World {
         }
         let untold = whole && self.mutator.is(Mutation::PutForgotten);
         for effect in out.drain().filter(|effect| !(untold && matches!(effect, MemberEffect::Put { .. }))) {
+            if let (MemberEffect::Submitted(operation), Some(request)) = (&effect, request.take()) {
+                self.ledger.history.called(*operation, request);
+            }
             self.member_effect(node, effect);
         }
         self.outboxes.member = out;
@@ -77,6 +84,10 @@ impl World {
     fn member_effect(&mut self, node: usize, effect: MemberEffect) {
         match effect {
             MemberEffect::Send { to, message } => self.send_to_manager(node, to, message),
+            MemberEffect::Switcher(SwitcherCommand::Seal { term }) if self.mutator.is(Mutation::StaleFenceObeyed) => {
+                let report = MemberInput::Switcher(SwitcherReport::Sealed { term });
+                self.ring(node, Half::Runtime, AgentInput::Member(report));
+            }
             MemberEffect::Switcher(command) => self.ring(node, Half::StrobeThread, AgentInput::Switcher(SwitcherInput::Command(command))),
             MemberEffect::CloseLinks(term) => self.close_links_asked(node, term),
             MemberEffect::PersistSeal(term) => self.persist_seal(node, term),
@@ -99,7 +110,12 @@ impl World {
         }
     }
 
-    fn send_to_manager(&mut self, node: usize, to: NodeIndex, message: ToManager) {
+    fn send_to_manager(&mut self, node: usize, to: NodeIndex, mut message: ToManager) {
+        let memory = self.nodes[node].agent.as_ref().and_then(|agent| agent.member.memory());
+        if let (ToManager::Compared { truth, .. }, Some((_, compare))) = (&mut message, memory.and_then(|memory| memory.pending_compare()))
+        {
+            self.mutator.compared(node, compare, truth);
+        }
         let verdict = self.ledger.member_speaks(node, &message);
         self.judge(verdict);
         let input = AgentInput::Manager(ManagerInput::FromMember { from: self.nodes[node].index, message });
