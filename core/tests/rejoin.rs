@@ -12,7 +12,10 @@ use strobe_core::{
         PartitionUid, Plan, RecordNumber, Settings, Term, TermRecord, View,
     },
     node::{Member, MemberConfiguration, MemberEffect, MemberInput},
-    primitives::{AbortReason, Content, Memory, OperationId, Outcome, Payload, Record, RegionName, Request, Xfer},
+    primitives::{
+        AbortReason, Cell, Compare, CompareResult, Comparison, Content, Memory, OperationId, Outcome, Payload, Record, RegionName, Request,
+        Xfer,
+    },
 };
 
 const PARTITION: PartitionUid = PartitionUid(7);
@@ -118,6 +121,22 @@ impl Follower {
             }
         }
         submitted
+    }
+
+    /// Holds a record, which is stable.
+    fn applies(&mut self, number: u64, record: Record) {
+        let number = RecordNumber(number);
+        self.hears(ToMember::Append { fence: FENCE, number, record: Arc::new(record) });
+        self.hears(ToMember::Stable { fence: FENCE, number });
+    }
+
+    /// Its parts of compares.
+    fn compared(&self) -> Vec<bool> {
+        let truth = |effect: &MemberEffect| match effect {
+            MemberEffect::Send { message: ToManager::Compared { truth, .. }, .. } => Some(*truth),
+            _ => None,
+        };
+        self.effects.iter().filter_map(truth).collect()
     }
 
     fn outcomes(&self) -> Vec<Outcome> {
@@ -425,6 +444,25 @@ fn what_the_manager_of_another_term_refuses_is_not_refused() {
     assert_eq!(follower.outcomes(), [], "it is not of that manager");
     follower.hears(refused);
     assert_eq!(follower.outcomes(), [outcome]);
+}
+
+#[test]
+fn a_store_waits_while_its_cell_is_compared() {
+    let mut follower = Follower::sealed();
+    follower.installs(&Arc::new(Memory::empty(1, RecordNumber(0))));
+    follower.is_admitted();
+    let cell = Cell::Stored(agent(1));
+    let compare = Compare { set: nodes(&[0]), cell, comparison: Comparison::GreaterOrEqual, value: 1, write: None };
+    let asked = || Record::Compare { operation: None, compare: compare.clone() };
+    let said = |truth| Record::CompareResult(CompareResult { compare: RecordNumber(1), truth, first_failing: None, command: None });
+    follower.applies(1, asked());
+    assert_eq!(follower.compared(), [false]);
+    follower.step(MemberInput::Store { cell, value: 1 });
+    follower.hears(ToMember::Stable { fence: FENCE, number: RecordNumber(1) });
+    assert_eq!(follower.compared(), [false], "it says the same when it is asked again");
+    follower.applies(2, said(false));
+    follower.applies(3, asked());
+    assert_eq!(follower.compared(), [true]);
 }
 
 #[test]

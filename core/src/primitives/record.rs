@@ -331,7 +331,7 @@ pub struct CompareResult {
     pub compare: RecordNumber,
     /// True when it held on all nodes.
     pub truth: bool,
-    /// The first node on which it did not hold.
+    /// A node on which it did not hold, or that left the view meanwhile: the first that the manager heard of.
     pub first_failing: Option<NodeIndex>,
     /// For the manager's own compares: the command that follows from the truth.
     pub command: Option<GangCommand>,
@@ -390,7 +390,7 @@ pub enum Outcome {
     Committed {
         /// For COMPARE-AND-WRITE whether the comparison held on all nodes, for XFER-AND-SIGNAL true.
         truth: bool,
-        /// The first node on which the comparison did not hold.
+        /// A node on which the comparison did not hold, or that left the view meanwhile: the first that the manager heard of.
         first_failing: Option<NodeIndex>,
     },
     /// It took no effect and never will.
