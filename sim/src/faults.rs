@@ -225,6 +225,7 @@ impl World {
         }
         home.life = AgentIncarnation(home.life.0 + 1);
         let life = home.life;
+        self.diagram.note(self.now, Some(home.index), || format!("life {} begins", life.0));
         let forgets = self.mutator.is(Mutation::SealForgotten) && life.0 > 1;
         if forgets {
             home.seal_file = None;
@@ -272,6 +273,7 @@ impl World {
         let held_by_supervisors = |run: &GangRun| home.supervisors.get(run).is_some_and(|supervisor| supervisor.held);
         home.held.retain(held_by_supervisors);
         let index = home.index;
+        self.diagram.note(now, Some(index), || format!("life {} dies", agent.life.0));
         self.cut_links(|key| key.has(index));
         self.lose_session(node, noticed);
         self.after(SOCKET_CLOSED, Event::AgentMissed { node, life: agent.life, stops: None });

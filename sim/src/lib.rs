@@ -8,6 +8,7 @@
 
 pub mod campaign;
 pub mod clock;
+mod diagram;
 mod faults;
 mod history;
 pub mod invariants;
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub trace: u64,
     /// The last of what happened, in words, when asked for.
     pub lines: Vec<String>,
+    /// The last of it as a sequence diagram, an SVG file, when asked for.
+    pub diagram: Option<String>,
     /// What was counted.
     pub counters: Counters,
 }
@@ -51,5 +54,8 @@ pub fn simulate(scenario: &Scenario, in_words: bool) -> Outcome {
         let said = payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         world.fail("no panic", said.unwrap_or_default());
     }
-    Outcome { violation: world.violation.take(), trace: world.trace.hash(), counters: world.counters, lines: world.trace.into_lines() }
+    let violation = world.violation.take();
+    let title = violation.as_ref().map_or_else(|| "every invariant held".to_owned(), |broken| format!("broke {broken}"));
+    let diagram = world.diagram.into_svg(&title);
+    Outcome { violation, trace: world.trace.hash(), counters: world.counters, lines: world.trace.into_lines(), diagram }
 }

@@ -11,6 +11,9 @@ pub const RECOVERY_MAX: Duration = Duration::from_secs(20);
 /// Lines of a trace that are kept for a failing seed; earlier ones are dropped.
 pub const TRACE_LINES_MAX: usize = 200_000;
 
+/// Marks of a sequence diagram; earlier ones are dropped.
+pub const DIAGRAM_MARKS_MAX: usize = 600;
+
 /// One seed of this many is run twice, to see that it gives the same trace.
 pub const REPEATED_EVERY: u64 = 16;
 

@@ -38,10 +38,10 @@ struct Arguments {
     /// Put a bug in, to see that it is found
     #[arg(long, value_name = "BUG", conflicts_with = "replay")]
     mutation: Option<Mutation>,
-    /// Print the whole trace of a run that fails or is replayed, not only its end
+    /// Print the whole trace of a run that fails or is replayed, not only its end, and draw it
     #[arg(long)]
     trace: bool,
-    /// Where the scenarios of failing seeds are written
+    /// Where the scenarios of failing seeds are written, and sequence diagrams
     #[arg(long, value_name = "FOLDER", default_value = "target/sim")]
     failures: PathBuf,
 }
@@ -78,7 +78,7 @@ enum Error {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.replay {
-        Some(path) => replay(path, arguments.trace),
+        Some(path) => replay(path, &arguments),
         None => search(&arguments),
     };
     done.unwrap_or_else(|error| {
@@ -110,6 +110,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Error> {
     }
     let Some(first) = summary.failures.first() else { return Ok(ExitCode::SUCCESS) };
     let outcome = simulate(&Scenario::of_seed(first.seed, options), true);
+    draw(&outcome, &arguments.failures.join(format!("seed-{}.svg", first.seed)))?;
     print_trace(&outcome, arguments.trace);
     Ok(ExitCode::FAILURE)
 }
@@ -152,13 +153,15 @@ fn tell_failure(arguments: &Arguments, options: Options, failure: &Failure) -> R
 
 // === one scenario ===
 
-fn replay(path: &PathBuf, whole: bool) -> Result<ExitCode, Error> {
+fn replay(path: &PathBuf, arguments: &Arguments) -> Result<ExitCode, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
     let scenario: Scenario = serde_json::from_str(&text).map_err(|source| Error::Parse { path: path.clone(), source })?;
     let scenario = scenario.validated().map_err(|source| Error::Scenario { path: path.clone(), source })?;
     let outcome = simulate(&scenario, true);
-    if outcome.violation.is_some() || whole {
-        print_trace(&outcome, whole);
+    if outcome.violation.is_some() || arguments.trace {
+        let drawing = path.file_stem().map(PathBuf::from).unwrap_or_default().with_extension("svg");
+        draw(&outcome, &arguments.failures.join(drawing))?;
+        print_trace(&outcome, arguments.trace);
     }
     println!(
         "{} events, {} ms of virtual time, trace {:016x}",
@@ -176,6 +179,18 @@ fn replay(path: &PathBuf, whole: bool) -> Result<ExitCode, Error> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Writes the sequence diagram of a run.
+fn draw(outcome: &Outcome, path: &PathBuf) -> Result<(), Error> {
+    let Some(diagram) = &outcome.diagram else { return Ok(()) };
+    let written = |source| Error::Write { path: path.clone(), source };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(written)?;
+    }
+    fs::write(path, diagram).map_err(written)?;
+    println!("  drawn: {}", path.display());
+    Ok(())
 }
 
 fn print_trace(outcome: &Outcome, whole: bool) {

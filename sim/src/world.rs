@@ -28,6 +28,7 @@ pub(crate) use staging::Blocks;
 
 use crate::{
     clock::{LocalClock, Moment},
+    diagram::Diagram,
     invariants::{Ledger, Violation},
     limits::EVENTS_MAX,
     mutations::Mutator,
@@ -99,6 +100,7 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) mutator: Mutator,
     pub(crate) trace: Trace,
+    pub(crate) diagram: Diagram,
     pub(crate) counters: Counters,
     pub(crate) violation: Option<Violation>,
     pub(crate) healed: bool,
@@ -134,6 +136,7 @@ impl World {
             ledger: Ledger::new(usize::from(scenario.nodes)),
             mutator: Mutator::new(scenario.mutation),
             trace: Trace::new(in_words),
+            diagram: Diagram::new(in_words, usize::from(scenario.nodes)),
             counters: Counters::default(),
             violation: None,
             healed: false,
@@ -222,7 +225,7 @@ impl World {
                 }
             }
             Event::Datagram { from, to, datagram } => self.datagram_arrives(from, to, *datagram),
-            Event::Frame { key, link_life, to, input } => self.frame_arrives(key, link_life, to, *input),
+            Event::Frame { key, link_life, sent, to, input } => self.frame_arrives((key, link_life), sent, to, *input),
             Event::Dial { key } => self.dial(key),
             Event::LinkUp { node, life, key, link_life } => self.link_up(node, life, key, link_life),
             Event::LateClose { node, life, term } => {

@@ -39,6 +39,7 @@ pub(crate) enum Event {
     Frame {
         key: LinkKey,
         link_life: u64,
+        sent: Moment,
         to: usize,
         input: Box<AgentInput>,
     },

@@ -11,6 +11,8 @@ use strobe_core::{
 
 use super::{Event, World};
 use crate::{
+    clock::Moment,
+    diagram::Way,
     network::LinkKey,
     node::{AgentInput, Node},
 };
@@ -35,14 +37,18 @@ impl World {
         let key = LinkKey::new(term, from, to);
         if self.network.overflows(&mut self.random) {
             self.counters.faults += 1;
+            self.diagram.frame(Way { sent: self.now, arrived: self.now, from, to }, &input, true);
             return;
         }
         let Some((arrival, link_life)) = self.network.send(self.now, key, from, &mut self.random) else { return };
-        self.queue.push(arrival, Event::Frame { key, link_life, to: usize::from(to.0), input: Box::new(input) });
+        self.queue.push(arrival, Event::Frame { key, link_life, sent: self.now, to: usize::from(to.0), input: Box::new(input) });
     }
 
-    pub(super) fn frame_arrives(&mut self, key: LinkKey, link_life: u64, to: usize, input: AgentInput) {
-        if self.network.is_up(key, link_life) && self.nodes[to].agent.is_some() {
+    pub(super) fn frame_arrives(&mut self, (key, link_life): (LinkKey, u64), sent: Moment, to: usize, input: AgentInput) {
+        let arrives = self.network.is_up(key, link_life) && self.nodes[to].agent.is_some();
+        let index = self.nodes[to].index;
+        self.diagram.frame(Way { sent, arrived: self.now, from: key.other(index), to: index }, &input, !arrives);
+        if arrives {
             let verdict = self.ledger.frame_delivered(to, key.term);
             self.judge(verdict);
             self.give(to, input);

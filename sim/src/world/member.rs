@@ -12,7 +12,11 @@ use strobe_core::{
 };
 
 use super::{Event, Order, World, machines::Half};
-use crate::{mutations::Mutation, node::AgentInput};
+use crate::{
+    diagram::{name_of, outcome_in_words, request_in_words},
+    mutations::Mutation,
+    node::AgentInput,
+};
 
 /// How long the seal file takes.
 const SEAL: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(2));
@@ -47,6 +51,8 @@ impl World {
         let untold = whole && self.mutator.is(Mutation::PutForgotten);
         for effect in out.drain().filter(|effect| !(untold && matches!(effect, MemberEffect::Put { .. }))) {
             if let (MemberEffect::Submitted(operation), Some(request)) = (&effect, request.take()) {
+                let index = self.nodes[node].index;
+                self.diagram.note(self.now, Some(index), || format!("call {} {}", name_of(*operation), request_in_words(&request)));
                 self.ledger.history.called(*operation, request);
             }
             self.member_effect(node, effect);
@@ -70,6 +76,8 @@ impl World {
     }
 
     fn outcome_heard(&mut self, node: usize, operation: OperationId, outcome: Outcome) {
+        let index = self.nodes[node].index;
+        self.diagram.note(self.now, Some(index), || format!("{} {}", name_of(operation), outcome_in_words(outcome)));
         let memory = self.nodes[node].agent.as_ref().and_then(|agent| agent.member.memory());
         let verdict = self.ledger.outcome_heard(operation, outcome, memory.map(std::sync::Arc::as_ref));
         self.judge(verdict);

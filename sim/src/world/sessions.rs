@@ -174,6 +174,7 @@ impl World {
         }
         let term = record.term;
         self.counters.terms += u64::from(self.operator.store.as_ref().is_none_or(|stored| stored.term < term));
+        self.diagram.note(self.now, None, || format!("term {term} recorded, node {} manages", record.manager.node.0));
         self.operator.store = Some(record);
         self.step_authority(AuthorityInput::RecordWritten { term });
     }
