@@ -83,6 +83,8 @@ pub(crate) const FUNCTION_LINES: usize = 70;
 /// Lines of a file without its tests. Past it tidy refuses the file.
 pub(crate) const FILE_LINES: usize = 500;
 
+/// Seeds of the simulation that CI runs: some minutes on two cores.
+pub(crate) const CAMPAIGN_SEEDS: u32 = 100_000;
 /// Seeds of the simulation that a whole test runs.
 pub(crate) const SIMULATION_SEEDS: u32 = 1000;
 /// Seeds of the simulation in daily work.

@@ -111,7 +111,7 @@ impl<'a> Recipes<'a> {
             self.scenarios(),
             self.tidy(),
             self.examples(),
-            self.simulation(limits::SIMULATION_SEEDS),
+            self.simulation(limits::CAMPAIGN_SEEDS),
             self.clippy(),
             self.documentation(),
             self.licences(),
