@@ -52,6 +52,10 @@ pub const BYTES_KEPT_MAX: usize = MEMORY_BYTES_MAX / 2;
 /// Operations that one node may have outstanding. A further one is refused with `TooManyOperations`.
 pub const OPERATIONS_PER_NODE_MAX: usize = 64;
 
+/// Payload bytes of operations that a node repeats at a time, one payload at least: with half of a link's queue they do not crowd out the
+/// first of them, for which the others have to wait.
+pub const BYTES_REPEATED_ENOUGH: usize = MEMORY_BYTES_MAX;
+
 /// Outcomes that global memory remembers for one node, so that a repeated operation takes effect once. A repetition of
 /// an older operation is answered `Unknown`.
 pub const OUTCOMES_PER_NODE_MAX: usize = 128;

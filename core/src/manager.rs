@@ -33,7 +33,7 @@ use crate::{
 pub struct Manager {
     reign: Option<Reign>,
     /// The last term in which a member has refused it: it does not begin again in that one.
-    refused: Option<Term>,
+    refused_in: Option<Term>,
 }
 
 impl Manager {
@@ -67,7 +67,7 @@ impl Machine for Manager {
                 let newer = self.reign.as_ref().is_none_or(|reign| appointment.record.term > reign.term());
                 if let Some(reign) = self.reign.as_mut().filter(|_| !newer) {
                     reign.appointed_again(now, &appointment, out);
-                } else if self.refused.is_none_or(|refused| appointment.record.term > refused) {
+                } else if self.refused_in.is_none_or(|refused| appointment.record.term > refused) {
                     out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
                     let reign = Reign::begin(now, appointment, settings, out);
                     self.enter(ManagerPhaseEvent::Appointed, Some(reign));
@@ -81,7 +81,7 @@ impl Machine for Manager {
             | ManagerInput::Timer) => {
                 let refused = self.reign.as_mut().is_some_and(|reign| reign.step(now, other, out).is_refused());
                 if refused {
-                    self.refused = self.reign.as_ref().map(Reign::term);
+                    self.refused_in = self.reign.as_ref().map(Reign::term);
                     out.push(ManagerEffect::Announcer(AnnouncerCommand::Stop));
                     self.enter(ManagerPhaseEvent::Refused, None);
                 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use strobe_core::{
-    limits::RECORDS_KEPT_MAX,
+    limits::{OUTCOMES_PER_NODE_MAX, PAYLOAD_BYTES_MAX, RECORDS_KEPT_MAX},
     machine::{Machine, Outbox},
     manager::{Manager, ManagerEffect, ManagerInput},
     message::{AnnouncerReport, SealAnswer, SwitcherReport, ToManager, ToMember},
@@ -409,7 +409,38 @@ fn the_next_life_of_a_caller_does_not_wait_for_what_the_one_before_it_lost() {
     reign.hears(0, ToManager::Sealed(SealAnswer { term: TERM, member, knows_from: Term(1), holding: None }));
     reign.hears(0, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
     reign.hears(0, ToManager::Submit { operation: next, after: None, request: Request::Xfer(block(&[0], 1)) });
-    assert_eq!((reign.refusals(), reign.order()), (vec![Outcome::Aborted(AbortReason::OutOfOrder)], vec![1]));
+    assert_eq!((reign.refusals(), reign.order()), (vec![], vec![1]), "nobody asks for the earlier ones any more");
+}
+
+#[test]
+fn a_refusal_that_was_not_heard_is_remembered_longest() {
+    let mut reign = Reign::established();
+    let last = OUTCOMES_PER_NODE_MAX as u64 + 1;
+    for sequence in 1..last {
+        reign.submits(sequence, block(&[5], 1));
+    }
+    reign.submits(1, block(&[5], 1));
+    reign.submits(last, block(&[5], 1));
+    reign.hears(5, ToManager::Sealed(SealAnswer { term: TERM, member: agent(5), knows_from: Term(1), holding: None }));
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
+    reign.submits(1, block(&[5], 1));
+    assert_eq!(reign.order(), [0; 0], "its caller has asked again, and may have heard it since");
+    reign.submits(2, block(&[5], 1));
+    assert_eq!(reign.order(), [2], "that one is forgotten");
+}
+
+#[test]
+fn of_many_large_operations_the_first_are_repeated() {
+    let mut follower = Follower::sealed();
+    follower.installs(&Arc::new(Memory::empty(1, RecordNumber(0))));
+    follower.is_admitted();
+    let large = Xfer { content: Content::Inline(Payload::new(vec![0; PAYLOAD_BYTES_MAX])), ..block(&[0], 1) };
+    for _ in 0..6 {
+        follower.step(MemberInput::Submit(Request::Xfer(large.clone())));
+        assert_eq!(follower.submitted().len(), 1, "each is told at once");
+    }
+    follower.step(MemberInput::LinkUp(MANAGER));
+    assert_eq!(follower.submitted(), [(1, None), (2, Some(1)), (3, Some(2)), (4, Some(3))]);
 }
 
 #[test]

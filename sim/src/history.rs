@@ -7,8 +7,7 @@
 //! |---|---|
 //! | real time | what was committed before another operation was called stands before it |
 //! | program order | what one life of a caller asks for takes effect in the order in which it asks |
-//! | meaning | a compare has the truth, and memory has the cells and blocks, that the records before it make one after the other |
-//! | no gap | of the records that nodes applied none stands after one that another node's memory does not have |
+//! | meaning | a record is what was called, and its caller hears what it says; a compare has the truth, and memory has the cells and nodes' blocks, that the records before it make one after the other |
 //!
 //! Records that no node applied one by one, because they came folded into a whole memory, are not known here. The check goes on from what
 //! was seen of that memory.
@@ -116,6 +115,7 @@ impl History {
             let mut made = earlier.or_else(|| self.sights.get(&before).cloned());
             match &**record {
                 Record::Xfer { operation, xfer } => {
+                    self.is_what_was_called(*operation, &Request::Xfer(xfer.clone()), true)?;
                     effects.insert(*operation, place);
                     made.iter_mut().for_each(|made| made.put(*operation, xfer));
                 }
@@ -123,7 +123,10 @@ impl History {
                 Record::CompareResult(result) => {
                     let of = (place.0, result.compare);
                     let Some((at, operation, asked)) = compare.take().filter(|(at, _, _)| *at == of) else { continue };
-                    effects.extend(operation.map(|operation| (operation, at)));
+                    if let Some(operation) = operation {
+                        self.is_what_was_called(operation, &Request::CompareAndWrite(asked.clone()), result.truth)?;
+                        effects.insert(operation, at);
+                    }
                     if let Some(made) = &mut made {
                         self.means(place, asked, result, made)?;
                         made.write(asked, result.truth);
@@ -140,6 +143,19 @@ impl History {
             state = made.map(|made| (place, made));
         }
         Ok(effects)
+    }
+
+    /// An operation's record has what its caller asked for, and its caller heard the truth that the record has.
+    fn is_what_was_called(&self, operation: OperationId, request: &Request, truth: bool) -> Result<(), Violation> {
+        let Some(call) = self.calls.get(&operation) else { return Ok(()) };
+        let heard = match call.returned {
+            Some((_, Outcome::Committed { truth, .. })) => truth,
+            Some((_, Outcome::Aborted(_) | Outcome::Unknown)) | None => truth,
+        };
+        if call.request == *request && heard == truth {
+            return Ok(());
+        }
+        Err(Violation::new("one meaning", format!("{operation:?} is {request:?} with {truth} in the order, and was {call:?}")))
     }
 
     /// A result is what the cells say at its place.

@@ -57,7 +57,7 @@ pub enum Mutation {
     StaleFenceObeyed,
     /// A node answers a compare as it did when it was asked the same before.
     CachedCompare,
-    /// A block is written word by word where it is read.
+    /// A block is written where it is read: readers come after its first word.
     TornBlock,
     /// The strobe thread switches rows under the policy `Kernel` too.
     PolicyForgotten,

@@ -31,7 +31,7 @@ use crate::{
     diagram::Diagram,
     invariants::{Ledger, Violation},
     limits::EVENTS_MAX,
-    mutations::Mutator,
+    mutations::{Mutation, Mutator},
     network::Network,
     node::{AgentInput, MachineKind, Node, PARTITION},
     operator::Operator,
@@ -124,6 +124,8 @@ impl World {
         let mut random = Random::new(scenario.seed);
         let nodes = (0..scenario.nodes).map(|index| Node::new(NodeIndex(index), clock(&mut random))).collect();
         let settings = scenario.times.settings();
+        let mut ledger = Ledger::new(usize::from(scenario.nodes));
+        ledger.without_hashes = scenario.mutation == Some(Mutation::OutcomesForgotten);
         Self {
             now: Moment(0),
             settings,
@@ -133,7 +135,7 @@ impl World {
             nodes,
             enrolled: scenario.early(),
             operator: Operator::new(),
-            ledger: Ledger::new(usize::from(scenario.nodes)),
+            ledger,
             mutator: Mutator::new(scenario.mutation),
             trace: Trace::new(in_words),
             diagram: Diagram::new(in_words, usize::from(scenario.nodes)),
@@ -234,6 +236,8 @@ impl World {
                 }
             }
             Event::SealWritten { node, life, term } => self.seal_written(node, life, term),
+            Event::BlockComes { node, life, operation, term } => self.block_comes(node, life, operation, term),
+            Event::BlockStalls { node, life, operation } => self.block_stalls(node, life, operation),
             Event::LateSwitch { node, life, switch } => self.carry_out_late(node, life, *switch),
             Event::PodStarts { node, run } => self.pod_starts(node, run),
             Event::PodKilled { node, run } => self.supervisor_dies(node, run),
@@ -261,7 +265,6 @@ impl World {
             Event::LookAtDeadline { gang } => self.look_at_deadline(gang),
             Event::OperatorTimer { at } => self.operator_timer(at),
             Event::Stored { record, life } => self.stored(*record, life),
-            of_block @ (Event::BlockComes { .. } | Event::BlockStalls { .. } | Event::WordWritten { .. }) => self.block_goes_on(&of_block),
             other @ (Event::Enrols { .. }
             | Event::AgentStarts { .. }
             | Event::AgentLeaves { .. }

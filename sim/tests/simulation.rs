@@ -48,14 +48,15 @@ fn a_seed_has_one_trace_whether_or_not_it_is_kept_in_words() {
     }
 }
 
-/// One test a bug, so that they are told apart and run side by side.
+/// One test a bug, so that they are told apart and run side by side. Where the bug is one of the order, it breaks what it is about.
 macro_rules! found {
-    ($($name:ident: $mutation:ident,)*) => { $(
+    ($($name:ident: $mutation:ident $(by $invariant:literal)?,)*) => { $(
         #[test]
         fn $name() {
             let options = Options { mutation: Some(Mutation::$mutation), ..Options::default() };
             let summary = search(MUTATION_SEEDS_MAX, options, Until::Failure);
             let failure = summary.failures.first().expect("the bug is found");
+            $(assert_eq!(failure.violation.invariant, $invariant, "{}", failure.violation);)?
             println!("{:?} is found by seed {}: {}", Mutation::$mutation, failure.seed, failure.violation);
         }
     )*
@@ -72,18 +73,18 @@ found! {
     a_watchdog_that_thaws_paused_gangs_is_found: WatchdogThawsPaused,
     epochs_out_of_order_are_found: EpochsOutOfOrder,
     a_release_before_all_are_up_is_found: ReleaseBeforeAllUp,
-    a_block_that_is_numbered_at_its_start_is_found: StagedAtItsStart,
+    a_block_that_is_numbered_at_its_start_is_found: StagedAtItsStart by "no reader sees part of a block",
     a_block_that_is_dropped_unseen_is_found: DroppedUnseen,
     a_commit_before_the_last_receipt_is_found: CommittedBeforeLastReceipt,
-    a_commit_before_stability_is_found: CommittedBeforeStable,
-    the_shortest_prefix_is_found: ShortestPrefix,
-    outcomes_that_are_lost_at_a_term_change_are_found: OutcomesForgotten,
-    a_stale_fence_that_is_obeyed_is_found: StaleFenceObeyed,
-    a_compare_from_a_cached_cell_is_found: CachedCompare,
-    a_block_that_is_readable_while_it_is_written_is_found: TornBlock,
+    a_commit_before_stability_is_found: CommittedBeforeStable by "committed is stable",
+    the_shortest_prefix_is_found: ShortestPrefix by "one order",
+    outcomes_that_are_lost_at_a_term_change_are_found: OutcomesForgotten by "one outcome",
+    a_stale_fence_that_is_obeyed_is_found: StaleFenceObeyed by "no stale fence",
+    a_compare_from_a_cached_cell_is_found: CachedCompare by "one meaning",
+    a_block_that_is_readable_while_it_is_written_is_found: TornBlock by "no reader sees part of a block",
     a_forgotten_seal_is_found: SealForgotten,
     a_lease_with_half_is_found: LeaseWithHalf,
-    an_answer_before_the_old_links_are_closed_is_found: AnsweredBeforeClosed,
+    an_answer_before_the_old_links_are_closed_is_found: AnsweredBeforeClosed by "old links are closed",
     a_lost_strobe_that_is_never_repaired_is_found: StrobeNeverRepaired,
     a_put_that_is_never_told_of_is_found: PutForgotten,
     a_strobe_thread_that_forgets_the_policy_is_found: PolicyForgotten,

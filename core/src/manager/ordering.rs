@@ -6,12 +6,13 @@ use super::{
     ManagerEffect, ManagerEvent, Reign, Stage,
     gangs::{Circumstances, FollowUp, GANG_COMPARISON, Hints, Step, next_step},
     staging::Staged,
+    waiting::Asked,
 };
 use crate::{
     limits::{OUTCOMES_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
     machine::Outbox,
     message::{AnnouncerCommand, ToMember},
-    model::{GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet, PlannedGang, RecordNumber, RowSet},
+    model::{GangRun, Instant, NodeIndex, NodeSet, PlannedGang, RecordNumber, RowSet},
     primitives::{AbortReason, Applied, Compare, CompareResult, Content, GangCommand, GangVerb, OperationId, Outcome, Record, Request},
 };
 
@@ -224,17 +225,21 @@ impl Reign {
                 self.waiting.remove(place);
                 continue;
             }
-            // All copies of that one were lost so far.
-            let is_early = asked.earlier().is_some_and(|earlier| !self.is_numbered(earlier) && self.refused_before(earlier).is_none());
-            if is_early && !self.has_gone(operation.caller) {
-                waits.insert(operation.caller.node);
-                place += 1;
+            let before = self.refused_before(operation);
+            if before.is_none() && self.is_early(asked) {
+                if self.view.get(&operation.caller.node) == Some(&operation.caller.incarnation) {
+                    // Its caller repeats the one before it, which was lost on the way so far.
+                    waits.insert(operation.caller.node);
+                    place += 1;
+                } else {
+                    // That life repeats nothing, unless it comes back, and then repeats all.
+                    self.waiting.remove(place);
+                }
                 continue;
             }
             let request = asked.request.clone();
-            let before = self.refused_before(operation);
-            let refusal = before.or_else(|| (is_early || self.is_overtaken(operation)).then_some(AbortReason::OutOfOrder));
-            let staged = match (&request, refusal.or_else(|| self.refusal(&request))) {
+            let overtaken = || self.is_overtaken(operation).then_some(AbortReason::OutOfOrder);
+            let staged = match (&request, before.or_else(overtaken).or_else(|| self.refusal(&request))) {
                 (_, Some(reason)) => Staged::Never(reason),
                 (Request::Xfer(xfer), None) => self.staged(operation, xfer, out),
                 (Request::CompareAndWrite(_), None) => Staged::Everywhere,
@@ -246,7 +251,7 @@ impl Reign {
                 }
                 Staged::Never(reason) => {
                     self.waiting.remove(place);
-                    self.refuse(operation, reason, before.is_some(), out);
+                    self.refuse(operation, reason, out);
                 }
                 Staged::Everywhere => {
                     self.waiting.remove(place);
@@ -257,15 +262,13 @@ impl Reign {
         None
     }
 
-    /// True when another life of that node's agent has its place: this one repeats nothing.
-    fn has_gone(&self, caller: NodeIncarnation) -> bool {
-        self.view.get(&caller.node).is_some_and(|life| *life != caller.incarnation)
+    /// True when the operation before it has neither a number nor a refusal.
+    fn is_early(&self, asked: &Asked) -> bool {
+        asked.earlier().is_some_and(|earlier| !self.is_numbered(earlier) && self.refused_before(earlier).is_none())
     }
 
-    fn refuse(&mut self, operation: OperationId, reason: AbortReason, again: bool, out: &mut Outbox<ManagerEffect>) {
-        if !again {
-            self.remember_refusal(operation, reason);
-        }
+    fn refuse(&mut self, operation: OperationId, reason: AbortReason, out: &mut Outbox<ManagerEffect>) {
+        self.remember_refusal(operation, reason);
         self.close_staging(operation, out);
         out.push(ManagerEffect::Send {
             to: operation.caller.node,
@@ -280,6 +283,8 @@ impl Reign {
 
     fn remember_refusal(&mut self, operation: OperationId, reason: AbortReason) {
         let refused = self.refused.entry(operation.caller.node).or_default();
+        // What is asked for again was not heard: it is forgotten last.
+        refused.retain(|(known, _)| *known != operation);
         if refused.len() == OUTCOMES_PER_NODE_MAX {
             refused.pop_front();
         }

@@ -237,7 +237,7 @@ impl Reign {
     fn submitted(&mut self, from: NodeIndex, asked: Asked) {
         let caller = asked.operation.caller;
         if caller.node == from && self.view.get(&from) == Some(&caller.incarnation) {
-            self.waiting.ask(asked);
+            self.waiting.keep(asked);
         }
     }
 

@@ -17,14 +17,14 @@ pub(super) struct Waiting(VecDeque<Asked>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Asked {
     pub(super) operation: OperationId,
-    /// See [`crate::message::ToManager::Submit`].
+    /// The sequence of the operation that stands before it, while that has no outcome at the caller.
     pub(super) after: Option<u64>,
     pub(super) request: Request,
 }
 
 impl Waiting {
     /// Keeps an operation. Members repeat what has no outcome, so one that finds no room loses nothing.
-    pub(super) fn ask(&mut self, asked: Asked) {
+    pub(super) fn keep(&mut self, asked: Asked) {
         let Asked { operation, after, .. } = asked;
         if let Some(known) = self.0.iter_mut().find(|known| known.operation == operation) {
             known.after = after;

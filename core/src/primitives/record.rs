@@ -233,6 +233,17 @@ pub enum Request {
     CompareAndWrite(Compare),
 }
 
+impl Request {
+    /// Bytes of payload that ride with it.
+    #[must_use]
+    pub fn inline_bytes(&self) -> usize {
+        match self {
+            Self::Xfer(xfer) => xfer.content.inline_bytes(),
+            Self::CompareAndWrite(_) => 0,
+        }
+    }
+}
+
 /// XFER-AND-SIGNAL: the block becomes readable on all nodes of the set or on none. The remote event is the application of
 /// the record, which each member's shell sees.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -414,7 +425,6 @@ pub enum AbortReason {
     TermChanged,
     /// A node of its set got nothing of its block for too long.
     Stalled,
-    /// It has no place in its caller's order any more: a later operation has its number, for an earlier manager had refused this one and
-    /// took its reason along; or one before it was lost with that life of the caller.
+    /// A later operation of its caller has taken effect before: an earlier manager had refused this one, and its caller did not hear it.
     OutOfOrder,
 }

@@ -1,16 +1,21 @@
-//! What the three primitives mean, one operation after the other: nothing here is shared with the memory that it is compared to.
+//! What the three primitives mean, one operation after the other. Of the memory that it is compared to it uses nothing.
+//!
+//! Blocks of gangs are left out, since plans free them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use strobe_core::{
     model::{NodeIndex, NodeSet},
-    primitives::{Cell, Compare, Memory, OperationId, RegionName, RegionOwner, Xfer},
+    primitives::{Cell, Compare, Comparison, Memory, OperationId, RegionName, RegionOwner, Xfer},
 };
 
 /// Cells that the programs of a scenario use.
 pub(crate) const CELLS: u32 = 4;
 
-/// The variables of every node and who has put the blocks that it may read. Blocks of gangs are left out: plans free them.
+/// The variables of every node and who has put the blocks that it may read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(crate) struct Specification {
     cells: BTreeMap<(NodeIndex, u32), u64>,
@@ -31,7 +36,7 @@ impl Specification {
     pub(super) fn fails_on(&self, compare: &Compare) -> Option<NodeSet> {
         let Cell::Ordered(cell) = compare.cell else { return None };
         let value = |node| self.cells.get(&(node, cell)).copied().unwrap_or(0);
-        Some(compare.set.iter().filter(|node| !compare.comparison.holds(value(*node), compare.value)).collect())
+        Some(compare.set.iter().filter(|node| !holds(value(*node), compare.comparison, compare.value)).collect())
     }
 
     /// The write of a compare that held.
@@ -52,6 +57,18 @@ impl Specification {
             self.blocks.retain(|(name, _, _)| *name != xfer.region);
             self.blocks.extend(xfer.set.iter().map(|node| (xfer.region, node, operation)));
         }
+    }
+}
+
+fn holds(cell: u64, comparison: Comparison, value: u64) -> bool {
+    let order = cell.cmp(&value);
+    match comparison {
+        Comparison::Less => order == Ordering::Less,
+        Comparison::LessOrEqual => order != Ordering::Greater,
+        Comparison::Equal => order == Ordering::Equal,
+        Comparison::NotEqual => order != Ordering::Equal,
+        Comparison::GreaterOrEqual => order != Ordering::Less,
+        Comparison::Greater => order == Ordering::Greater,
     }
 }
 

@@ -98,7 +98,12 @@ fn drawn(random: &mut Random) -> (History, Records) {
             2 if !effective.is_empty() => {
                 let chosen = usize::try_from(random.below(effective.len() as u64)).unwrap();
                 let (operation, outcome) = effective.remove(chosen);
-                machine.history.returned(operation, outcome);
+                // Some callers hear nothing, or nothing certain.
+                match random.below(8) {
+                    0 => {}
+                    1 => machine.history.returned(operation, Outcome::Unknown),
+                    _ => machine.history.returned(operation, outcome),
+                }
             }
             _ => {}
         }
@@ -132,9 +137,9 @@ fn corrupt_an_outcome(random: &mut Random, history: &mut History, records: &mut 
     let Record::CompareResult(mut said) = (**result).clone() else { panic!("a result follows its compare") };
     said.truth = !said.truth;
     said.first_failing = (!said.truth).then_some(NodeIndex(0));
-    let call = history.calls.get_mut(&operation).unwrap();
-    let (returned, _) = call.returned.unwrap();
-    call.returned = Some((returned, Outcome::Committed { truth: said.truth, first_failing: said.first_failing }));
+    if let Some((_, Outcome::Committed { truth, first_failing })) = &mut history.calls.get_mut(&operation).unwrap().returned {
+        (*truth, *first_failing) = (said.truth, said.first_failing);
+    }
     *result = Arc::new(Record::CompareResult(said));
 }
 
@@ -142,7 +147,7 @@ fn corrupt_an_outcome(random: &mut Random, history: &mut History, records: &mut 
 fn corrupt_the_times(random: &mut Random, history: &mut History) {
     let operation = *random.pick(&history.calls.keys().copied().collect::<Vec<_>>());
     let Call { called, returned, .. } = history.calls[&operation];
-    let latest = returned.unwrap().0 as u64 - 1;
+    let latest = returned.map_or(history.events.len(), |(returned, _)| returned) as u64 - 1;
     let moved = history.events.remove(called);
     history.events.insert(usize::try_from(random.between(called as u64, latest)).unwrap(), moved);
     for (index, event) in history.events.iter().enumerate() {
@@ -214,6 +219,21 @@ fn what_overtakes_an_earlier_call_is_refused() {
     assert_eq!(broken(&history, &records), "real time");
     let (history, records) = two(operation(0, 1), operation(1, 1), false);
     history.check(&records).unwrap();
+}
+
+#[test]
+fn what_takes_effect_is_what_was_called_and_what_is_aborted_takes_none() {
+    let (history, mut records) = two(operation(0, 1), operation(1, 1), false);
+    let other = Record::Xfer { operation: operation(0, 1), xfer: put(4) };
+    let first = records.iter().find(|(_, record)| matches!(&***record, Record::Xfer { operation: named, .. } if *named == operation(0, 1)));
+    let place = *first.unwrap().0;
+    records.insert(place, Arc::new(other));
+    assert_eq!(broken(&history, &records), "one meaning", "it was put elsewhere");
+    let (mut history, _) = two(operation(0, 1), operation(1, 1), false);
+    for call in history.calls.values_mut() {
+        call.returned.as_mut().unwrap().1 = Outcome::Aborted(strobe_core::primitives::AbortReason::Stalled);
+    }
+    assert_eq!(broken(&history, &Records::new()), "some order", "the last of the two was seen");
 }
 
 #[test]

@@ -78,9 +78,12 @@ impl Ledger {
         }
         self.outcomes_kept(memory)?;
         self.appended[node] = self.appended[node].split_off(&last.next());
+        self.history.seen(memory, self.appended.len());
+        if self.without_hashes {
+            return Ok(());
+        }
         let hash = hash_of(&settled(memory));
         let known = *self.memories.entry((generation, last)).or_insert(hash);
-        self.history.seen(memory, self.appended.len());
         if known != hash {
             let detail = format!("node {node} has another memory than others after record {last} of generation {generation}");
             return Err(Violation::new("one order", detail));

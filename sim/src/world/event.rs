@@ -7,7 +7,7 @@ use strobe_core::{
     message::Datagram,
     model::{AgentIncarnation, GangId, GangRun, GangSlots, NodeIndex, NodeSet, TermRecord},
     node::{SwitchCause, SwitchSample},
-    primitives::{OperationId, RegionName},
+    primitives::OperationId,
 };
 
 use crate::{
@@ -76,14 +76,6 @@ pub(crate) enum Event {
         node: usize,
         life: AgentIncarnation,
         operation: OperationId,
-    },
-    /// Another word of a block is written where it is read.
-    WordWritten {
-        node: usize,
-        life: AgentIncarnation,
-        region: RegionName,
-        operation: OperationId,
-        words: usize,
     },
     /// A switch is carried out later than it should be.
     LateSwitch {
@@ -250,7 +242,6 @@ impl Event {
             | Self::SealWritten { node, .. }
             | Self::BlockComes { node, .. }
             | Self::BlockStalls { node, .. }
-            | Self::WordWritten { node, .. }
             | Self::LateSwitch { node, .. }
             | Self::SupervisorConnects { node, .. }
             | Self::ToAgent { node, .. } => Some(*node),

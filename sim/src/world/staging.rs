@@ -19,10 +19,8 @@ use crate::{invariants::Violation, mutations::Mutation, network::LinkKey, node::
 
 /// How long the bytes take.
 const BYTES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(40));
-/// Words of a block, which are written one after the other.
+/// Words of a block.
 const WORDS: usize = 4;
-/// How long each takes, where they are written one after the other for readers too.
-const WORD: Duration = Duration::from_micros(40);
 /// How long a node waits for bytes that do not come.
 const STALL: Duration = Duration::from_millis(60);
 
@@ -41,15 +39,6 @@ pub(crate) struct Blocks {
 }
 
 impl World {
-    pub(super) fn block_goes_on(&mut self, event: &Event) {
-        match *event {
-            Event::BlockComes { node, life, operation, term } => self.block_comes(node, life, operation, term),
-            Event::BlockStalls { node, life, operation } => self.block_stalls(node, life, operation),
-            Event::WordWritten { node, life, region, operation, words } => self.words_written(node, life, (region, operation), words),
-            _ => unreachable!("the caller passes on what becomes of blocks"),
-        }
-    }
-
     /// A node is to stage a block: it has it, or waits for it.
     pub(super) fn stage(&mut self, node: usize, staging: &Staging) {
         let index = self.nodes[node].index;
@@ -82,7 +71,7 @@ impl World {
     }
 
     /// The bytes are there, if their caller still gives them and its link has held.
-    fn block_comes(&mut self, node: usize, life: AgentIncarnation, operation: OperationId, term: Option<Term>) {
+    pub(super) fn block_comes(&mut self, node: usize, life: AgentIncarnation, operation: OperationId, term: Option<Term>) {
         let waits =
             |world: &Self| world.nodes[node].agent.as_ref().is_some_and(|agent| agent.life == life && agent.blocks.waits_for(operation));
         if !waits(self) {
@@ -109,7 +98,7 @@ impl World {
         gives && term.is_some_and(linked)
     }
 
-    fn block_stalls(&mut self, node: usize, life: AgentIncarnation, operation: OperationId) {
+    pub(super) fn block_stalls(&mut self, node: usize, life: AgentIncarnation, operation: OperationId) {
         let Some(agent) = self.nodes[node].agent.as_ref().filter(|agent| agent.life == life) else { return };
         if agent.blocks.waits_for(operation) {
             self.give_later(node, life, AgentInput::Member(MemberInput::Staged { operation, held: false }));
@@ -127,24 +116,15 @@ impl World {
             self.counters.blocks += 1;
         }
         if content.staged().is_some() && !absent {
-            self.words_written(node, life, (region, operation), 1);
+            // All at once, since they were written where nobody reads; or in their place, where readers come after the first.
+            let written = if self.mutator.is(Mutation::TornBlock) { 1 } else { WORDS };
+            agent.blocks.readable.entry(region).or_default()[..written].fill(Some(operation));
         }
-        let Some(agent) = self.nodes[node].agent.as_mut() else { return };
         let lost = absent && agent.blocks.told.contains(&operation);
         let whole = (absent && !lost) || content.staged().is_none() || agent.blocks.held.contains(&operation);
         let told = self.ledger.put(node, life, region, content);
         let verdict = told.and_then(|()| if whole { Ok(()) } else { Err(torn(index, operation)) });
         self.judge(verdict);
-    }
-
-    /// Readers find these words of a block. All at once: it was written where nobody reads.
-    fn words_written(&mut self, node: usize, life: AgentIncarnation, (region, operation): (RegionName, OperationId), words: usize) {
-        let written = if self.mutator.is(Mutation::TornBlock) { words } else { WORDS };
-        let Some(agent) = self.nodes[node].agent.as_mut().filter(|agent| agent.life == life) else { return };
-        agent.blocks.readable.entry(region).or_default()[..written].fill(Some(operation));
-        if written < WORDS {
-            self.after(WORD, Event::WordWritten { node, life, region, operation, words: words + 1 });
-        }
     }
 
     pub(super) fn block_discarded(&mut self, node: usize, operation: OperationId) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Member, MemberEffect, MemberEvent, Outstanding};
 use crate::{
-    limits::{BLOCK_BYTES_MAX, OPERATIONS_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
+    limits::{BLOCK_BYTES_MAX, BYTES_REPEATED_ENOUGH, OPERATIONS_PER_NODE_MAX, PAYLOAD_BYTES_MAX},
     machine::Outbox,
     message::ToManager,
     model::{Fence, NodeIncarnation, NodeIndex, RecordNumber},
@@ -157,12 +157,17 @@ impl Member {
         self.submit_outstanding(operation.sequence, out);
     }
 
-    /// Sends the operations from `first` on to the manager, which takes each once.
+    /// Sends the operations from `first` on to the manager, which takes each once; of many large ones the first.
     pub(super) fn submit_outstanding(&mut self, first: u64, out: &mut Outbox<MemberEffect>) {
         let (Some(to), Some(fence)) = (self.manager(), self.admitted()) else { return };
         let caller = NodeIncarnation { node: self.configuration.node, incarnation: self.configuration.incarnation };
         let mut after = self.operations.range(..first).next_back().map(|(sequence, _)| *sequence);
+        let mut bytes = 0;
         for (&sequence, outstanding) in self.operations.range_mut(first..) {
+            if bytes >= BYTES_REPEATED_ENOUGH {
+                break;
+            }
+            bytes += outstanding.request.inline_bytes();
             let operation = OperationId { caller, sequence };
             if is_staged(&outstanding.request) {
                 outstanding.submitted_in.get_or_insert(fence.term);
