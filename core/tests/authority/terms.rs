@@ -1,10 +1,10 @@
 //! Section 3 of the design: who may command.
 
 use strobe_core::{
-    authority::{Authority, AuthorityEffect, AuthorityInput, NodeState, TermPhase},
+    authority::{Authority, AuthorityEffect, AuthorityInput, NodeState, PartitionConfiguration, TermPhase},
     machine::Machine,
     message::PartitionReport,
-    model::{EstablishedTerm, NodeIncarnation, NodeIndex, NodeSet, Term, TermRecord},
+    model::{EstablishedTerm, GangState, NodeIncarnation, NodeIndex, NodeSet, Term, TermRecord},
 };
 
 use crate::bench::{Bench, PARTITION, agent, configuration, job, run};
@@ -443,6 +443,18 @@ fn a_node_that_comes_while_gangs_hold_slots_is_taken_in_with_them_there() {
     bench.pass(3_000);
     let members: Vec<u16> = bench.write().members.iter().map(|member| member.node.0).collect();
     assert_eq!(members, [0, 1, 2], "the next term has it");
+}
+
+#[test]
+fn nodes_that_come_instead_of_all_others_are_taken_in_while_gangs_hold_slots_on_those() {
+    let mut bench = Bench::established(2, 1);
+    bench.submit(job(1, 2));
+    let all = configuration(3, 1);
+    bench.step(AuthorityInput::Configure(PartitionConfiguration { nodes: all.nodes[2..].to_vec(), ..all }));
+    bench.reach(agent(2, 1), None);
+    assert_eq!(bench.authority.node_state(NodeIndex(2)), Some(NodeState::Reachable));
+    bench.submit(job(2, 1));
+    assert_eq!(bench.state(2), GangState::Placed);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use strobe_core::{
+    limits::GANGS_PER_NODE_MAX,
     machine::Machine,
     message::{AgentState, ClockReply, Datagram, HoldChange, SwitcherCommand, SwitcherReport},
     model::{Epoch, GangSlot, GangSlots, Instant, MatrixVersion, NodeIndex, Term},
-    node::{SwitchCause, SwitcherEffect, SwitcherInput},
+    node::{SwitchCause, Switcher, SwitcherEffect, SwitcherInput},
 };
 
 use crate::fixture::{
@@ -201,6 +202,21 @@ fn a_hold_waits_for_its_instant_and_no_strobe_thaws_what_is_held() {
 
     bench.step(ms(170), hold(2, HoldChange::Resume, 3, ms(180)));
     assert_eq!(switches(&bench.timers_until(ms(180))), [(NONE, slots(&[2]), SwitchCause::Hold)], "its row runs");
+}
+
+#[test]
+fn all_that_waits_for_one_instant_fits_into_one_step() {
+    let mut bench = Bench::strobed();
+    let gangs = u8::try_from(GANGS_PER_NODE_MAX).expect("a slot is a bit of a word");
+    for slot in 3..gangs {
+        bench.step(ms(20), present(slot, true));
+    }
+    for (slot, change) in (0..gangs).flat_map(|slot| [(slot, HoldChange::Hold), (slot, HoldChange::Resume)]) {
+        bench.step(ms(20), hold(slot, change, 3, ms(60)));
+    }
+    let effects = bench.step(ms(60), SwitcherInput::Timer);
+    assert_eq!(reports(&effects).len(), 2 * GANGS_PER_NODE_MAX);
+    assert!(effects.len() <= Switcher::EFFECTS_MAX, "a step would allocate room for {}", effects.len());
 }
 
 #[test]
