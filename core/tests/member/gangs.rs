@@ -7,7 +7,7 @@ use strobe_core::{
     message::{GangSignal, Hold, HoldChange, RowTable, SwitcherCommand},
     model::{BarrierFailure, EndCause, GangSlot, GangSlots, Instant, MatrixVersion, RankIndex, RankOutcome, RecordNumber, Settings, Term},
     node::{AdoptedGang, AdoptedLife, MemberEffect, MemberEvent, MemberInput},
-    primitives::{GangVerb, Memory, Record},
+    primitives::{Cell, Compare, Comparison, GangVerb, Memory, Record},
 };
 
 use crate::bench::{Bench, FENCE, NODE, command, fence, payload, plan, planned, run};
@@ -195,13 +195,26 @@ fn a_gang_of_which_nothing_is_left_is_gone_once_for_the_strobe_thread_and_the_ma
     assert_eq!(bench.effects, []);
     ends(&mut bench, 0, RankOutcome::Signalled(9));
     assert_eq!(bench.effects, [], "it is known that no rank is left");
+    [0, 1].into_iter().for_each(|rank| ends(&mut bench, rank, RankOutcome::Exited(0)));
+    let set = [NODE].into_iter().collect();
+    let exited = Compare { set, cell: Cell::Exited(run(1).gang), comparison: Comparison::GreaterOrEqual, value: 1, write: None };
+    bench.applies(Record::Compare { operation: None, compare: exited });
+    assert_eq!(bench.truths(), [(4, false)], "what comes late does not make it one that completed");
+}
+
+#[test]
+fn a_gang_that_is_ending_here_is_not_held_any_more() {
+    let mut bench = released();
+    bench.step(MemberInput::SupervisorLost(run(1)));
+    bench.applies(command(1, hold()));
+    assert_eq!(bench.effects, [], "there is no supervisor to announce it to");
 }
 
 #[test]
 fn a_gang_that_is_gone_without_a_cause_has_lost_its_supervisor() {
     let mut bench = released();
     bench.step(MemberInput::GangGone(run(1)));
-    assert_eq!(bench.signals(), [(run(1), GangSignal::Failed(LOST))]);
+    assert_eq!((bench.signals(), &bench.events()[0]), (vec![(run(1), GangSignal::Failed(LOST))], &failed(LOST)));
     let mut bench = released();
     [0, 1].into_iter().for_each(|rank| ends(&mut bench, rank, RankOutcome::Exited(0)));
     bench.step(MemberInput::GangGone(run(1)));

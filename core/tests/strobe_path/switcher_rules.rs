@@ -6,7 +6,7 @@ use strobe_core::{
     limits::GANGS_PER_NODE_MAX,
     machine::Machine,
     message::{AgentState, ClockReply, Datagram, HoldChange, SwitcherCommand, SwitcherReport},
-    model::{Epoch, GangSlot, GangSlots, Instant, MatrixVersion, NodeIndex, Term},
+    model::{Epoch, GangSlot, GangSlots, Instant, MatrixVersion, NodeIndex, RowIndex, Term},
     node::{SwitchCause, Switcher, SwitcherEffect, SwitcherInput},
 };
 
@@ -133,6 +133,18 @@ fn changes_that_follow_each_other_each_keep_their_epochs() {
     bench.step(ms(21), from_manager(Datagram::Strobe(strobe(fence(3, 2), 3, 3, 3, ms(110), &[Some(2)]))));
     let thawed: Vec<_> = switches(&bench.timers_until(ms(110))).into_iter().map(|(_, thaw, _)| thaw).collect();
     assert_eq!(thawed, [slots(&[1]), slots(&[2])]);
+}
+
+#[test]
+fn an_announcement_that_is_repeated_drives_nothing_out_that_comes_before_it() {
+    let mut bench = Bench::strobed();
+    for announcement in 2..10 {
+        let ahead = strobe(fence(3, 2), 1, announcement, 4, ms(160), &[Some(0), Some(1)]);
+        bench.step(ms(20), from_manager(Datagram::Strobe(ahead)));
+    }
+    let epochs: Vec<_> = samples(&bench.timers_until(ms(210))).iter().map(|sample| (sample.epoch.0, sample.row)).collect();
+    let row = |row| Some(RowIndex(row));
+    assert_eq!(epochs, [(2, row(1)), (3, row(0)), (4, row(0)), (5, row(1))]);
 }
 
 #[test]
