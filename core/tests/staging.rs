@@ -488,6 +488,15 @@ fn an_operation_that_was_not_submitted_in_the_earlier_term_is_submitted_in_the_n
 }
 
 #[test]
+fn an_operation_whose_block_is_on_its_way_is_not_over_with_the_next_record() {
+    let mut follower = Follower::admitted();
+    follower.step(MemberInput::Submit(Request::Xfer(staged(&[0, 1], BLOCK))));
+    follower.holds(1, operation(1, 1));
+    follower.applies(1);
+    assert_eq!((follower.absent(), follower.outcomes()), (vec![operation(1, 1)], vec![]));
+}
+
+#[test]
 fn a_block_beyond_the_limit_is_refused_at_the_call() {
     let mut follower = Follower::admitted();
     follower.step(MemberInput::Submit(Request::Xfer(staged(&[0], Block { length: BLOCK_BYTES_MAX + 1, ..BLOCK }))));
