@@ -8,8 +8,8 @@ use strobe_core::{
     manager::{Manager, ManagerEffect, ManagerEvent, ManagerInput},
     message::{AnnouncerReport, SealAnswer, Staging, SwitcherReport, ToManager, ToMember},
     model::{
-        AgentIncarnation, Appointment, Epoch, Fence, GangId, GangIncarnation, GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet,
-        PartitionUid, Plan, RecordNumber, Settings, Term, TermRecord, View,
+        AgentIncarnation, Appointment, Epoch, Fence, GangId, GangIncarnation, GangRun, Instant, MatrixVersion, NodeIncarnation, NodeIndex,
+        NodeSet, PartitionUid, Plan, RecordNumber, Settings, Term, TermRecord, View,
     },
     node::{Member, MemberConfiguration, MemberEffect, MemberInput},
     primitives::{AbortReason, Block, Content, Memory, OperationId, Outcome, Payload, Record, RegionName, Request, Xfer},
@@ -456,6 +456,34 @@ fn a_block_that_this_life_never_held_is_absent() {
     follower.applies(2);
     assert_eq!(follower.put(), [operation(1, 2)]);
     assert_eq!(follower.discarded(), [operation(1, 1)], "what others were asked for is wanted no more");
+}
+
+#[test]
+fn a_block_of_which_not_all_is_here_is_absent_and_what_is_here_let_go() {
+    for given_up in [false, true] {
+        let mut follower = Follower::admitted();
+        let first = operation(1, 1);
+        follower.is_to_stage(&[first]);
+        if given_up {
+            follower.step(MemberInput::Staged { operation: first, held: false });
+        }
+        follower.holds(1, first);
+        follower.applies(1);
+        assert_eq!((follower.put(), follower.absent(), follower.discarded()), (vec![], vec![first], vec![first]));
+    }
+}
+
+#[test]
+fn a_block_of_a_gang_that_is_over_is_let_go() {
+    let mut follower = Follower::admitted();
+    let first = operation(1, 1);
+    follower.has_staged(first);
+    follower.holds(1, first);
+    follower.applies(1);
+    let record = Arc::new(Record::Plan(Arc::new(Plan { version: MatrixVersion(1), gangs: Vec::new() })));
+    follower.hears(ToMember::Append { fence: FENCE, number: RecordNumber(2), record });
+    follower.applies(2);
+    assert_eq!(follower.discarded(), [first]);
 }
 
 #[test]
