@@ -505,6 +505,25 @@ fn what_an_earlier_term_has_not_numbered_is_dropped_and_aborted() {
 }
 
 #[test]
+fn what_the_next_term_has_asked_for_before_it_was_established_stays() {
+    let mut follower = Follower::admitted();
+    let (first, second) = (operation(1, 1), operation(1, 2));
+    follower.is_to_stage(&[first]);
+    follower.hears(ToMember::Seal(record(3, 1, &[0, 1])));
+    follower.step(MemberInput::Switcher(SwitcherReport::Sealed { term: Term(3) }));
+    follower.step(MemberInput::SealPersisted(Term(3)));
+    follower.hears(ToMember::Install { fence: fence(3), memory: Arc::new(Memory::empty(1, RecordNumber(0))) });
+    let open = vec![Staging { operation: second, set: nodes(&[0, 1]), block: BLOCK }];
+    follower.hears(ToMember::Stagings { fence: fence(3), numbered: RecordNumber(0), open });
+    follower.hears(ToMember::Admitted { fence: fence(3), members: vec![agent(0), agent(1)] });
+    assert_eq!(follower.discarded(), [first]);
+    follower.step(MemberInput::Staged { operation: first, held: true });
+    assert_eq!(follower.told(), []);
+    follower.step(MemberInput::Staged { operation: second, held: true });
+    assert_eq!(follower.told(), [(second, true)]);
+}
+
+#[test]
 fn an_operation_that_was_not_submitted_in_the_earlier_term_is_submitted_in_the_next() {
     let mut follower = Follower::admitted();
     follower.hears(ToMember::Seal(record(3, 1, &[0, 1])));
