@@ -160,7 +160,7 @@ impl Bench {
     }
 
     pub(crate) fn submits(&mut self, operation: OperationId, request: Request) {
-        self.hears(operation.caller.node.0, ToManager::Submit { operation, request });
+        self.hears(operation.caller.node.0, ToManager::Submit { operation, after: None, request });
     }
 
     pub(crate) fn compares(&mut self, node: u16, number: u64, truth: bool) {
@@ -224,7 +224,7 @@ impl Bench {
 
     pub(crate) fn refusals(&self) -> Vec<(OperationId, Outcome)> {
         self.find(|effect| match effect {
-            ManagerEffect::Send { message: ToMember::Refused { operation, outcome }, .. } => Some((*operation, *outcome)),
+            ManagerEffect::Send { message: ToMember::Refused { operation, outcome, .. }, .. } => Some((*operation, *outcome)),
             _ => None,
         })
     }

@@ -90,7 +90,7 @@ fn an_operation_is_taken_once_and_from_a_life_of_the_view_only() {
     let request = block(1, &[0], 1);
     bench.submits(operation(1, 1), request.clone());
     bench.submits(operation(1, 1), request.clone());
-    bench.hears(2, ToManager::Submit { operation: operation(1, 2), request: request.clone() });
+    bench.hears(2, ToManager::Submit { operation: operation(1, 2), after: None, request: request.clone() });
     let mut other = operation(1, 3);
     other.caller = agent(1, 2);
     bench.submits(other, request.clone());

@@ -8,7 +8,7 @@ use strobe_core::{
     primitives::{AbortReason, Cell, Compare, CompareResult, Comparison, Memory, OperationId, Outcome, Record, Request, Write},
 };
 
-use crate::bench::{Bench, NODE, agent, block, fence, operation, put};
+use crate::bench::{Bench, FENCE, NODE, agent, block, fence, operation, put};
 
 const CELL: Cell = Cell::Barrier(GangId(1));
 const COMMITTED: Outcome = Outcome::Committed { truth: true, first_failing: None };
@@ -180,12 +180,17 @@ fn a_refusal_ends_an_operation_of_this_life_once() {
     bench.submits(block(1));
     let earlier = OperationId { caller: NodeIncarnation { incarnation: AgentIncarnation(0), ..agent(0) }, sequence: 1 };
     for operation in [operation(1, 1), earlier, operation(0, 2)] {
-        bench.hears(ToMember::Refused { operation, outcome });
+        bench.hears(ToMember::Refused { fence: FENCE, operation, outcome });
         assert_eq!(bench.effects, []);
     }
-    bench.hears(ToMember::Refused { operation: operation(0, 1), outcome });
+    let own = |fence| ToMember::Refused { fence, operation: operation(0, 1), outcome };
+    bench.hears_from(NodeIndex(2), own(FENCE));
+    assert_eq!(bench.effects, [], "it does not command");
+    bench.hears(own(fence(3, 1)));
+    assert_eq!(bench.effects, [], "nor does its next term yet");
+    bench.hears(ToMember::Refused { fence: FENCE, operation: operation(0, 1), outcome });
     assert_eq!(bench.outcomes(), [(1, outcome)]);
-    bench.hears(ToMember::Refused { operation: operation(0, 1), outcome });
+    bench.hears(ToMember::Refused { fence: FENCE, operation: operation(0, 1), outcome });
     assert_eq!(bench.effects, []);
 }
 
