@@ -458,6 +458,32 @@ fn nodes_that_come_instead_of_all_others_are_taken_in_while_gangs_hold_slots_on_
 }
 
 #[test]
+fn a_member_that_has_promised_a_later_term_is_taken_in_by_one_that_is_later_still() {
+    let mut bench = Bench::established(3, 1);
+    bench.reach(agent(2, 1), Some(9));
+    bench.pass(3_000);
+    let record = bench.written().expect("node 2 obeys no lower one");
+    assert_eq!((record.term, record.members.len()), (Term(10), 3));
+}
+
+#[test]
+fn a_node_with_which_a_term_was_not_established_is_not_tried_again_for_having_promised_the_next() {
+    let mut bench = Bench::bare(3, 1);
+    (0..3).for_each(|node| bench.reach(agent(node, 1), None));
+    bench.write();
+    let report = bench.report(Vec::new());
+    bench.hear(PartitionReport { established: false, view: report.view[..2].to_vec(), ..report });
+    bench.pass(3_000);
+    assert_eq!(bench.write().members, [agent(0, 1), agent(1, 1)]);
+    bench.establish();
+    bench.miss(agent(2, 1));
+    bench.reach(agent(2, 1), Some(2));
+    bench.effects.clear();
+    bench.pass(60_000);
+    assert_eq!(bench.written(), None, "its manager may admit it");
+}
+
+#[test]
 fn a_manager_that_is_about_to_leave_hands_its_role_over_and_counts_in_no_next_term() {
     let mut bench = Bench::established(3, 1);
     bench.step(AuthorityInput::AgentLeaving { agent: agent(1, 1) });
