@@ -484,6 +484,17 @@ fn a_node_with_which_a_term_was_not_established_is_not_tried_again_for_having_pr
 }
 
 #[test]
+fn a_manager_that_is_reached_again_is_told_the_plan_again_and_for_another_it_is_not() {
+    for (node, times) in [(0, 1), (1, 0)] {
+        let mut bench = Bench::established(3, 1);
+        bench.miss(agent(node, 1));
+        bench.effects.clear();
+        bench.reach(agent(node, 1), Some(1));
+        assert_eq!((bench.plans().len(), bench.appointments().len()), (times, 0));
+    }
+}
+
+#[test]
 fn a_manager_that_is_about_to_leave_hands_its_role_over_and_counts_in_no_next_term() {
     let mut bench = Bench::established(3, 1);
     bench.step(AuthorityInput::AgentLeaving { agent: agent(1, 1) });
