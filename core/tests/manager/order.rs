@@ -125,6 +125,18 @@ fn an_operation_for_nobody_or_for_who_is_not_in_the_view_is_aborted() {
 }
 
 #[test]
+fn what_was_refused_stays_refused_whatever_else_is_refused_after_it() {
+    let mut bench = Bench::leading();
+    for sequence in [1, 2] {
+        bench.submits(operation(1, sequence), block(1, &[5], 1));
+    }
+    bench.seals(agent(5, 1));
+    bench.installs(5, 0);
+    bench.submits(operation(1, 1), block(1, &[5], 1));
+    assert_eq!((bench.refusals().len(), bench.numbered.len()), (1, 0), "its caller was told that it never takes effect");
+}
+
+#[test]
 fn a_compare_is_true_when_all_of_its_set_say_so_and_nothing_is_numbered_meanwhile() {
     let mut bench = comparing();
     bench.submits(operation(1, 2), block(1, &[0], 1));
