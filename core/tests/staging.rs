@@ -8,8 +8,8 @@ use strobe_core::{
     manager::{Manager, ManagerEffect, ManagerEvent, ManagerInput},
     message::{AnnouncerReport, SealAnswer, Staging, SwitcherReport, ToManager, ToMember},
     model::{
-        AgentIncarnation, Appointment, Epoch, Fence, GangId, GangIncarnation, GangRun, Instant, NodeIncarnation, NodeIndex, NodeSet,
-        PartitionUid, Plan, RecordNumber, Settings, Term, TermRecord, View,
+        AgentIncarnation, Appointment, Epoch, Fence, GangId, GangIncarnation, GangRun, Instant, MatrixVersion, NodeIncarnation, NodeIndex,
+        NodeSet, PartitionUid, Plan, RecordNumber, Settings, Term, TermRecord, View,
     },
     node::{Member, MemberConfiguration, MemberEffect, MemberInput},
     primitives::{AbortReason, Block, Content, Memory, OperationId, Outcome, Payload, Record, RegionName, Request, Xfer},
@@ -459,6 +459,34 @@ fn a_block_that_this_life_never_held_is_absent() {
 }
 
 #[test]
+fn a_block_of_which_not_all_is_here_is_absent_and_what_is_here_let_go() {
+    for given_up in [false, true] {
+        let mut follower = Follower::admitted();
+        let first = operation(1, 1);
+        follower.is_to_stage(&[first]);
+        if given_up {
+            follower.step(MemberInput::Staged { operation: first, held: false });
+        }
+        follower.holds(1, first);
+        follower.applies(1);
+        assert_eq!((follower.put(), follower.absent(), follower.discarded()), (vec![], vec![first], vec![first]));
+    }
+}
+
+#[test]
+fn a_block_of_a_gang_that_is_over_is_let_go() {
+    let mut follower = Follower::admitted();
+    let first = operation(1, 1);
+    follower.has_staged(first);
+    follower.holds(1, first);
+    follower.applies(1);
+    let record = Arc::new(Record::Plan(Arc::new(Plan { version: MatrixVersion(1), gangs: Vec::new() })));
+    follower.hears(ToMember::Append { fence: FENCE, number: RecordNumber(2), record });
+    follower.applies(2);
+    assert_eq!(follower.discarded(), [first]);
+}
+
+#[test]
 fn what_an_earlier_term_has_not_numbered_is_dropped_and_aborted() {
     let mut follower = Follower::admitted();
     follower.step(MemberInput::Submit(Request::Xfer(staged(&[0, 1], BLOCK))));
@@ -477,6 +505,25 @@ fn what_an_earlier_term_has_not_numbered_is_dropped_and_aborted() {
 }
 
 #[test]
+fn what_the_next_term_has_asked_for_before_it_was_established_stays() {
+    let mut follower = Follower::admitted();
+    let (first, second) = (operation(1, 1), operation(1, 2));
+    follower.is_to_stage(&[first]);
+    follower.hears(ToMember::Seal(record(3, 1, &[0, 1])));
+    follower.step(MemberInput::Switcher(SwitcherReport::Sealed { term: Term(3) }));
+    follower.step(MemberInput::SealPersisted(Term(3)));
+    follower.hears(ToMember::Install { fence: fence(3), memory: Arc::new(Memory::empty(1, RecordNumber(0))) });
+    let open = vec![Staging { operation: second, set: nodes(&[0, 1]), block: BLOCK }];
+    follower.hears(ToMember::Stagings { fence: fence(3), numbered: RecordNumber(0), open });
+    follower.hears(ToMember::Admitted { fence: fence(3), members: vec![agent(0), agent(1)] });
+    assert_eq!(follower.discarded(), [first]);
+    follower.step(MemberInput::Staged { operation: first, held: true });
+    assert_eq!(follower.told(), []);
+    follower.step(MemberInput::Staged { operation: second, held: true });
+    assert_eq!(follower.told(), [(second, true)]);
+}
+
+#[test]
 fn an_operation_that_was_not_submitted_in_the_earlier_term_is_submitted_in_the_next() {
     let mut follower = Follower::admitted();
     follower.hears(ToMember::Seal(record(3, 1, &[0, 1])));
@@ -485,6 +532,15 @@ fn an_operation_that_was_not_submitted_in_the_earlier_term_is_submitted_in_the_n
     assert!(follower.outcomes().is_empty());
     let submits = follower.find(|effect| matches!(effect, MemberEffect::Send { message: ToManager::Submit { .. }, .. }).then_some(()));
     assert_eq!(submits.len(), 1);
+}
+
+#[test]
+fn an_operation_whose_block_is_on_its_way_is_not_over_with_the_next_record() {
+    let mut follower = Follower::admitted();
+    follower.step(MemberInput::Submit(Request::Xfer(staged(&[0, 1], BLOCK))));
+    follower.holds(1, operation(1, 1));
+    follower.applies(1);
+    assert_eq!((follower.absent(), follower.outcomes()), (vec![operation(1, 1)], vec![]));
 }
 
 #[test]

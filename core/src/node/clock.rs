@@ -92,12 +92,6 @@ impl OffsetEstimator {
         Self { own: true, ..Self::of_other_node() }
     }
 
-    /// True on the manager's own node, which needs no samples.
-    #[must_use]
-    pub const fn is_own_node(&self) -> bool {
-        self.own
-    }
-
     /// Takes one exchange in.
     pub fn observe(&mut self, exchange: ClockExchange) -> SampleVerdict {
         let Some(sample) = Sample::of(exchange) else {

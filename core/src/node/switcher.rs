@@ -273,7 +273,6 @@ impl Switcher {
         self.progress.floor = Epoch(epoch.epoch.0.saturating_add(1));
         self.current = Some(CurrentRow { version: epoch.version, row: epoch.row });
         self.settings.quantum = epoch.quantum;
-        self.announced.forget_below(self.progress.floor);
 
         let state = self.follow(now);
         let cause = match instant {

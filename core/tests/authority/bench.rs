@@ -63,7 +63,7 @@ pub(crate) fn agent(node: u16, incarnation: u64) -> NodeIncarnation {
     NodeIncarnation { node: NodeIndex(node), incarnation: AgentIncarnation(incarnation) }
 }
 
-pub(crate) fn run(gang: u64, incarnation: u32) -> GangRun {
+pub(crate) const fn run(gang: u64, incarnation: u32) -> GangRun {
     GangRun { gang: GangId(gang), incarnation: GangIncarnation(incarnation) }
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod jobs;
+mod launches;
 mod places;
 mod random;
 mod resuming;

@@ -1,10 +1,10 @@
 //! Section 3 of the design: who may command.
 
 use strobe_core::{
-    authority::{Authority, AuthorityEffect, AuthorityInput, NodeState, TermPhase},
+    authority::{Authority, AuthorityEffect, AuthorityInput, NodeState, PartitionConfiguration, TermPhase},
     machine::Machine,
     message::PartitionReport,
-    model::{EstablishedTerm, NodeIncarnation, NodeIndex, NodeSet, Term, TermRecord},
+    model::{EstablishedTerm, GangState, NodeIncarnation, NodeIndex, NodeSet, Term, TermRecord},
 };
 
 use crate::bench::{Bench, PARTITION, agent, configuration, job, run};
@@ -443,6 +443,55 @@ fn a_node_that_comes_while_gangs_hold_slots_is_taken_in_with_them_there() {
     bench.pass(3_000);
     let members: Vec<u16> = bench.write().members.iter().map(|member| member.node.0).collect();
     assert_eq!(members, [0, 1, 2], "the next term has it");
+}
+
+#[test]
+fn nodes_that_come_instead_of_all_others_are_taken_in_while_gangs_hold_slots_on_those() {
+    let mut bench = Bench::established(2, 1);
+    bench.submit(job(1, 2));
+    let all = configuration(3, 1);
+    bench.step(AuthorityInput::Configure(PartitionConfiguration { nodes: all.nodes[2..].to_vec(), ..all }));
+    bench.reach(agent(2, 1), None);
+    assert_eq!(bench.authority.node_state(NodeIndex(2)), Some(NodeState::Reachable));
+    bench.submit(job(2, 1));
+    assert_eq!(bench.state(2), GangState::Placed);
+}
+
+#[test]
+fn a_member_that_has_promised_a_later_term_is_taken_in_by_one_that_is_later_still() {
+    let mut bench = Bench::established(3, 1);
+    bench.reach(agent(2, 1), Some(9));
+    bench.pass(3_000);
+    let record = bench.written().expect("node 2 obeys no lower one");
+    assert_eq!((record.term, record.members.len()), (Term(10), 3));
+}
+
+#[test]
+fn a_node_with_which_a_term_was_not_established_is_not_tried_again_for_having_promised_the_next() {
+    let mut bench = Bench::bare(3, 1);
+    (0..3).for_each(|node| bench.reach(agent(node, 1), None));
+    bench.write();
+    let report = bench.report(Vec::new());
+    bench.hear(PartitionReport { established: false, view: report.view[..2].to_vec(), ..report });
+    bench.pass(3_000);
+    assert_eq!(bench.write().members, [agent(0, 1), agent(1, 1)]);
+    bench.establish();
+    bench.miss(agent(2, 1));
+    bench.reach(agent(2, 1), Some(2));
+    bench.effects.clear();
+    bench.pass(60_000);
+    assert_eq!(bench.written(), None, "its manager may admit it");
+}
+
+#[test]
+fn a_manager_that_is_reached_again_is_told_the_plan_again_and_for_another_it_is_not() {
+    for (node, times) in [(0, 1), (1, 0)] {
+        let mut bench = Bench::established(3, 1);
+        bench.miss(agent(node, 1));
+        bench.effects.clear();
+        bench.reach(agent(node, 1), Some(1));
+        assert_eq!((bench.plans().len(), bench.appointments().len()), (times, 0));
+    }
 }
 
 #[test]

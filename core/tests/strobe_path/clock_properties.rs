@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use strobe_core::{
+    limits::CLOCK_SAMPLES,
     model::Instant,
     node::{CLOCK_AGREEING, ClockExchange, OffsetEstimator, SampleVerdict},
 };
@@ -122,6 +123,81 @@ fn a_quiet_link_gives_a_bound_of_half_the_round_trip() {
     assert!(bound >= microseconds(50) && bound <= microseconds(70), "{bound:?}");
     let later = estimator.bound(now + Duration::from_secs(1)).expect("it only grows");
     assert!(later > bound && later < microseconds(200), "the compared rates keep it from growing by a millisecond: {later:?}");
+}
+
+/// Exchanges that begin a quarter of a second apart, as many as are kept, each with delays of 50 µs and 4 µs of answering.
+fn steady(clock: Clock) -> (OffsetEstimator, ClockExchange) {
+    let mut estimator = OffsetEstimator::of_other_node();
+    let exchanges = (0..CLOCK_SAMPLES as u64).map(|index| {
+        let asked = start() + microseconds(250_000 * index);
+        let (arrived, left) = (asked + microseconds(50), asked + microseconds(54));
+        ClockExchange { asked, received: clock.at(arrived), replied: clock.at(left), heard: asked + microseconds(104) }
+    });
+    let last = exchanges.inspect(|exchange| assert_eq!(estimator.observe(*exchange), SampleVerdict::Agrees)).last();
+    (estimator, last.expect("some samples are kept"))
+}
+
+#[test]
+fn equal_delays_give_the_exact_offset_and_rate_and_a_bound_that_grows_with_the_doubt_about_them() {
+    for rate_ppb in [0, 100_000, -1_000_000, 1_000_000] {
+        let clock = Clock { offset_ns: 7_000_000, rate_ppb };
+        let (estimator, last) = steady(clock);
+        let middle = last.asked + microseconds(52);
+        assert!(error(&estimator, clock, middle + Duration::from_secs(1)) <= Duration::from_nanos(10), "the rate is {rate_ppb}");
+        // Half of a round trip of 100 µs, less or more by what the manager's clock makes of 4 µs, and the error of reading.
+        let bound = |own| i64::try_from(estimator.bound(own).expect("enough samples agree").as_nanos()).expect("short");
+        assert!((bound(middle) - 51_000).abs() <= 4, "{}", bound(middle));
+        // Two samples that are two seconds apart, each wrong by half a round trip, and read with an error: 50.5 ppm, and 10 ppm of wander.
+        assert!((bound(middle + Duration::from_secs(1)) - 111_500).abs() <= 8, "{}", bound(middle + Duration::from_secs(1)));
+    }
+}
+
+#[test]
+fn the_middle_of_a_slow_answer_counts_and_its_length_is_no_part_of_the_bound() {
+    let clock = Clock { offset_ns: -3_000, rate_ppb: 0 };
+    let mut estimator = OffsetEstimator::of_other_node();
+    for index in 0..3 {
+        let asked = start() + microseconds(20_000 * index);
+        let (arrived, left) = (asked + microseconds(20), asked + microseconds(9_020));
+        let exchange = ClockExchange { asked, received: clock.at(arrived), replied: clock.at(left), heard: left + microseconds(20) };
+        assert_eq!(estimator.observe(exchange), SampleVerdict::Agrees);
+    }
+    let now = start() + microseconds(40_000 + 4_520);
+    assert_eq!((error(&estimator, clock, now), estimator.bound(now)), (Duration::ZERO, Some(microseconds(21))));
+}
+
+#[test]
+fn a_clock_that_gains_more_than_any_clock_is_slewed_is_not_trusted_to_go_on_so() {
+    // Each sample is the most that the one before it allows, and seen the more clearly: together they are too fast.
+    let samples = [(0, 1_000), (1_003_000, 1_000), (2_021_800, 900), (3_046_800, 800)];
+    let mut estimator = OffsetEstimator::of_other_node();
+    let mut bounds = Vec::new();
+    for (index, (ahead, half)) in (0..).zip(samples) {
+        let middle = start() + Duration::from_secs(index);
+        let shown = middle + Duration::from_nanos(ahead);
+        let (asked, heard) = (middle - Duration::from_nanos(half), middle + Duration::from_nanos(half));
+        assert_eq!(estimator.observe(ClockExchange { asked, received: shown, replied: shown, heard }), SampleVerdict::Agrees);
+        bounds.push(estimator.bound(middle + Duration::from_secs(1)));
+    }
+    let nanoseconds = |nanoseconds| Some(Duration::from_nanos(nanoseconds));
+    // Half a round trip, an error of reading, and what a second may add: the doubt about the compared rate, or what any two clocks may drift.
+    assert_eq!(bounds, [None, None, nanoseconds(900 + 1_000 + 11_450), nanoseconds(800 + 1_000 + 1_000_000)]);
+}
+
+#[test]
+fn a_round_trip_may_be_shorter_than_clocks_are_read_exactly_and_not_by_more() {
+    let mut estimator = OffsetEstimator::of_other_node();
+    let mut observe = |answered: u64, heard: u64| {
+        let after = |nanoseconds| start() + Duration::from_nanos(nanoseconds);
+        estimator.observe(ClockExchange { asked: start(), received: start(), replied: after(answered), heard: after(heard) })
+    };
+    assert_eq!(observe(0, 0), SampleVerdict::Agrees, "all within one tick of the clocks");
+    assert_eq!(observe(0, 700), SampleVerdict::Agrees);
+    assert_eq!(observe(2_000, 1_000), SampleVerdict::Agrees, "as if the answer came a reading error early");
+    assert_eq!(observe(2_001, 1_000), SampleVerdict::Impossible);
+    let early = start() - Duration::from_nanos(500);
+    let backwards = ClockExchange { asked: start(), received: start(), replied: start(), heard: early };
+    assert_eq!(estimator.observe(backwards), SampleVerdict::Impossible, "one clock does not go back, however little");
 }
 
 #[test]

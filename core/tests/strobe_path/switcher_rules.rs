@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use strobe_core::{
+    limits::GANGS_PER_NODE_MAX,
     machine::Machine,
-    message::{AgentState, ClockReply, Datagram, HoldChange, SwitcherCommand, SwitcherReport},
-    model::{Epoch, GangSlot, GangSlots, Instant, MatrixVersion, NodeIndex, Term},
-    node::{SwitchCause, SwitcherEffect, SwitcherInput},
+    message::{AgentState, ClockProbe, Datagram, HoldChange, SwitcherCommand, SwitcherReport},
+    model::{Epoch, GangSlot, GangSlots, Instant, MatrixVersion, NodeIndex, RowIndex, Term},
+    node::{SwitchCause, Switcher, SwitcherEffect, SwitcherInput},
 };
 
 use crate::fixture::{
@@ -76,6 +77,8 @@ fn a_higher_view_raises_the_own_one() {
     assert_eq!((reply.fence, reply.sequence, reply.sent_at, reply.switched), (fence(3, 5), 1, ms(19), Epoch(1)));
     assert_eq!(bench.step(ms(21), heartbeat(fence(3, 4), 2, ms(20), true)), []);
     assert_eq!(bench.switcher.counters().refused, 1);
+    assert_eq!(bench.step(ms(21), heartbeat(fence(3, 5), 1, ms(19), true)), []);
+    assert_eq!(bench.switcher.counters().duplicates, 1);
 }
 
 #[test]
@@ -135,6 +138,18 @@ fn changes_that_follow_each_other_each_keep_their_epochs() {
 }
 
 #[test]
+fn an_announcement_that_is_repeated_drives_nothing_out_that_comes_before_it() {
+    let mut bench = Bench::strobed();
+    for announcement in 2..10 {
+        let ahead = strobe(fence(3, 2), 1, announcement, 4, ms(160), &[Some(0), Some(1)]);
+        bench.step(ms(20), from_manager(Datagram::Strobe(ahead)));
+    }
+    let epochs: Vec<_> = samples(&bench.timers_until(ms(210))).iter().map(|sample| (sample.epoch.0, sample.row)).collect();
+    let row = |row| Some(RowIndex(row));
+    assert_eq!(epochs, [(2, row(1)), (3, row(0)), (4, row(0)), (5, row(1))]);
+}
+
+#[test]
 fn an_older_announcement_is_a_duplicate() {
     let mut bench = Bench::strobed();
     let old = strobe(fence(3, 2), 1, 1, 2, ms(20), &[Some(1)]);
@@ -187,6 +202,55 @@ fn the_kernel_policy_thaws_all_but_held_gangs() {
 }
 
 #[test]
+fn settings_take_effect_when_they_come() {
+    let settings = |watchdog, suspicion| {
+        SwitcherInput::Command(SwitcherCommand::Settings {
+            watchdog: Duration::from_millis(watchdog),
+            suspicion: Duration::from_millis(suspicion),
+            clock_tolerance: Duration::from_millis(1),
+            switching: true,
+        })
+    };
+    let mut bench = Bench::strobed();
+    bench.step(ms(10), settings(1_000, 800));
+    assert_eq!(bench.switcher.next_deadline(), Some(ms(60)));
+    bench.timers_until(ms(1_009));
+    assert_eq!(bench.switcher.next_deadline(), Some(ms(1_010)), "the watchdog, since the strobe is followed");
+    bench.timers_until(ms(1_010));
+    assert_eq!(bench.switcher.state(), AgentState::FreeRunning);
+    assert_eq!(bench.switcher.next_deadline(), Some(ms(1_110)), "an eighth of suspicion");
+    bench.step(ms(1_211), SwitcherInput::Timer);
+    assert_eq!(bench.switcher.counters().left_out, 1, "a step that is more than a quarter of it late");
+}
+
+#[test]
+fn so_many_tables_are_kept_and_the_lowest_version_makes_room() {
+    let mut bench = Bench::strobed();
+    for version in [6, 2, 3, 4] {
+        bench.step(ms(20), table(version, &[&[0], &[1]]));
+    }
+    bench.step(ms(20), table(6, &[&[1], &[0]]));
+    for (announcement, version, missing) in [(2, 2, 0), (3, 3, 0), (4, 4, 0), (5, 6, 0), (6, 1, 1), (7, 5, 2)] {
+        let now = strobe(fence(3, 2), version, announcement, announcement, ms(20), &[Some(1)]);
+        bench.step(ms(20), from_manager(Datagram::Strobe(now)));
+        assert_eq!(bench.switcher.counters().version_missing, missing, "version {version}");
+        if version == 6 {
+            assert_eq!(bench.switcher.thawed(), slots(&[0]), "the newer table of that version");
+        }
+    }
+}
+
+#[test]
+fn datagrams_that_no_manager_sends_are_counted() {
+    let mut bench = Bench::strobed();
+    for times in 1..=2 {
+        let probe = ClockProbe { term: Term(3), node: NodeIndex(0), sent_at: ms(20) };
+        assert_eq!(bench.step(ms(20), from_manager(Datagram::ClockProbe(probe))), []);
+        assert_eq!(bench.switcher.counters().malformed, times);
+    }
+}
+
+#[test]
 fn a_hold_waits_for_its_instant_and_no_strobe_thaws_what_is_held() {
     let mut bench = Bench::strobed();
     assert_eq!(bench.step(ms(20), hold(2, HoldChange::Hold, 3, ms(110))), []);
@@ -204,12 +268,57 @@ fn a_hold_waits_for_its_instant_and_no_strobe_thaws_what_is_held() {
 }
 
 #[test]
+fn all_that_waits_for_one_instant_fits_into_one_step() {
+    let mut bench = Bench::strobed();
+    let gangs = u8::try_from(GANGS_PER_NODE_MAX).expect("a slot is a bit of a word");
+    for slot in 3..gangs {
+        bench.step(ms(20), present(slot, true));
+    }
+    for (slot, change) in (0..gangs).flat_map(|slot| [(slot, HoldChange::Hold), (slot, HoldChange::Resume)]) {
+        bench.step(ms(20), hold(slot, change, 3, ms(60)));
+    }
+    let effects = bench.step(ms(60), SwitcherInput::Timer);
+    assert_eq!(reports(&effects).len(), 2 * GANGS_PER_NODE_MAX);
+    assert!(effects.len() <= Switcher::EFFECTS_MAX, "a step would allocate room for {}", effects.len());
+}
+
+#[test]
 fn a_resume_outside_its_row_waits_for_its_row() {
     let mut bench = Bench::strobed();
     bench.step(ms(20), hold(1, HoldChange::Hold, 0, ms(0)));
     let effects = bench.step(ms(21), hold(1, HoldChange::Resume, 0, ms(0)));
     assert_eq!(switches(&effects), []);
     assert_eq!(switches(&bench.timers_until(ms(60))), [(slots(&[0]), slots(&[1]), epoch(2, ms(60)))]);
+}
+
+#[test]
+fn a_hold_waits_for_earlier_ones_of_its_own_gang_only() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), hold(0, HoldChange::Hold, 3, ms(55)));
+    bench.step(ms(20), hold(2, HoldChange::Hold, 3, ms(50)));
+    bench.timers_until(ms(50));
+    assert_eq!(bench.switcher.held(), slots(&[2]));
+    bench.timers_until(ms(55));
+    assert_eq!(bench.switcher.held(), slots(&[0, 2]));
+}
+
+#[test]
+fn a_gang_that_disappears_takes_its_holds_with_it_and_no_others() {
+    let absent = |slot| SwitcherInput::Command(SwitcherCommand::Absent { slot: GangSlot(slot) });
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), hold(0, HoldChange::Hold, 0, ms(0)));
+    for slot in [1, 2] {
+        bench.step(ms(20), hold(slot, HoldChange::Hold, 3, ms(50)));
+    }
+    for slot in [0, 2] {
+        bench.step(ms(21), absent(slot));
+    }
+    assert_eq!((bench.switcher.thawed(), bench.switcher.held()), (NONE, NONE), "they are there no more");
+    for slot in [0, 2] {
+        bench.step(ms(22), present(slot, true));
+    }
+    bench.timers_until(ms(50));
+    assert_eq!(bench.switcher.held(), slots(&[1]), "the slots have other gangs");
 }
 
 #[test]
@@ -264,6 +373,38 @@ fn a_seal_ends_the_old_term_before_it_is_reported() {
 }
 
 #[test]
+fn an_admission_to_a_higher_view_changes_nothing_else() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(20), admit(fence(3, 5)));
+    assert_eq!(bench.switcher.fence(), Some(fence(3, 5)));
+    bench.step(ms(21), admit(fence(3, 4)));
+    assert_eq!(bench.switcher.fence(), Some(fence(3, 5)), "views do not fall");
+    assert_eq!(switches(&bench.timers_until(ms(60))), [(slots(&[0]), slots(&[1]), epoch(2, ms(60)))], "what was announced goes on");
+}
+
+#[test]
+fn an_admission_to_another_term_or_partition_begins_anew() {
+    let mut other_partition = fence(3, 1);
+    other_partition.partition.0 += 1;
+    for next in [fence(4, 1), other_partition] {
+        let mut bench = Bench::strobed();
+        bench.step(ms(20), admit(next));
+        assert_eq!(bench.switcher.fence(), Some(next));
+        assert_eq!(switches(&bench.timers_until(ms(200))), [], "nobody has announced anything in it");
+    }
+}
+
+#[test]
+fn a_table_that_comes_after_its_term_is_over_makes_nobody_follow_it() {
+    let mut bench = Bench::admitted();
+    bench.step(ms(5), from_manager(Datagram::Strobe(strobe(fence(3, 2), 2, 1, 1, ms(10), &[Some(0), Some(0)]))));
+    bench.timers_until(ms(10));
+    bench.step(ms(15), seal(4));
+    assert_eq!(bench.step(ms(20), table(2, &[&[0]])), []);
+    assert_eq!(bench.switcher.state(), AgentState::FreeRunning);
+}
+
+#[test]
 fn a_seal_is_answered_again() {
     let mut bench = Bench::strobed();
     assert_eq!(reports(&bench.step(ms(20), seal(3))), [SwitcherReport::Sealed { term: Term(3) }]);
@@ -301,54 +442,4 @@ fn stragglers_are_counted() {
     let mut bench = Bench::strobed();
     bench.step(ms(20), SwitcherInput::Executed { stragglers: slots(&[1, 2]) });
     assert_eq!(bench.switcher.counters().stragglers, 2);
-}
-
-/// A bench on node 1, whose clock is 7 ms behind the manager's.
-fn far_from_the_manager() -> Bench {
-    let mut bench = Bench::on_node(1);
-    bench.step(ms(0), present(0, true));
-    bench.step(ms(0), present(1, true));
-    bench.step(ms(0), table(1, &[&[0], &[1]]));
-    bench
-}
-
-fn answer_probes(bench: &mut Bench, effects: &[SwitcherEffect]) {
-    for datagram in sent(effects) {
-        if let Datagram::ClockProbe(probe) = datagram {
-            let there = probe.sent_at + Duration::from_millis(7) + Duration::from_micros(50);
-            let reply = ClockReply { term: probe.term, probe_sent_at: probe.sent_at, received_at: there, replied_at: there };
-            bench.step(probe.sent_at + Duration::from_micros(100), from_manager(Datagram::ClockReply(reply)));
-        }
-    }
-}
-
-#[test]
-fn an_unsynchronised_agent_acts_on_receipt_and_is_counted() {
-    let mut bench = far_from_the_manager();
-    bench.step(ms(0), admit(fence(3, 2)));
-    let effects = bench.step(ms(1), from_manager(Datagram::Strobe(strobe(fence(3, 2), 1, 1, 1, ms(10), &[Some(0), Some(1)]))));
-    let cause = SwitchCause::Receipt { term: Term(3), epoch: Epoch(1) };
-    assert_eq!(switches(&effects), [(slots(&[1]), NONE, cause)]);
-    assert_eq!(switches(&bench.timers_until(ms(200))), [], "without the offset no instant means anything");
-    bench.step(ms(201), from_manager(Datagram::Strobe(strobe(fence(3, 2), 1, 2, 4, ms(210), &[Some(1)]))));
-    assert_eq!(bench.switcher.thawed(), slots(&[1]));
-    assert_eq!(bench.switcher.counters().unsynchronised, 2);
-}
-
-#[test]
-fn a_synchronised_agent_acts_at_the_translated_instant() {
-    let mut bench = far_from_the_manager();
-    let mut effects = bench.step(ms(0), admit(fence(3, 2)));
-    for _ in 0..3 {
-        answer_probes(&mut bench, &effects);
-        let next = bench.switcher.next_deadline().expect("probes go on");
-        effects = bench.step(next, SwitcherInput::Timer);
-    }
-    bench.step(ms(20), from_manager(Datagram::Strobe(strobe(fence(3, 2), 1, 1, 1, ms(47), &[Some(0)]))));
-    let samples = samples(&bench.timers_until(ms(45)));
-    let [sample] = samples[..] else { panic!("one epoch: {samples:?}") };
-    assert!(sample.acted.since(ms(40)) < Duration::from_micros(2) && sample.bound.is_some_and(|bound| bound >= Duration::from_micros(50)));
-
-    bench.step(ms(50), SwitcherInput::ClockDisturbed { asleep: Duration::ZERO });
-    assert_eq!(bench.switcher.clock_bound(ms(50)), None, "a disturbed clock is asked anew");
 }

@@ -91,6 +91,18 @@ fn a_stopped_agent_obeys_nobody_until_it_is_admitted_again() {
 }
 
 #[test]
+fn a_stop_is_longer_than_a_quarter_of_suspicion_and_ends_after_more_than_all_of_it() {
+    let mut bench = Bench::strobed();
+    bench.step(ms(30), heartbeat(fence(3, 2), 1, ms(29), true));
+    bench.step(ms(3_030), SwitcherInput::Timer);
+    assert_eq!(bench.switcher.counters().left_out, 0, "the last renewal is not older than suspicion");
+    bench.step(ms(3_780), SwitcherInput::Timer);
+    assert_eq!(bench.switcher.counters().left_out, 0, "what is queued is not older than a quarter of it");
+    bench.step(ms(4_531), SwitcherInput::Timer);
+    assert_eq!(bench.switcher.counters().left_out, 1);
+}
+
+#[test]
 fn a_short_stop_changes_nothing() {
     let mut bench = Bench::strobed();
     bench.step(ms(30), heartbeat(fence(3, 2), 1, ms(29), true));

@@ -306,7 +306,7 @@ impl Member {
 
     pub(super) fn gang_gone(&mut self, run: GangRun, out: &mut Outbox<MemberEffect>) {
         let Some(gang) = self.gangs.get(&run).filter(|gang| gang.life != Life::Gone) else { return };
-        if gang.life < Life::Ending && !gang.all_exited() {
+        if !gang.all_exited() {
             self.fail(run, EndCause::SupervisorLost { node: self.configuration.node }, out);
         }
         let gang = self.gangs.get_mut(&run).expect("a failing gang stays in the table");

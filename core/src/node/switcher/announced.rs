@@ -34,7 +34,7 @@ pub(super) fn is_well_formed(strobe: &Strobe) -> bool {
 // === impl Announced ===
 
 impl Announced {
-    /// Takes in a newer strobe: it replaces every epoch from its first one on.
+    /// Takes in a newer strobe: it replaces every epoch from its first one on. Those that are over make room first.
     pub(super) fn accept(&mut self, strobe: Strobe) {
         self.strobes.retain(|earlier| earlier.epoch < strobe.epoch);
         if self.strobes.is_full() {
@@ -45,13 +45,6 @@ impl Announced {
 
     pub(super) fn clear(&mut self) {
         self.strobes.clear();
-    }
-
-    /// Drops strobes of which no epoch from `floor` on is left.
-    pub(super) fn forget_below(&mut self, floor: Epoch) {
-        while self.strobes.get(1).is_some_and(|following| following.epoch <= floor) {
-            self.strobes.remove(0);
-        }
     }
 
     /// The first epoch of the newest strobe.
