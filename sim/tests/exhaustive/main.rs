@@ -29,9 +29,6 @@ use stateright::{Checker, HasDiscoveries, Model};
 /// Threads of one exploration.
 const THREADS: usize = 2;
 
-/// Set to 1, this has the cases explored too that take minutes.
-const LARGE: &str = "STROBE_EXHAUSTIVE_LARGE";
-
 const NOTHING: Bounds = Bounds { changes_of_term: 0, crashes: 0, losses: 0, suspicions: 0 };
 const CHANGE: Bounds = Bounds { changes_of_term: 1, ..NOTHING };
 
@@ -53,10 +50,6 @@ fn finds(bug: Bug, program: Program, bounds: Bounds) {
     let found = checker.discoveries().into_iter().find(|(property, _)| failures.contains(property));
     let (rule, path) = found.expect("the bug is found");
     println!("{bug:?} breaks `{rule}` among {} states: {:?}", checker.unique_state_count(), path.into_actions());
-}
-
-fn large() -> bool {
-    std::env::var_os(LARGE).is_some_and(|value| value == "1")
 }
 
 // === one operation ===
@@ -101,18 +94,6 @@ fn conflicting_compares_with_a_change_of_term() {
 #[test]
 fn two_operations_of_one_caller_with_a_change_of_term_and_a_loss() {
     explore("one caller, change of term, loss", Program::one_caller(), Bounds { losses: 1, ..CHANGE });
-}
-
-/// The cases that one would like to have at each run, and that take minutes.
-#[test]
-fn the_large_cases_where_they_are_asked_for() {
-    if !large() {
-        println!("not explored without {LARGE}=1");
-        return;
-    }
-    explore("compare and put, change of term, loss", Program::compare_and_put(), Bounds { losses: 1, ..CHANGE });
-    explore("put, change of term, crash, suspicion", Program::put_alone(), Bounds { crashes: 1, suspicions: 1, ..CHANGE });
-    explore("compare, change of term, crash", Program::compare_alone(), Bounds { crashes: 1, ..CHANGE });
 }
 
 // === bugs ===
