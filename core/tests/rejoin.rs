@@ -535,6 +535,35 @@ fn a_node_is_admitted_under_a_steady_flow_of_records() {
 }
 
 #[test]
+fn one_that_asks_twice_goes_on_from_what_it_has() {
+    let mut reign = Reign::established();
+    reign.goes_on(1);
+    joins(&mut reign);
+    for number in 2..=5 {
+        reign.goes_on(number);
+    }
+    joins(&mut reign);
+    reign.sent.clear();
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(1) });
+    assert_eq!(reign.sent_to(5), (vec![], (2..=5).collect()));
+}
+
+#[test]
+fn one_that_is_suspected_while_it_rejoins_goes_on_from_what_it_has() {
+    let mut reign = Reign::established();
+    reign.goes_on(1);
+    joins(&mut reign);
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(1) });
+    joins(&mut reign);
+    let NodeIncarnation { node, incarnation } = agent(5);
+    reign.step(ManagerInput::Announcer(AnnouncerReport::Suspect { fence: FENCE, node, incarnation }));
+    reign.goes_on(2);
+    reign.sent.clear();
+    reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(1) });
+    assert_eq!(reign.sent_to(5), (vec![], vec![2]));
+}
+
+#[test]
 fn a_node_for_which_too_much_was_kept_is_sent_the_memory_anew() {
     let mut reign = Reign::established();
     joins(&mut reign);

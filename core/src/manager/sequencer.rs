@@ -153,6 +153,48 @@ mod tests {
     }
 
     #[test]
+    fn nothing_follows_what_reaches_the_limit() {
+        let mut sequencer = Sequencer::new(Arc::default());
+        sequencer.number(put(BYTES_IN_FLIGHT_ENOUGH));
+        assert!(!sequencer.has_room());
+    }
+
+    /// A record is numbered, and stable by node 0.
+    fn goes_on(sequencer: &mut Sequencer, bytes: usize) {
+        let number = sequencer.number(put(bytes));
+        sequencer.receipt(NodeIndex(0), number);
+        sequencer.apply_stable([NodeIndex(0)].into_iter().collect());
+    }
+
+    /// Node 0 is the view, and node 1 is being admitted.
+    fn admitting() -> Sequencer {
+        let mut sequencer = Sequencer::new(Arc::default());
+        sequencer.begin_at(NodeIndex(0), RecordNumber(0));
+        sequencer.begin_at(NodeIndex(1), RecordNumber(0));
+        sequencer
+    }
+
+    #[test]
+    fn so_much_is_kept_for_one_that_is_being_admitted_and_no_more() {
+        for (records, bytes) in [(RECORDS_KEPT_MAX, 1), (2, BYTES_KEPT_MAX / 2)] {
+            let mut sequencer = admitting();
+            (0..records).for_each(|_| goes_on(&mut sequencer, bytes));
+            assert!(sequencer.can_continue(RecordNumber(0)), "{records} of {bytes} bytes");
+            goes_on(&mut sequencer, bytes);
+            assert!(!sequencer.can_continue(RecordNumber(0)) && sequencer.can_continue(RecordNumber(1)));
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_for_one_that_is_forgotten() {
+        let mut sequencer = admitting();
+        (0..3).for_each(|_| goes_on(&mut sequencer, 1));
+        assert!(sequencer.can_continue(RecordNumber(0)));
+        sequencer.forget(NodeIndex(1));
+        assert!(!sequencer.can_continue(RecordNumber(2)) && sequencer.can_continue(RecordNumber(3)));
+    }
+
+    #[test]
     fn small_records_are_limited_in_number() {
         let mut sequencer = Sequencer::new(Arc::default());
         for _ in 0..RECORDS_IN_FLIGHT_MAX {

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use strobe_core::{
-    limits::{OPERATIONS_PER_NODE_MAX, PAYLOAD_BYTES_MAX, RECORDS_IN_FLIGHT_MAX},
-    manager::ManagerInput,
-    message::{AnnouncerReport, GangSignal, ToManager},
+    limits::{OPERATIONS_PER_NODE_MAX, PAYLOAD_BYTES_MAX, RECORDS_IN_FLIGHT_MAX, STAGINGS_MAX},
+    manager::{ManagerEffect, ManagerInput},
+    message::{AnnouncerReport, GangSignal, ToManager, ToMember},
     model::{Desire, Epoch, Fence, GangId, Instant, NodeIndex, PartitionUid, RecordNumber, Settings, Term},
-    primitives::{AbortReason, Cell, Compare, CompareResult, Comparison, GangCommand, GangVerb, Outcome, Payload, Record, Request},
+    primitives::{
+        AbortReason, Block, Cell, Compare, CompareResult, Comparison, Content, GangCommand, GangVerb, OperationId, Outcome, Payload,
+        Record, RegionName, Request, Xfer,
+    },
 };
 
 use crate::bench::{ALL, Bench, FENCE, agent, block, nodes, operation, plan, planned, run};
@@ -58,6 +61,39 @@ fn a_record_is_stable_when_all_of_the_view_hold_it() {
     assert_eq!(ALL.map(|node| bench.stable(node)), [(); 3].map(|()| vec![1]));
     bench.holds(2, 1);
     assert_eq!(bench.effects, []);
+}
+
+/// Blocks that are open for node 0, as it was told last.
+fn open(bench: &Bench) -> Option<Vec<OperationId>> {
+    bench.effects.iter().rev().find_map(|effect| match effect {
+        ManagerEffect::Send { to: NodeIndex(0), message: ToMember::Stagings { open, .. } } => {
+            Some(open.iter().map(|staging| staging.operation).collect())
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn so_many_blocks_are_staged_at_a_time_and_the_next_when_one_has_its_number() {
+    let mut bench = Bench::leading();
+    let last = u16::try_from(STAGINGS_MAX).expect("few");
+    for node in 3..=last {
+        bench.seals(agent(node, 1));
+        bench.installs(node, 0);
+    }
+    for node in 0..=last {
+        let region = RegionName::of_node(NodeIndex(node), 0);
+        let content = Content::Staged(Block { digest: 1, length: 1 << 20 });
+        bench.submits(operation(node, 1), Request::Xfer(Xfer { region, set: nodes(&[0]), content }));
+        let opened = (node < last).then(|| usize::from(node) + 1);
+        assert_eq!(open(&bench).map(|open| open.len()), opened);
+    }
+    let held = |fence| ToManager::Staged { fence, operation: operation(0, 1), held: true };
+    bench.hears(0, held(Fence { term: Term(1), ..FENCE }));
+    assert_eq!((bench.numbered.len(), open(&bench)), (0, None), "what is said of another term is nothing of this one");
+    bench.hears(0, held(FENCE));
+    assert_eq!(bench.numbered.len(), 1);
+    assert!(open(&bench).expect("it is told anew").contains(&operation(last, 1)));
 }
 
 #[test]
