@@ -353,7 +353,7 @@ fn a_late_copy_of_a_refused_operation_is_refused_again() {
     let outside = Outcome::Aborted(AbortReason::SetOutsideView);
     reign.submits(1, block(&[5], 1));
     assert_eq!(reign.refusals(), [outside]);
-    reign.hears(5, ToManager::Sealed(SealAnswer { term: TERM, member: agent(5), knows_from: Term(1), holding: None }));
+    joins(&mut reign);
     reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
     reign.sent.clear();
     reign.submits(1, block(&[5], 1));
@@ -421,7 +421,7 @@ fn a_refusal_that_was_not_heard_is_remembered_longest() {
     }
     reign.submits(1, block(&[5], 1));
     reign.submits(last, block(&[5], 1));
-    reign.hears(5, ToManager::Sealed(SealAnswer { term: TERM, member: agent(5), knows_from: Term(1), holding: None }));
+    joins(&mut reign);
     reign.hears(5, ToManager::Installed { fence: FENCE, number: RecordNumber(0) });
     reign.submits(1, block(&[5], 1));
     assert_eq!(reign.order(), [0; 0], "its caller has asked again, and may have heard it since");

@@ -314,11 +314,7 @@ impl Reign {
 
     /// The operations that have their number and no outcome in memory.
     fn without_outcome(&self) -> impl Iterator<Item = OperationId> {
-        let in_flight = self.sequencer.in_flight().filter_map(|record| match &**record {
-            Record::Xfer { operation, .. } => Some(*operation),
-            Record::Compare { operation, .. } => *operation,
-            Record::Plan(_) | Record::Gang(_) | Record::CompareResult(_) => None,
-        });
+        let in_flight = self.sequencer.in_flight().filter_map(|record| record.operation());
         in_flight.chain(self.sequencer.memory().pending_operation())
     }
 

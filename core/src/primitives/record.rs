@@ -306,6 +306,16 @@ pub enum Record {
 }
 
 impl Record {
+    /// The caller's operation that has its number by it; none for the manager's own records, and for a compare's result.
+    #[must_use]
+    pub const fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::Xfer { operation, .. } => Some(*operation),
+            Self::Compare { operation, .. } => *operation,
+            Self::Plan(_) | Self::Gang(_) | Self::CompareResult(_) => None,
+        }
+    }
+
     /// Bytes of payload that it carries.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

@@ -102,7 +102,7 @@ impl Ledger {
                 let detail = format!("record {number} of generation {generation} is {record:?} on node {node}, and was {known:?}");
                 return Err(Violation::new("one order", detail));
             }
-            if let Some(operation) = operation_of(&record) {
+            if let Some(operation) = record.operation() {
                 let first = *self.effects.entry(operation).or_insert(place);
                 if first != place {
                     let detail = format!("{operation:?} takes effect as record {} and as record {number}", first.1);
@@ -119,7 +119,7 @@ impl Ledger {
     /// The operation that takes effect by this record.
     fn made_effective(&self, generation: u64, record: &Record) -> Option<OperationId> {
         match record {
-            Record::CompareResult(result) => self.records.get(&(generation, result.compare)).and_then(|compare| operation_of(compare)),
+            Record::CompareResult(result) => self.records.get(&(generation, result.compare)).and_then(|compare| compare.operation()),
             Record::Xfer { operation, .. } => Some(*operation),
             Record::Plan(_) | Record::Gang(_) | Record::Compare { .. } => None,
         }
@@ -168,14 +168,6 @@ impl Ledger {
 
 fn index_of(node: usize) -> NodeIndex {
     NodeIndex(u16::try_from(node).expect("few nodes"))
-}
-
-fn operation_of(record: &Record) -> Option<OperationId> {
-    match record {
-        Record::Xfer { operation, .. } => Some(*operation),
-        Record::Compare { operation, .. } => *operation,
-        Record::Plan(_) | Record::Gang(_) | Record::CompareResult(_) => None,
-    }
 }
 
 /// The memory as a term change would leave it: of two equal ones only one may know of a compare that was cut off.
